@@ -1,0 +1,158 @@
+//! The config file: what was typed (`raw`) becomes what is valid ([`Config`]), or every fault at once.
+
+use crate::domain::consumer::Consumer;
+use crate::domain::key::{KeyFormat, KeySpec};
+use crate::domain::route::Route;
+use crate::domain::secret::Secret;
+use crate::domain::upstream::Upstream;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A config file that is valid in itself.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Threads that serve requests; `None`: one per core the process may use.
+    pub threads: Option<NonZeroUsize>,
+    /// Longest wait for running requests when the gateway stops.
+    pub drain_timeout: Duration,
+    /// Brand and environments of native keys.
+    pub key_format: KeyFormat,
+    /// What is logged.
+    pub log: LogConfig,
+    /// Sockets that accept traffic; at least one.
+    pub listeners: Vec<Listener>,
+    /// The admin side.
+    pub management: Management,
+    /// What is told upstream about the caller.
+    pub forwarding: Forwarding,
+    /// Services.
+    pub upstreams: Vec<Upstream>,
+    /// Routes; [`Route::upstream`] counts in `upstreams`.
+    pub routes: Vec<Route>,
+    /// Declared consumers, those named only by a key included.
+    pub consumers: Vec<Consumer>,
+    /// Declared keys.
+    pub keys: Vec<KeySpec>,
+    /// What is valid but probably not meant.
+    pub warnings: Vec<Fault>,
+    /// Every file that was read, the config file first; a change to any of them is a reload.
+    pub files: Vec<PathBuf>,
+}
+
+/// What is logged, and how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Filter in the form of `RUST_LOG`, such as `info` or `keygate=debug`.
+    pub level: String,
+    /// Whether each request gets a line.
+    pub access: bool,
+    /// Whether that line says the path (never the query).
+    pub access_path: bool,
+    /// File for access lines; `None`: standard output.
+    pub access_file: Option<PathBuf>,
+}
+
+/// A socket that accepts traffic, and its caps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Name in metrics and logs; its address unless given.
+    pub name: String,
+    /// Address to bind; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// Skip the probe that tells whether another process has the port.
+    pub reuse_port_handover: bool,
+    /// Caps and timeouts.
+    pub limits: ListenerLimits,
+}
+
+/// Caps and timeouts of a listener; the part of it that a reload may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Open connections at a time, all threads together.
+    pub max_connections: usize,
+    /// Bytes of a request's header fields, names and values.
+    pub max_header_bytes: usize,
+    /// Header fields of a request.
+    pub max_headers: usize,
+    /// Bytes of a request target.
+    pub max_uri_bytes: usize,
+    /// From the first byte of a request's head (or from accept) to its last.
+    pub header_timeout: Duration,
+    /// Longest pause between two requests on a connection.
+    pub idle_timeout: Duration,
+    /// Longest pause while a request's body is awaited or the answer cannot be written.
+    pub body_timeout: Duration,
+}
+
+/// The management port.
+#[derive(Debug, Clone)]
+pub struct Management {
+    /// Address to bind; loopback unless a token is set.
+    pub address: SocketAddr,
+    /// Bearer token that `/metrics`, `/status` and `/v1` ask for.
+    pub token: Option<Secret<String>>,
+}
+
+/// What is told upstream about the caller, besides identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Add `Via` (RFC 9110 §7.6.3), both ways.
+    pub via: bool,
+    /// Add `Forwarded` (RFC 7239).
+    pub forwarded: bool,
+    /// Realm in `WWW-Authenticate`.
+    pub realm: String,
+}
+
+/// One fault or warning, with its place in the file: `file:line:column: path: what`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub file: PathBuf,
+    /// Line and column, both from 1; `None` when the file could not be read at all.
+    pub place: Option<(usize, usize)>,
+    /// Dotted path, such as `listeners[0].address`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.file.display())?;
+        if let Some((line, column)) = self.place {
+            write!(out, ":{line}:{column}")?;
+        }
+        if !self.path.is_empty() {
+            write!(out, ": {}", self.path)?;
+        }
+        write!(out, ": {}", self.what)
+    }
+}
+
+/// Why there is no [`Config`].
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The config file itself could not be read.
+    #[error("{file}: {source}", file = .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It was read, and this is wrong with it.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Fault>),
+}
+
+fn lines(faults: &[Fault]) -> String {
+    faults
+        .iter()
+        .map(Fault::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}

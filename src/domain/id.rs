@@ -1,0 +1,169 @@
+//! Identifiers: a type prefix and 128 bits in Crockford base32, lower case (26 characters, as in `TypeID`).
+//! New ids are `UUIDv7` (RFC 9562 §5.7); ids of things declared in a file are derived from their content,
+//! so that they are the same after a reload, a restart and on every node.
+
+use std::fmt;
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const ENCODED_LEN: usize = 26;
+
+/// Which kind of object an [`Id`] names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `key_`: what a consumer presents.
+    Key,
+    /// `con_`: who calls.
+    Consumer,
+    /// `ws_`: a tenant.
+    Workspace,
+    /// `req_`: one request.
+    Request,
+}
+
+impl Kind {
+    /// The prefix with its underscore.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Key => "key_",
+            Self::Consumer => "con_",
+            Self::Workspace => "ws_",
+            Self::Request => "req_",
+        }
+    }
+}
+
+/// 128 bits that name one object. Its text form needs the [`Kind`]: see [`Id::text`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(u128);
+
+impl Id {
+    /// An id with these bits.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The bits.
+    pub fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// A `UUIDv7`: 48 bits of milliseconds since the epoch, then version, variant and 74 random bits.
+    pub fn v7(unix_millis: u64, random: u128) -> Self {
+        let time = u128::from(unix_millis & 0xffff_ffff_ffff) << 80;
+        let tail = random & ((1 << 80) - 1);
+        let versioned = (tail & !(0xf << 76)) | (0x7 << 76);
+        Self(time | (versioned & !(0x3 << 62)) | (0x2 << 62))
+    }
+
+    /// The id of a declared object: 128 bits of blake3 over `label` and `content`.
+    pub fn derived(label: &str, content: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(label.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(content);
+        let mut bits = [0; 16];
+        hasher.finalize_xof().fill(&mut bits);
+        Self(u128::from_be_bytes(bits))
+    }
+
+    /// Prefix and 26 base32 characters, at most 30 bytes, without touching the heap.
+    pub fn text(self, kind: Kind) -> IdText {
+        let prefix = kind.prefix().as_bytes();
+        let mut bytes = [0; IdText::MAX];
+        bytes[..prefix.len()].copy_from_slice(prefix);
+        let mut rest = self.0;
+        for place in bytes[prefix.len()..prefix.len() + ENCODED_LEN]
+            .iter_mut()
+            .rev()
+        {
+            *place = ALPHABET[(rest & 31) as usize];
+            rest >>= 5;
+        }
+        IdText {
+            bytes,
+            len: prefix.len() + ENCODED_LEN,
+        }
+    }
+
+    /// Reads the text form of an id of this kind; `None` when it is anything else.
+    pub fn parse(kind: Kind, text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(kind.prefix())?.as_bytes();
+        // 26 × 5 = 130 bits: the first character may only carry three.
+        if digits.len() != ENCODED_LEN || digits[0] > b'7' {
+            return None;
+        }
+        let mut bits = 0_u128;
+        for digit in digits {
+            let value = ALPHABET.iter().position(|letter| letter == digit)?;
+            bits = (bits << 5) | value as u128;
+        }
+        Some(Self(bits))
+    }
+}
+
+/// The text form of an [`Id`], on the stack.
+#[derive(Clone, Copy)]
+pub struct IdText {
+    bytes: [u8; Self::MAX],
+    len: usize,
+}
+
+impl IdText {
+    const MAX: usize = 4 + ENCODED_LEN;
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        // Only ASCII is ever written.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for IdText {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_form_round_trips(bits: u128) {
+            for kind in [Kind::Key, Kind::Consumer, Kind::Workspace, Kind::Request] {
+                let id = Id::from_bits(bits);
+                prop_assert_eq!(Id::parse(kind, id.text(kind).as_str()), Some(id));
+            }
+        }
+
+        #[test]
+        fn parse_never_panics(text in ".{0,40}") {
+            let _ = Id::parse(Kind::Key, &text);
+        }
+    }
+
+    #[test]
+    fn v7_carries_version_variant_and_time() {
+        let id = Id::v7(0x0123_4567_89ab, u128::MAX);
+        assert_eq!(id.bits() >> 80, 0x0123_4567_89ab);
+        assert_eq!((id.bits() >> 76) & 0xf, 7);
+        assert_eq!((id.bits() >> 62) & 0x3, 2);
+    }
+
+    #[test]
+    fn other_kinds_and_overflowing_text_are_refused() {
+        let text = Id::from_bits(7).text(Kind::Consumer);
+        assert_eq!(Id::parse(Kind::Key, text.as_str()), None);
+        assert_eq!(Id::parse(Kind::Key, "key_80000000000000000000000000"), None);
+        assert_eq!(Id::parse(Kind::Key, "key_0000000000000000000000000U"), None);
+    }
+
+    #[test]
+    fn derived_ids_depend_on_label_and_content_only() {
+        assert_eq!(Id::derived("a", b"x"), Id::derived("a", b"x"));
+        assert_ne!(Id::derived("a", b"x"), Id::derived("b", b"x"));
+        assert_ne!(Id::derived("a", b"x"), Id::derived("a", b"y"));
+    }
+}

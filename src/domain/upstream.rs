@@ -1,0 +1,55 @@
+//! An upstream: a named service and the addresses (endpoints) that serve it.
+
+use std::time::Duration;
+
+/// A service behind the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Unique name; a metric label.
+    pub name: String,
+    /// At least one address; taken in turn.
+    pub endpoints: Vec<Endpoint>,
+    /// What the `Host` header says upstream.
+    pub host_header: HostHeader,
+    /// Longest wait for a TCP connection.
+    pub connect_timeout: Duration,
+    /// Longest wait from the whole request head sent to the first byte of the answer.
+    pub first_byte_timeout: Duration,
+    /// Longest pause while a body is under way, either direction.
+    pub idle_timeout: Duration,
+    /// Idle connections: how many, how long, how old.
+    pub pool: Pool,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name or IP address, IPv6 without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// `host[:port]` as it stands in a `Host` header; the port is left out when it is the scheme's default.
+    pub authority: String,
+}
+
+/// Which host the upstream is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostHeader {
+    /// What the caller asked for.
+    Preserve,
+    /// The endpoint's own address.
+    Endpoint,
+    /// Always this one.
+    Fixed(String),
+}
+
+/// Limits on idle connections to an upstream; per thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Idle connections kept per thread and endpoint.
+    pub max_idle: usize,
+    /// An idle connection is closed after this long.
+    pub idle_timeout: Duration,
+    /// No connection is reused once it is this old.
+    pub max_lifetime: Duration,
+}

@@ -1,0 +1,3 @@
+//! The `keygate` program.
+
+fn main() {}
