@@ -21,5 +21,15 @@
 //! [`gate::authorize::Permit`]), prepare the headers, forward, and account for it when the body has ended.
 //! `config` and later the store reach it through `sync` and `snapshot` only.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod gate;
+pub mod proxy;
+pub mod shutdown;
+pub mod snapshot;
+pub mod sync;
+pub mod telemetry;

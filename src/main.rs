@@ -1,3 +1,7 @@
 //! The `keygate` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keygate::cli::run()
+}

@@ -1,5 +1,13 @@
 //! The config file: what was typed (`raw`) becomes what is valid ([`Config`]), or every fault at once.
 
+mod load;
+mod raw;
+mod resolve;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
 use crate::domain::consumer::Consumer;
 use crate::domain::key::{KeyFormat, KeySpec};
 use crate::domain::route::Route;
@@ -10,6 +18,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use load::{load, parse};
 
 /// A config file that is valid in itself.
 #[derive(Debug, Clone)]
@@ -32,7 +42,7 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Routes; [`Route::upstream`] counts in `upstreams`.
     pub routes: Vec<Route>,
-    /// Declared consumers, those named only by a key included.
+    /// Declared consumers.
     pub consumers: Vec<Consumer>,
     /// Declared keys.
     pub keys: Vec<KeySpec>,

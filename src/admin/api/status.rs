@@ -1,0 +1,145 @@
+//! `/status`: what runs here, on which configuration, and how its upstreams are.
+
+use super::metrics::count_by_status;
+use crate::admin::error::AdminError;
+use crate::admin::server::{AdminParts, ListenerInfo};
+use crate::domain::route::{HostMatch, PathMatch};
+use crate::domain::time::Timestamp;
+use crate::snapshot::endpoints::{EndpointState, UpstreamState};
+use crate::snapshot::router::CompiledRoute;
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+#[derive(Serialize)]
+pub(in crate::admin) struct Status {
+    version: &'static str,
+    state: &'static str,
+    started_at: Timestamp,
+    revision: u64,
+    config: ConfigStatus,
+    listeners: Vec<ListenerInfo>,
+    routes: Vec<RouteStatus>,
+    upstreams: Vec<UpstreamStatus>,
+    keys: BTreeMap<&'static str, i64>,
+}
+
+#[derive(Serialize)]
+struct ConfigStatus {
+    file: Option<PathBuf>,
+    /// Whether what is on disk is what is in force.
+    last_reload_successful: bool,
+    applied_at: Option<Timestamp>,
+    tried_at: Option<Timestamp>,
+    faults: Vec<String>,
+    warnings: Vec<String>,
+    needs_restart: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct RouteStatus {
+    name: String,
+    host: Option<String>,
+    path: Option<String>,
+    exact_path: Option<String>,
+    methods: Option<Vec<&'static str>>,
+    upstream: String,
+    auth_required: bool,
+}
+
+#[derive(Serialize)]
+struct UpstreamStatus {
+    name: String,
+    endpoints: Vec<EndpointStatus>,
+}
+
+#[derive(Serialize)]
+struct EndpointStatus {
+    address: String,
+    up: bool,
+    requests: u64,
+    connect_failures: u64,
+}
+
+/// All of it at once; it is small.
+pub(in crate::admin) async fn show_status(
+    State(parts): State<Arc<AdminParts>>,
+) -> Result<Json<Status>, AdminError> {
+    let status = tokio::task::spawn_blocking(move || read(&parts));
+    Ok(Json(status.await.map_err(|_| AdminError::Internal)?))
+}
+
+fn read(parts: &AdminParts) -> Status {
+    let snapshot = parts.shared.snapshot();
+    let routes = snapshot.router.routes();
+    let mut upstreams: BTreeMap<&str, &UpstreamState> = BTreeMap::new();
+    for route in routes {
+        upstreams.insert(&route.upstream.config.name, &route.upstream);
+    }
+    let report = parts.shared.report().clone();
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        state: if parts.shared.is_draining() {
+            "draining"
+        } else {
+            "ready"
+        },
+        started_at: parts.started_at,
+        revision: snapshot.revision,
+        config: ConfigStatus {
+            file: parts.config_file.clone(),
+            last_reload_successful: report.faults.is_empty(),
+            applied_at: report.applied_at,
+            tried_at: report.tried_at,
+            faults: report.faults,
+            warnings: report.warnings,
+            needs_restart: report.needs_restart,
+        },
+        listeners: parts.listeners.clone(),
+        routes: routes.iter().map(route_status).collect(),
+        upstreams: upstreams.into_values().map(upstream_status).collect(),
+        keys: count_by_status(parts)
+            .into_iter()
+            .map(|(status, count)| (status.name(), count))
+            .collect(),
+    }
+}
+
+fn route_status(route: &CompiledRoute) -> RouteStatus {
+    let config = &route.route;
+    let (path, exact_path) = match &config.matches.path {
+        PathMatch::Prefix(prefix) => (Some(format!("{prefix}/")), None),
+        PathMatch::Exact(path) => (None, Some(path.clone())),
+    };
+    RouteStatus {
+        name: config.name.clone(),
+        host: match &config.matches.host {
+            HostMatch::Any => None,
+            HostMatch::Suffix(name) => Some(format!("*.{name}")),
+            HostMatch::Exact(name) => Some(name.clone()),
+        },
+        path,
+        exact_path,
+        methods: (!config.matches.methods.is_any())
+            .then(|| config.matches.methods.names().collect()),
+        upstream: route.upstream.config.name.clone(),
+        auth_required: config.auth.required,
+    }
+}
+
+fn upstream_status(upstream: &UpstreamState) -> UpstreamStatus {
+    let endpoint = |state: &Arc<EndpointState>| EndpointStatus {
+        address: state.endpoint.authority.clone(),
+        up: state.is_up(),
+        requests: state.requests.load(Relaxed),
+        connect_failures: state.connect_failures.load(Relaxed),
+    };
+    UpstreamStatus {
+        name: upstream.config.name.clone(),
+        endpoints: upstream.endpoints.iter().map(endpoint).collect(),
+    }
+}

@@ -1,0 +1,7 @@
+//! The management port: health, metrics, status, and what admins may ask. Never on a data port.
+
+mod api;
+mod auth;
+mod error;
+mod routes;
+pub mod server;

@@ -1,0 +1,197 @@
+//! The composition root: builds each part once, hands out handles, waits for the end.
+
+use crate::admin::server::{Admin, AdminParts, ListenerInfo};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::proxy::{self, BindError, Proxy, ProxyParts};
+use crate::shutdown::{Shutdown, Signals};
+use crate::snapshot::handle::Shared;
+use crate::sync::file;
+use crate::sync::publisher::Publisher;
+use crate::telemetry::logs::{self, LogSink, LogThread};
+use crate::telemetry::metrics::Metrics;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
+const CONTROL_THREADS: usize = 2;
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The log file cannot be opened.
+    #[error("cannot write the access log: {0}")]
+    Log(io::Error),
+    /// No threads, no descriptors, no signals.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The table of metrics contradicts itself.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Where access lines and diagnostics go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// To the process's own streams.
+    Process,
+    /// Nowhere: for an embedded gateway.
+    Silent,
+}
+
+/// A running gateway.
+pub struct App {
+    control: Runtime,
+    proxy: Proxy,
+    shutdown: Shutdown,
+    shared: Arc<Shared>,
+    listeners: Vec<ListenerInfo>,
+    management: SocketAddr,
+    drain_timeout: Duration,
+    log: Option<LogThread>,
+}
+
+impl App {
+    /// Starts a gateway; it serves when this returns. `file` is followed for changes.
+    pub fn start(
+        config: &Config,
+        file: Option<PathBuf>,
+        clock: Arc<dyn Clock>,
+        output: Output,
+    ) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let shutdown = Shutdown::default();
+        let (sink, log) = start_log(config, &metrics, output)?;
+        let bound = proxy::bind(&config.listeners, |name| metrics.connections(name))?;
+        let listeners: Vec<ListenerInfo> = bound
+            .iter()
+            .map(|one| ListenerInfo {
+                name: one.name().to_owned(),
+                address: one.address(),
+            })
+            .collect();
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .enable_all()
+            .build()?;
+        let publisher = Publisher::start(config, Arc::clone(&metrics), Arc::clone(&clock));
+        let shared = publisher.shared();
+        let admin = AdminParts {
+            shared: Arc::clone(&shared),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            listeners: listeners.clone(),
+            config_file: file.clone(),
+            token: config.management.token.clone(),
+            started_at: clock.now(),
+        };
+        let admin = control
+            .block_on(Admin::bind(config.management.address, admin))
+            .map_err(|source| BindError {
+                address: config.management.address,
+                source,
+            })?;
+        let management = admin.address();
+        control.spawn(admin.serve(shutdown.cut.clone()));
+        if let Some(file) = file {
+            control.spawn(file::follow(
+                file,
+                config.files.clone(),
+                publisher,
+                shutdown.drain.clone(),
+            ));
+        }
+        let parts = ProxyParts {
+            shared: Arc::clone(&shared),
+            clock,
+            metrics,
+            access: sink.filter(|_| config.log.access),
+            brand: config.key_format.brand().to_owned(),
+            drain: shutdown.drain.clone(),
+            cut: shutdown.cut.clone(),
+        };
+        let proxy = proxy::start(&parts, &bound, threads(config))?;
+        let drain_timeout = config.drain_timeout;
+        Ok(Self {
+            control,
+            proxy,
+            shutdown,
+            shared,
+            listeners,
+            management,
+            drain_timeout,
+            log,
+        })
+    }
+
+    /// The addresses that accept traffic.
+    pub fn listeners(&self) -> &[ListenerInfo] {
+        &self.listeners
+    }
+
+    /// The management port.
+    pub fn management(&self) -> SocketAddr {
+        self.management
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal cuts.
+    pub fn run_until_signal(self) -> io::Result<()> {
+        let mut signals = self.control.block_on(async { Signals::install() })?;
+        self.control.block_on(signals.next());
+        tracing::info!("draining: no new connections, running requests are finished");
+        let cut = self.shutdown.cut.clone();
+        self.control.spawn(async move {
+            signals.next().await;
+            tracing::warn!("second signal: what still runs is cut");
+            cut.cancel();
+        });
+        self.stop();
+        Ok(())
+    }
+
+    /// Drains, waits, and ends.
+    pub fn stop(self) {
+        self.shared.drain();
+        let (shutdown, deadline) = (self.shutdown.clone(), self.drain_timeout);
+        self.control
+            .spawn(async move { shutdown.drain_then_cut(deadline).await });
+        self.proxy.join();
+        // The management port stays up to the end, so that readiness can be seen to be down.
+        self.shutdown.cut.cancel();
+        self.control.shutdown_timeout(Duration::from_secs(1));
+        if let Some(log) = self.log {
+            log.finish();
+        }
+    }
+}
+
+fn start_log(
+    config: &Config,
+    metrics: &Metrics,
+    output: Output,
+) -> Result<(Option<LogSink>, Option<LogThread>), StartError> {
+    if output == Output::Silent {
+        return Ok((None, None));
+    }
+    let file = config.log.access_file.as_deref();
+    let (sink, thread) =
+        LogSink::start(config.key_format.brand(), file, metrics.log_dropped.clone())
+            .map_err(StartError::Log)?;
+    logs::install(&config.log.level, &sink);
+    Ok((Some(sink), Some(thread)))
+}
+
+/// One per core the process may use, cgroup limits included, unless the config says how many.
+fn threads(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    config
+        .threads
+        .map_or_else(cores, std::num::NonZeroUsize::get)
+}

@@ -1,0 +1,41 @@
+//! `keygate serve`: run the gateway until a signal.
+
+use super::{Exit, Failed, say};
+use crate::app::{App, Output, StartError};
+use crate::clock::SystemClock;
+use crate::config::{self, ConfigError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
+    let config = config::load(file).map_err(|fault| match fault {
+        ConfigError::Unreadable { .. } => Failed::with(Exit::NotFound, fault),
+        ConfigError::Invalid(_) => Failed::with(Exit::CheckFailed, fault),
+    })?;
+    for warning in &config.warnings {
+        say(&format!("keygate: warning: {warning}"));
+    }
+    let app = App::start(
+        &config,
+        Some(file.to_owned()),
+        Arc::new(SystemClock::new()),
+        Output::Process,
+    );
+    let app = app.map_err(|fault| {
+        let taken = matches!(&fault, StartError::Bind(bind) if bind.source.kind() == io::ErrorKind::AddrInUse);
+        Failed::with(if taken { Exit::Conflict } else { Exit::Failure }, fault)
+    })?;
+    for listener in app.listeners() {
+        say(&format!(
+            "keygate: listening on http://{} ({})",
+            listener.address, listener.name
+        ));
+    }
+    say(&format!(
+        "keygate: management on http://{}",
+        app.management()
+    ));
+    app.run_until_signal()?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,163 @@
+//! The names of all fields. `config/reference.yaml` shows each of the known ones; a test compares.
+
+/// The fields of one kind of mapping.
+pub(crate) struct Table {
+    /// What may stand there.
+    pub(crate) known: &'static [&'static str],
+    /// What is documented but not built yet: refused, never ignored.
+    pub(crate) later: &'static [&'static str],
+}
+
+pub(crate) const ROOT: Table = Table {
+    known: &[
+        "threads",
+        "drain_timeout",
+        "key_format",
+        "log",
+        "forwarding",
+        "listeners",
+        "management",
+        "upstreams",
+        "routes",
+        "consumers",
+        "keys",
+    ],
+    later: &[
+        "store",
+        "vault",
+        "providers",
+        "workspaces",
+        "credentials",
+        "fleet",
+        "webhooks",
+        "notifications",
+        "audit",
+        "tracing",
+        "cluster",
+    ],
+};
+
+pub(crate) const KEY_FORMAT: Table = Table {
+    known: &["brand", "environments"],
+    later: &[],
+};
+
+pub(crate) const LOG: Table = Table {
+    known: &["level", "access", "access_path", "access_file"],
+    later: &[],
+};
+
+pub(crate) const FORWARDING: Table = Table {
+    known: &["via", "forwarded", "realm"],
+    later: &[],
+};
+
+pub(crate) const LISTENER: Table = Table {
+    known: &[
+        "address",
+        "name",
+        "reuse_port_handover",
+        "max_connections",
+        "max_header_bytes",
+        "max_headers",
+        "max_uri_bytes",
+        "header_timeout",
+        "idle_timeout",
+        "body_timeout",
+    ],
+    later: &["tls", "kind", "proxy_protocol", "trusted_proxies"],
+};
+
+pub(crate) const MANAGEMENT: Table = Table {
+    known: &["address", "token"],
+    later: &[],
+};
+
+pub(crate) const UPSTREAM: Table = Table {
+    known: &[
+        "endpoints",
+        "balance",
+        "host_header",
+        "connect_timeout",
+        "first_byte_timeout",
+        "idle_timeout",
+        "pool",
+    ],
+    later: &[
+        "health_check",
+        "tls",
+        "retries",
+        "circuit",
+        "outlier_detection",
+        "dns",
+    ],
+};
+
+pub(crate) const POOL: Table = Table {
+    known: &["max_idle", "idle_timeout", "max_lifetime"],
+    later: &[],
+};
+
+pub(crate) const ROUTE: Table = Table {
+    known: &[
+        "name",
+        "match",
+        "upstream",
+        "strip_prefix",
+        "max_body",
+        "timeout",
+        "forward_metadata",
+        "auth",
+    ],
+    later: &[
+        "provider",
+        "limits",
+        "workspace",
+        "credential",
+        "retries",
+        "report_only",
+    ],
+};
+
+pub(crate) const MATCH: Table = Table {
+    known: &["host", "path", "exact_path", "methods"],
+    later: &[],
+};
+
+pub(crate) const AUTH: Table = Table {
+    known: &["required", "locations", "scopes", "preflight"],
+    later: &[],
+};
+
+pub(crate) const LOCATION: Table = Table {
+    known: &["header", "query"],
+    later: &["websocket_protocol"],
+};
+
+pub(crate) const CONSUMER: Table = Table {
+    known: &["name"],
+    later: &["external_id", "metadata", "limits", "workspace"],
+};
+
+pub(crate) const KEY: Table = Table {
+    known: &[
+        "name",
+        "id",
+        "hash",
+        "secret",
+        "consumer",
+        "environment",
+        "description",
+        "tags",
+        "scopes",
+        "routes",
+        "methods",
+        "ip_allow",
+        "locations",
+        "not_before",
+        "expires_at",
+        "state",
+        "metadata",
+    ],
+    later: &["rate_limits", "quota", "limits", "inactivity", "workspace"],
+};

@@ -1,0 +1,88 @@
+//! Names and values of HTTP: methods, headers and parameters.
+
+use super::unknown;
+use crate::domain::method::STANDARD;
+use http::{HeaderName, Method};
+
+/// Headers that cannot hold a key: framing and connection control, or cleared before a key is looked for.
+const RESERVED_HEADERS: [&str; 15] = [
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-consumer-id",
+    "x-consumer-username",
+    "x-credential-identifier",
+    "x-request-id",
+];
+
+/// A standard method that the gateway forwards.
+pub(crate) fn method(text: &str) -> Result<Method, String> {
+    let upper = text.to_ascii_uppercase();
+    let method = STANDARD.into_iter().find(|method| method.as_str() == upper);
+    match method {
+        Some(method) if is_refused(&method) => Err(format!("keygate never forwards {method}")),
+        Some(method) if upper == text => Ok(method),
+        Some(method) => Err(format!("methods are upper case: `{method}`")),
+        None => {
+            let known: Vec<_> = STANDARD
+                .iter()
+                .filter(|method| !is_refused(method))
+                .map(Method::as_str)
+                .collect();
+            Err(unknown("method", text, &known))
+        }
+    }
+}
+
+fn is_refused(method: &Method) -> bool {
+    [Method::TRACE, Method::CONNECT].contains(method)
+}
+
+/// A header that may hold a key.
+pub(crate) fn key_header(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| "expected the name of a header, such as `X-API-Key`")?;
+    if name == http::header::AUTHORIZATION {
+        return Err("for the Authorization header write `bearer`".into());
+    }
+    // Many servers read both spellings as one.
+    let dashed = name.as_str().replace('_', "-");
+    let ours = ["x-keygate-", "x-forwarded-"];
+    if RESERVED_HEADERS.contains(&&*dashed) || ours.iter().any(|prefix| dashed.starts_with(prefix))
+    {
+        return Err("this header has another meaning and cannot hold a key".into());
+    }
+    Ok(name)
+}
+
+/// A query parameter that may hold a key, by its decoded name.
+pub(crate) fn key_parameter(text: &str) -> Result<String, String> {
+    let fits = (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if fits {
+        return Ok(text.into());
+    }
+    Err("must be 1 to 64 characters of A-Z a-z 0-9 _ . -".into())
+}
+
+/// A value for a quoted string in a header.
+pub(crate) fn realm(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && !b"\"\\".contains(&byte));
+    if fits {
+        return Ok(text.into());
+    }
+    Err("must be printable ASCII without quote and backslash".into())
+}

@@ -1,0 +1,214 @@
+//! Checks of single values: text in, value or complaint out. A complaint says what would be right.
+
+mod http;
+mod net;
+mod path;
+mod secret;
+
+pub(super) use self::http::{key_header, key_parameter, method, realm};
+pub(super) use net::{cidr, endpoint, host_header, host_match, socket};
+pub(super) use path::{canonical, is_below, strip_prefix};
+pub(super) use secret::secret;
+
+use crate::domain::scope::Scope;
+use crate::domain::time::Timestamp;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Longer durations are a slip of the pen, and adding them to a clock must not overflow.
+const MAX_DAYS: u64 = 3650;
+/// Most characters of a name.
+const MAX_NAME: usize = 128;
+/// Above this many names no nearest one is searched, or a bad file of many keys would take minutes.
+const MAX_CANDIDATES: usize = 1000;
+
+/// Text that is safe to show: without control characters, and not too long.
+pub(super) fn echo(text: &str) -> Cow<'_, str> {
+    const MAX: usize = 64;
+    if text.len() <= MAX && !text.chars().any(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::new();
+    for letter in text.chars().take(MAX) {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    if text.chars().nth(MAX).is_some() {
+        shown.push('…');
+    }
+    shown.into()
+}
+
+/// Complaint about a name that is none of the known ones.
+pub(super) fn unknown(kind: &str, text: &str, known: &[&str]) -> String {
+    let shown = echo(text);
+    if let Some(nearest) = nearest(text, known) {
+        return format!("unknown {kind} `{shown}`; did you mean `{nearest}`?");
+    }
+    match known.len() {
+        0 => format!("unknown {kind} `{shown}`; there is none"),
+        1..=20 => format!("unknown {kind} `{shown}`; known: {}", known.join(", ")),
+        _ => format!("unknown {kind} `{shown}`"),
+    }
+}
+
+fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+    if known.len() > MAX_CANDIDATES || text.len() > MAX_NAME {
+        return None;
+    }
+    let (distance, name) = known
+        .iter()
+        .map(|name| (strsim::osa_distance(text, name), *name))
+        .min()?;
+    (distance <= 1 + text.chars().count() / 4).then_some(name)
+}
+
+/// A length of time: a whole number and a unit.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = quantity(text).ok_or("expected a duration such as `30s`")?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        "d" => 24 * 60 * 60 * 1000,
+        "" => return Err("a duration needs a unit (ms, s, m, h, d), such as `30s`".into()),
+        _ => {
+            return Err(
+                "expected a duration such as `30s`, with a unit of ms, s, m, h or d".into(),
+            );
+        }
+    };
+    number
+        .checked_mul(millis)
+        .map(Duration::from_millis)
+        .filter(|length| *length <= Duration::from_hours(24 * MAX_DAYS))
+        .ok_or_else(|| format!("longer than {MAX_DAYS}d"))
+}
+
+/// A duration that something may wait.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than 0".into()),
+        length => Ok(length),
+    }
+}
+
+/// A number of bytes: a whole number and a unit.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = quantity(text).ok_or("expected a size such as `1MiB`")?;
+    let bytes = match unit {
+        "B" => 1,
+        "kB" => 1000,
+        "MB" => 1000 * 1000,
+        "GB" => 1000 * 1000 * 1000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "" => {
+            return Err(
+                "a size needs a unit (B, KiB, MiB, GiB, kB, MB, GB), such as `1MiB`".into(),
+            );
+        }
+        _ => {
+            return Err(
+                "expected a size such as `1MiB`, with a unit of B, KiB, MiB, GiB, kB, MB or GB"
+                    .into(),
+            );
+        }
+    };
+    number
+        .checked_mul(bytes)
+        .ok_or_else(|| "too large".to_owned())
+}
+
+/// `off`, or what the check says.
+pub(super) fn or_off<T>(
+    check: impl FnOnce(&str) -> Result<T, String>,
+) -> impl FnOnce(&str) -> Result<Option<T>, String> {
+    move |text| match text {
+        "off" => Ok(None),
+        text => check(text)
+            .map(Some)
+            .map_err(|what| format!("{what} (or `off` for no limit)")),
+    }
+}
+
+fn quantity(text: &str) -> Option<(u64, &str)> {
+    let border = text
+        .bytes()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(border);
+    Some((digits.parse().ok()?, unit))
+}
+
+/// The name of a route or an upstream: a metric label, so of a small alphabet.
+pub(super) fn label(text: &str) -> Result<String, String> {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = text.len() <= 63
+        && text.bytes().next().is_some_and(alphanumeric)
+        && text
+            .bytes()
+            .all(|byte| alphanumeric(byte) || b"._-".contains(&byte));
+    if fits {
+        return Ok(text.into());
+    }
+    Err("must be 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit".into())
+}
+
+/// A name for people that also stands in a header.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let length = text.chars().count();
+    let fits = (1..=MAX_NAME).contains(&length)
+        && text.trim() == text
+        && !text.chars().any(char::is_control);
+    if fits {
+        return Ok(text.into());
+    }
+    Err(
+        "must be 1 to 128 characters, none of them a control character, no space at either end"
+            .into(),
+    )
+}
+
+/// A right.
+pub(super) fn scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text)
+        .ok_or_else(|| "a scope is 1 to 128 characters of A-Z a-z 0-9 : . _ / -".into())
+}
+
+/// A point in time.
+pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| {
+        "expected a date (`2027-01-01`) or a time with zone (`2027-01-01T08:00:00Z`)".into()
+    })
+}
+
+/// A filter for log lines. Only its characters are checked here; what it means is up to the subscriber.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    let fits = !text.trim().is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if fits {
+        return Ok(text.into());
+    }
+    Err("expected a level such as `info`, or a filter such as `info,keygate=debug`".into())
+}
+
+/// Text without control characters.
+pub(super) fn plain(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        return Err("must not contain control characters".into());
+    }
+    Ok(text.into())
+}
+
+/// The path of a file.
+pub(super) fn file_name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("expected the path of a file".into());
+    }
+    plain(text)
+}

@@ -1,0 +1,103 @@
+//! Decide: the only maker of a [`Permit`]. Whatever sends a request upstream demands one, so no path can skip this.
+
+use super::verify::{Refusal, Verified};
+use super::{Denied, identity};
+use crate::domain::id::Id;
+use crate::domain::time::Timestamp;
+use crate::snapshot::keys::Key;
+use crate::snapshot::router::CompiledRoute;
+use http::{HeaderMap, Method, header};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Proof that a request may go upstream, and as whom.
+#[derive(Debug)]
+pub struct Permit {
+    /// `None`: an open route or a preflight.
+    key: Option<Arc<Key>>,
+}
+
+impl Permit {
+    /// The key that was used, if one was.
+    pub fn key_id(&self) -> Option<Id> {
+        Some(self.key.as_ref()?.id)
+    }
+
+    /// Whether nobody in particular asks.
+    pub fn is_anonymous(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// Removes what the caller claims to be, then says who it is: exactly one of each header.
+    pub fn identify(&self, headers: &mut HeaderMap, route: &CompiledRoute) {
+        identity::clear(headers);
+        if let Some(key) = &self.key {
+            identity::set(headers, key, route.route.forward_metadata);
+        }
+    }
+}
+
+/// Decides on a key: its routes, its methods, its scopes. Notes the use, or the refusal.
+///
+/// Takes the verified key by value: the shard it holds is let go before anything waits.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "ends the hold on the key table's shard"
+)]
+pub fn check(
+    verified: Verified<'_>,
+    route: &CompiledRoute,
+    method: &Method,
+    (now, from): (Timestamp, IpAddr),
+) -> Result<Permit, Refusal> {
+    let key = &verified.key;
+    match decide(key, route, method) {
+        Ok(()) => {
+            key.usage.used(now, from);
+            Ok(Permit {
+                key: Some(Arc::clone(key)),
+            })
+        }
+        Err(denied) => {
+            key.usage.refused();
+            Err((denied, Some(key.id)))
+        }
+    }
+}
+
+fn decide(key: &Key, route: &CompiledRoute, method: &Method) -> Result<(), Denied> {
+    let named = key.names_route(route.symbol);
+    if named == Some(false) {
+        return Err(Denied::Route);
+    }
+    if !key.methods.contains(method) {
+        return Err(Denied::Method);
+    }
+    let demanded = route.demand(method).ok_or(Denied::Scope)?;
+    // An empty set opens nothing, except a route that demands nothing and that the key names.
+    let opened_by_name = demanded.is_empty() && named == Some(true);
+    if key.scopes.is_empty() && !opened_by_name || !key.scopes.holds(demanded) {
+        return Err(Denied::Scope);
+    }
+    Ok(())
+}
+
+/// Decides on a request without a key: an open route, or a true CORS preflight where the route lets it pass.
+pub fn check_anonymous(
+    route: &CompiledRoute,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Permit, Denied> {
+    let policy = &route.route.auth;
+    if !policy.required || policy.preflight && is_preflight(method, headers) {
+        return Ok(Permit { key: None });
+    }
+    Err(Denied::Missing)
+}
+
+/// A browser's preflight: `OPTIONS` with both of the fields that the Fetch standard (§3.2.2) puts on it.
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}

@@ -1,0 +1,196 @@
+//! Find the key: look at every place a route names, refuse what is ambiguous, take the first. And cut every place out
+//! again before the request goes upstream, whatever the decision was, leaving all other bytes as they came.
+
+use super::Denied;
+use crate::domain::key::MAX_PRESENTED_LEN;
+use crate::domain::route::{AuthPolicy, Location, LocationKind};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
+
+/// A key as it was presented: bytes of the request, never kept.
+pub struct Presented<'a> {
+    bytes: Cow<'a, [u8]>,
+    /// Where it stood.
+    pub location: LocationKind,
+}
+
+impl<'a> Presented<'a> {
+    /// A key and its place.
+    pub fn new(bytes: &'a [u8], location: LocationKind) -> Self {
+        Self {
+            bytes: Cow::Borrowed(bytes),
+            location,
+        }
+    }
+
+    /// The bytes; the name is there to be searched for in review.
+    pub fn expose(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The key a request presents, by the policy of its route. `None`: none, or only empty ones.
+///
+/// # Errors
+/// [`Denied::Ambiguous`] when one place holds two keys or two places hold different ones.
+pub fn find<'a>(
+    policy: &AuthPolicy,
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+) -> Result<Option<Presented<'a>>, Denied> {
+    let mut first: Option<Presented<'a>> = None;
+    for location in &policy.locations {
+        let Some(found) = find_in(location, headers, query)? else {
+            continue;
+        };
+        match &first {
+            None => first = Some(found),
+            Some(earlier) if earlier.bytes == found.bytes => {}
+            Some(_) => return Err(Denied::Ambiguous),
+        }
+    }
+    match &first {
+        Some(key) if key.bytes.len() > MAX_PRESENTED_LEN => Err(Denied::Unknown),
+        _ => Ok(first),
+    }
+}
+
+fn find_in<'a>(
+    location: &Location,
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+) -> Result<Option<Presented<'a>>, Denied> {
+    let found = match location {
+        Location::Header(name) => in_header(headers, name)?.map(Cow::Borrowed),
+        Location::Bearer => in_authorization(headers)?.map(Cow::Borrowed),
+        Location::Query(name) => in_query(query.unwrap_or_default(), name)?,
+    };
+    let presented = |bytes| Presented {
+        bytes,
+        location: location.kind(),
+    };
+    Ok(found.filter(|bytes| !bytes.is_empty()).map(presented))
+}
+
+fn in_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Denied> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Denied::Ambiguous);
+    }
+    Ok(first.map(|value| value.as_bytes().trim_ascii()))
+}
+
+/// RFC 6750 §2.1. Another scheme is none of our business, unless a Bearer value stands beside it.
+fn in_authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        let bearers = headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .filter(|value| bearer(value).is_some());
+        return if bearers.count() > 0 {
+            Err(Denied::Ambiguous)
+        } else {
+            Ok(None)
+        };
+    }
+    Ok(bearer(first))
+}
+
+/// The token behind `Bearer` in any case and one or more spaces; empty when nothing follows.
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let value = value.as_bytes().trim_ascii();
+    let (scheme, rest) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return None;
+    }
+    match rest.first() {
+        None => Some(b""),
+        Some(b' ') => Some(rest.trim_ascii()),
+        Some(_) => None,
+    }
+}
+
+fn in_query<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, [u8]>>, Denied> {
+    let mut values = query.split('&').filter_map(|pair| {
+        let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (*percent_decoded(found) == *name.as_bytes()).then_some(value)
+    });
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Denied::Ambiguous);
+    }
+    Ok(first.map(percent_decoded))
+}
+
+/// Decodes `%XX` once; a broken escape and `+` stay as they are, since keys of other makers may hold either.
+fn percent_decoded(text: &str) -> Cow<'_, [u8]> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    let digit = |at: usize| {
+        text.as_bytes()
+            .get(at)
+            .and_then(|byte| char::from(*byte).to_digit(16))
+    };
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(byte) = text.as_bytes().get(at) {
+        if let (b'%', Some(high), Some(low)) = (byte, digit(at + 1), digit(at + 2)) {
+            out.push(u8::try_from(high * 16 + low).unwrap_or_default());
+            at += 3;
+        } else {
+            out.push(*byte);
+            at += 1;
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Removes every configured place from the header fields. `Authorization` goes only where it is a Bearer value.
+pub fn strip_headers(policy: &AuthPolicy, headers: &mut HeaderMap) {
+    for location in &policy.locations {
+        match location {
+            Location::Header(name) => {
+                headers.remove(name);
+            }
+            Location::Bearer => {
+                if headers
+                    .get_all(AUTHORIZATION)
+                    .iter()
+                    .any(|value| bearer(value).is_some())
+                {
+                    headers.remove(AUTHORIZATION);
+                }
+            }
+            Location::Query(_) => {}
+        }
+    }
+}
+
+/// The query without the parameters that are places for keys; every other byte as it was. `None`: nothing to cut.
+pub fn strip_query(policy: &AuthPolicy, query: &str) -> Option<String> {
+    let is_key = |pair: &str| {
+        let name = percent_decoded(pair.split('=').next().unwrap_or_default());
+        policy
+            .locations
+            .iter()
+            .any(|place| matches!(place, Location::Query(key) if *name == *key.as_bytes()))
+    };
+    let asks = policy
+        .locations
+        .iter()
+        .any(|place| matches!(place, Location::Query(_)));
+    if !asks || !query.split('&').any(is_key) {
+        return None;
+    }
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
+    Some(kept.join("&"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! THE DECISION: find the key, check it, decide. No I/O, no hyper; the proxy, and whoever else asks, get the same answer.
+
+pub mod authorize;
+pub mod extract;
+pub mod identity;
+pub mod verify;
+
+use crate::telemetry::metrics::Decision;
+
+/// Why a request may not pass. What the caller is told follows from it in one place, `proxy::error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// One place twice, or different keys in two places.
+    #[error("more than one key was presented")]
+    Ambiguous,
+    /// No key where one is needed.
+    #[error("no API key was presented")]
+    Missing,
+    /// Looks like a key of ours, but its checksum or form is wrong.
+    #[error("the API key is not valid")]
+    Malformed,
+    /// No key has this hash.
+    #[error("the API key is not valid")]
+    Unknown,
+    /// The key's time has not come.
+    #[error("the API key is not valid yet")]
+    NotYetValid,
+    /// The key's time is over.
+    #[error("the API key has expired")]
+    Expired,
+    /// The key is switched off.
+    #[error("the API key is disabled")]
+    Disabled,
+    /// The key has been ended.
+    #[error("the API key has been revoked")]
+    Revoked,
+    /// The key may not be sent in this place.
+    #[error("the API key may not be presented in this place")]
+    Location,
+    /// The key may not come from this address.
+    #[error("the API key may not be used from this address")]
+    Address,
+    /// The key may not use this route.
+    #[error("the API key may not use this route")]
+    Route,
+    /// The key may not use this method.
+    #[error("the API key may not use this method")]
+    Method,
+    /// The key lacks a scope that the route demands.
+    #[error("the API key lacks a scope that this request needs")]
+    Scope,
+}
+
+impl Denied {
+    /// The metric's word for it.
+    pub fn decision(self) -> Decision {
+        match self {
+            Self::Ambiguous => Decision::Ambiguous,
+            Self::Missing => Decision::Missing,
+            Self::Malformed => Decision::Malformed,
+            Self::Unknown => Decision::Unknown,
+            Self::NotYetValid => Decision::NotYetValid,
+            Self::Expired => Decision::Expired,
+            Self::Disabled => Decision::Disabled,
+            Self::Revoked => Decision::Revoked,
+            Self::Location => Decision::Location,
+            Self::Address => Decision::Address,
+            Self::Route => Decision::Route,
+            Self::Method => Decision::Method,
+            Self::Scope => Decision::Scope,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Check the key: form, hash, state, time, address. The exact reason is told only once the hash has matched.
+
+use super::Denied;
+use super::extract::Presented;
+use crate::domain::key::{KeyFormat, KeyHash, KeyState, Shape};
+use crate::domain::time::Timestamp;
+use crate::snapshot::keys::{Key, KeyRef, KeyTable};
+use std::net::IpAddr;
+
+/// A key that exists and is in force; what it may do is `authorize`'s business. Holds the table's shard.
+pub struct Verified<'a> {
+    pub(super) key: KeyRef<'a>,
+}
+
+impl Verified<'_> {
+    /// The key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+/// A refusal, and the key it is about if there is one, for the log.
+pub type Refusal = (Denied, Option<crate::domain::id::Id>);
+
+/// Looks the presented key up and checks what does not depend on the request's target.
+pub fn check<'a>(
+    keys: &'a KeyTable,
+    format: &KeyFormat,
+    presented: &Presented<'_>,
+    (now, from): (Timestamp, IpAddr),
+) -> Result<Verified<'a>, Refusal> {
+    if format.shape(presented.expose()) == Shape::Malformed {
+        return Err((Denied::Malformed, None));
+    }
+    let hash = KeyHash::of(presented.expose());
+    let key = keys.find(&hash).ok_or((Denied::Unknown, None))?;
+    match in_force(&key, now).and_then(|()| usable(&key, presented, from)) {
+        Ok(()) => Ok(Verified { key }),
+        Err(denied) => {
+            key.usage.refused();
+            Err((denied, Some(key.id)))
+        }
+    }
+}
+
+fn in_force(key: &Key, now: Timestamp) -> Result<(), Denied> {
+    match key.state {
+        KeyState::Active => {}
+        KeyState::Disabled => return Err(Denied::Disabled),
+        KeyState::Revoked => return Err(Denied::Revoked),
+    }
+    if key.not_before().is_some_and(|start| now < start) {
+        return Err(Denied::NotYetValid);
+    }
+    if key.expires_at().is_some_and(|end| now >= end) {
+        return Err(Denied::Expired);
+    }
+    Ok(())
+}
+
+fn usable(key: &Key, presented: &Presented<'_>, from: IpAddr) -> Result<(), Denied> {
+    if !key.locations.contains(presented.location) {
+        return Err(Denied::Location);
+    }
+    if !key.allows_address(from) {
+        return Err(Denied::Address);
+    }
+    Ok(())
+}

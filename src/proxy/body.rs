@@ -1,0 +1,347 @@
+//! Bodies on their way, both directions: counted, capped, timed while they pause, never held whole.
+
+use super::connection::Connection;
+use super::context::RequestContext;
+use super::error::{ProxyError, UpstreamFault};
+use super::upstream::pool::Lease;
+use crate::gate::identity::is_spelling_of;
+use bytes::{Buf, Bytes};
+use http::HeaderName;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// Larger than the route allows.
+    #[error("the body is too large")]
+    TooLarge,
+    /// Paused for too long.
+    #[error("the body paused for too long")]
+    Paused,
+    /// The connection failed.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+/// Measures pauses: armed only when there is really nothing to read.
+struct Pause {
+    longest: Duration,
+    /// No later than this, pauses or not.
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl Pause {
+    fn new(longest: Duration, deadline: Option<Instant>) -> Self {
+        Self {
+            longest,
+            deadline,
+            timer: None,
+            waiting: false,
+        }
+    }
+
+    /// Ready when the pause has been too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = || {
+            let pause = Instant::now() + self.longest;
+            self.deadline.map_or(pause, |deadline| deadline.min(pause))
+        };
+        if !self.waiting {
+            self.waiting = true;
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(until()),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(until()))),
+            }
+        }
+        self.timer
+            .as_mut()
+            .map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
+    }
+
+    fn over(&mut self) {
+        self.waiting = false;
+    }
+}
+
+/// What became of a request's body, for whoever waits for the answer.
+#[derive(Default)]
+pub(super) struct BodyFate {
+    pub(super) fault: Cell<Option<ProxyError>>,
+    pub(super) bytes: Rc<Cell<u64>>,
+}
+
+/// A request's body on its way upstream.
+pub(super) struct RequestBody(Option<Streaming>);
+
+struct Streaming {
+    incoming: Incoming,
+    fate: Rc<BodyFate>,
+    connection: Rc<Connection>,
+    most: Option<u64>,
+    pause: Pause,
+    ended: bool,
+}
+
+impl RequestBody {
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    /// A body that is passed on as it comes, up to `most` bytes.
+    pub(super) fn streaming(
+        incoming: Incoming,
+        fate: Rc<BodyFate>,
+        connection: Rc<Connection>,
+        most: Option<u64>,
+    ) -> Self {
+        let pause = Pause::new(connection.limits.body_timeout, None);
+        Self(Some(Streaming {
+            incoming,
+            fate,
+            connection,
+            most,
+            pause,
+            ended: false,
+        }))
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        if !self.ended && !self.incoming.is_end_stream() {
+            self.connection.body_left();
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(body.pause.poll(cx));
+                body.fate.fault.set(Some(ProxyError::RequestTimeout));
+                return Poll::Ready(Some(Err(BodyError::Paused)));
+            }
+        };
+        body.pause.over();
+        let Some(frame) = frame else {
+            body.ended = true;
+            return Poll::Ready(None);
+        };
+        let frame = frame?;
+        if let Some(data) = frame.data_ref() {
+            let bytes = body.fate.bytes.get() + data.remaining() as u64;
+            body.fate.bytes.set(bytes);
+            if body.most.is_some_and(|most| bytes > most) {
+                body.fate.fault.set(Some(ProxyError::BodyTooLarge));
+                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+            }
+        }
+        Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|body| body.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+    }
+}
+
+/// Trailers are not for what decides about a message (RFC 9110 §6.5.1): framing, routing, authentication, identity.
+const FORBIDDEN_TRAILERS: [&str; 20] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "forwarded",
+    "host",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "x-api-key",
+    "x-consumer-id",
+    "x-consumer-username",
+    "x-credential-identifier",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+
+fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    let forbidden = |name: &HeaderName| {
+        is_spelling_of(name.as_str(), &FORBIDDEN_TRAILERS) || name.as_str().starts_with("x-keygate")
+    };
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            let found: Vec<HeaderName> = trailers
+                .keys()
+                .filter(|name| forbidden(name))
+                .cloned()
+                .collect();
+            for name in found {
+                trailers.remove(name);
+            }
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
+}
+
+/// An answer's body. The request is accounted for when it is dropped.
+pub(super) struct AnswerBody {
+    content: Content,
+    cx: Option<Box<RequestContext>>,
+}
+
+enum Content {
+    Full(Bytes),
+    Upstream {
+        incoming: Incoming,
+        lease: Option<Lease>,
+        pause: Pause,
+    },
+}
+
+impl AnswerBody {
+    /// An answer of our own.
+    pub(super) fn full(bytes: Bytes) -> Self {
+        Self {
+            content: Content::Full(bytes),
+            cx: None,
+        }
+    }
+
+    /// What the upstream sends; its connection goes back to the pool at the end.
+    pub(super) fn upstream(
+        incoming: Incoming,
+        lease: Lease,
+        longest_pause: Duration,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let pause = Pause::new(longest_pause, deadline);
+        Self {
+            content: Content::Upstream {
+                incoming,
+                lease: Some(lease),
+                pause,
+            },
+            cx: None,
+        }
+    }
+
+    /// Leaves the request's context here until the last byte.
+    pub(super) fn attend(&mut self, cx: Box<RequestContext>) {
+        self.cx = Some(cx);
+    }
+
+    /// The upstream's body came to its end: its connection is free again.
+    fn ended(&mut self) {
+        if let Content::Upstream { lease, .. } = &mut self.content
+            && let Some(lease) = lease.take()
+        {
+            lease.give_back();
+        }
+        if let Some(cx) = &mut self.cx {
+            cx.complete = true;
+        }
+    }
+
+    fn failed(&self, reason: &'static str) {
+        if let Some(route) = self.cx.as_ref().and_then(|cx| cx.route()) {
+            route.upstream.metrics.failed(reason);
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.ended();
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = match &mut this.content {
+            Content::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
+            }
+            Content::Upstream {
+                incoming, pause, ..
+            } => match Pin::new(incoming).poll_frame(cx) {
+                Poll::Ready(frame) => {
+                    pause.over();
+                    frame
+                }
+                Poll::Pending => {
+                    ready!(pause.poll(cx));
+                    this.failed(UpstreamFault::Timeout.reason());
+                    return Poll::Ready(Some(Err(BodyError::Paused)));
+                }
+            },
+        };
+        match frame {
+            None => this.ended(),
+            Some(Ok(ref frame)) => {
+                if let (Some(data), Some(context)) = (frame.data_ref(), &mut this.cx) {
+                    context.bytes_out += data.remaining() as u64;
+                }
+            }
+            Some(Err(_)) => this.failed("body"),
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Full(bytes) => bytes.is_empty(),
+            Content::Upstream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Upstream { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What each stage learned about a request. Dropped when the last byte of the answer has been handed on, or when the
+//! caller is gone; then, once, it is accounted for.
+
+use super::connection::Connection;
+use super::worker::{View, Worker};
+use crate::domain::id::{Id, Kind};
+use crate::domain::method;
+use crate::domain::time::Timestamp;
+use crate::snapshot::endpoints::EndpointState;
+use crate::snapshot::router::CompiledRoute;
+use crate::telemetry::access::AccessRecord;
+use http::{HeaderValue, Request, StatusCode};
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The caller left before it was answered: nginx's 499, in logs and metrics only.
+const CLIENT_GONE: (u16, &str) = (499, "client_closed");
+/// A request id from outside is kept if it is no longer than this.
+const LONGEST_FOREIGN_ID: usize = 64;
+
+/// One request's facts.
+pub(super) struct RequestContext {
+    pub(super) worker: Rc<Worker>,
+    pub(super) view: Rc<View>,
+    pub(super) connection: Rc<Connection>,
+    /// `X-Request-Id`, the caller's own if it is harmless.
+    pub(super) request_id: HeaderValue,
+    /// Wall time at the head.
+    pub(super) now: Timestamp,
+    started: u64,
+    method: usize,
+    path: Option<Box<str>>,
+    /// Place of the route in the view.
+    route: Option<usize>,
+    /// The key, once its hash matched.
+    pub(super) key: Option<Id>,
+    /// Bytes read of the request's body; shared with the body, which goes another way.
+    pub(super) bytes_in: Option<Rc<Cell<u64>>>,
+    /// Bytes of the answer's body handed on.
+    pub(super) bytes_out: u64,
+    /// The endpoint tried last.
+    pub(super) endpoint: Option<Arc<EndpointState>>,
+    forwarded: Option<u64>,
+    upstream_nanos: Option<u64>,
+    status: u16,
+    code: Option<&'static str>,
+    /// The answer was handed on to its end.
+    pub(super) complete: bool,
+}
+
+impl RequestContext {
+    pub(super) fn begin<B>(
+        worker: &Rc<Worker>,
+        connection: &Rc<Connection>,
+        request: &Request<B>,
+    ) -> Box<Self> {
+        let view = worker.view();
+        let now = worker.clock.now();
+        let path = view.snapshot.log_path.then(|| request.uri().path().into());
+        Box::new(Self {
+            request_id: request_id(worker, request, now),
+            started: worker.clock.monotonic_nanos(),
+            worker: Rc::clone(worker),
+            connection: Rc::clone(connection),
+            view,
+            now,
+            method: method::index(request.method()),
+            path,
+            route: None,
+            key: None,
+            bytes_in: None,
+            bytes_out: 0,
+            endpoint: None,
+            forwarded: None,
+            upstream_nanos: None,
+            status: CLIENT_GONE.0,
+            code: Some(CLIENT_GONE.1),
+            complete: false,
+        })
+    }
+
+    /// The caller's address.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.connection.peer.ip()
+    }
+
+    pub(super) fn routed(&mut self, place: usize) {
+        self.route = Some(place);
+    }
+
+    pub(super) fn route(&self) -> Option<&CompiledRoute> {
+        self.view.snapshot.router.routes().get(self.route?)
+    }
+
+    /// The decision is made: how long it took.
+    pub(super) fn decided(&self) {
+        let nanos = self
+            .worker
+            .clock
+            .monotonic_nanos()
+            .saturating_sub(self.started);
+        self.worker.metrics.auth_duration.observe(seconds(nanos));
+    }
+
+    /// The request is on its way upstream.
+    pub(super) fn forwarding(&mut self) {
+        self.forwarded = Some(self.worker.clock.monotonic_nanos());
+    }
+
+    /// The head of the upstream's answer is there.
+    pub(super) fn answered(&mut self) {
+        if let Some(since) = self.forwarded {
+            let nanos = self.worker.clock.monotonic_nanos().saturating_sub(since);
+            self.upstream_nanos = Some(nanos);
+            if let Some(route) = self.route() {
+                route.upstream.metrics.duration.observe(seconds(nanos));
+            }
+        }
+    }
+
+    /// The answer's status, and its code if it is one of our own.
+    pub(super) fn answers(&mut self, status: StatusCode, code: Option<&'static str>) {
+        self.status = status.as_u16();
+        self.code = code;
+    }
+
+    /// The head could not be read: its method is not known.
+    pub(super) fn unreadable(&mut self, method: usize) {
+        self.method = method;
+        self.path = None;
+    }
+
+    fn account(&self) {
+        let nanos = self
+            .worker
+            .clock
+            .monotonic_nanos()
+            .saturating_sub(self.started);
+        let route = self.route();
+        let metrics = route.map_or(&*self.worker.no_route, |route| &*route.metrics);
+        metrics.finished(self.method, self.status, seconds(nanos));
+        let record = AccessRecord {
+            time: self.now,
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            peer: self.connection.peer,
+            listener: &self.connection.listener.name,
+            method: method::label(self.method),
+            route: route.map(|route| route.route.name.as_str()),
+            key: self.key,
+            code: self.code,
+            status: self.status,
+            complete: self.complete,
+            bytes_in: self.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
+            bytes_out: self.bytes_out,
+            total_nanos: nanos,
+            upstream_nanos: self.upstream_nanos,
+            endpoint: self
+                .endpoint
+                .as_ref()
+                .map(|endpoint| endpoint.endpoint.authority.as_str()),
+            path: self.path.as_deref(),
+        };
+        self.worker.log(&record);
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        self.account();
+        self.connection.request_ends();
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a duration in a histogram needs no 53rd bit"
+)]
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+fn request_id<B>(worker: &Worker, request: &Request<B>, now: Timestamp) -> HeaderValue {
+    let mut given = request.headers().get_all(super::error::REQUEST_ID).iter();
+    if let (Some(id), None) = (given.next(), given.next())
+        && id.to_str().is_ok_and(harmless)
+    {
+        return id.clone();
+    }
+    worker.request_id(now)
+}
+
+/// Short, of an alphabet that needs no escaping anywhere, and nothing the redactor would mask.
+fn harmless(id: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let own = || Id::parse(Kind::Request, id).is_some();
+    let clean = || !id.contains("kg_") && id.bytes().all(letter);
+    (1..=LONGEST_FOREIGN_ID).contains(&id.len()) && (own() || clean())
+}

@@ -1,0 +1,280 @@
+//! The one table: every fault of the request path, whose it is, and the answer it becomes.
+
+use super::body::AnswerBody;
+use crate::gate::Denied;
+use crate::snapshot::handle::Challenges;
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+/// RFC 9209.
+pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// On every answer.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Why a request gets an answer of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ProxyError {
+    /// The request cannot be understood in one way only.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The gate said no.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// No route takes it.
+    #[error("no route matches this host, path and method")]
+    NoRoute,
+    /// The body is larger than the route allows.
+    #[error("the request body is larger than this route allows")]
+    BodyTooLarge,
+    /// The target is too long.
+    #[error("the request target is too long")]
+    UriTooLong,
+    /// Too many header fields, or too many bytes in them.
+    #[error("the request's header fields are too many or too large")]
+    HeadersTooLarge,
+    /// The caller took too long to send.
+    #[error("the request did not arrive in time")]
+    RequestTimeout,
+    /// The listener has all the connections it may have.
+    #[error("the gateway has too many connections")]
+    Overloaded,
+    /// The upstream failed.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamFault),
+}
+
+/// How an upstream failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UpstreamFault {
+    /// Its name has no address.
+    #[error("the service's address could not be found")]
+    Dns,
+    /// No connection.
+    #[error("the service could not be reached")]
+    Connect,
+    /// No connection in time.
+    #[error("the service did not accept a connection in time")]
+    ConnectTimeout,
+    /// The connection ended before an answer.
+    #[error("the service closed the connection without an answer")]
+    Closed,
+    /// Its answer is not HTTP, or not in one way only.
+    #[error("the service gave an answer that cannot be understood")]
+    Protocol,
+    /// No answer in time.
+    #[error("the service did not answer in time")]
+    Timeout,
+}
+
+impl UpstreamFault {
+    /// Label `reason` of `upstream_errors_total`.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Closed => "closed",
+            Self::Protocol => "protocol",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// Error type of RFC 9209 §2.3.
+    fn proxy_status(self) -> &'static str {
+        match self {
+            Self::Dns => "keygate; error=dns_error",
+            Self::Connect => "keygate; error=connection_refused",
+            Self::ConnectTimeout => "keygate; error=connection_timeout",
+            Self::Closed => "keygate; error=connection_terminated",
+            Self::Protocol => "keygate; error=http_protocol_error",
+            Self::Timeout => "keygate; error=http_response_timeout",
+        }
+    }
+}
+
+/// A row of the table.
+struct Row {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    /// Whether the connection must not be used again.
+    close: bool,
+}
+
+fn row(status: StatusCode, code: &'static str, title: &'static str) -> Row {
+    Row {
+        status,
+        code,
+        title,
+        close: false,
+    }
+}
+
+fn closing(status: StatusCode, code: &'static str, title: &'static str) -> Row {
+    Row {
+        status,
+        code,
+        title,
+        close: true,
+    }
+}
+
+impl ProxyError {
+    /// The table. No wildcard: a new fault cannot be forgotten here.
+    fn row(self) -> Row {
+        use StatusCode as S;
+        match self {
+            Self::BadRequest(_) => closing(S::BAD_REQUEST, "bad_request", "Bad request"),
+            Self::Denied(denied) => match denied {
+                Denied::Ambiguous => row(
+                    S::BAD_REQUEST,
+                    "ambiguous_credentials",
+                    "Ambiguous credentials",
+                ),
+                Denied::Missing => row(S::UNAUTHORIZED, "missing_api_key", "API key missing"),
+                Denied::Malformed | Denied::Unknown | Denied::NotYetValid | Denied::Location => {
+                    row(S::UNAUTHORIZED, "invalid_api_key", "API key not valid")
+                }
+                Denied::Expired => row(S::UNAUTHORIZED, "api_key_expired", "API key expired"),
+                Denied::Disabled => row(S::UNAUTHORIZED, "api_key_disabled", "API key disabled"),
+                Denied::Revoked => row(S::UNAUTHORIZED, "api_key_revoked", "API key revoked"),
+                Denied::Address => row(S::FORBIDDEN, "ip_not_allowed", "Address not allowed"),
+                Denied::Route => row(S::FORBIDDEN, "route_not_allowed", "Route not allowed"),
+                Denied::Method => row(
+                    S::FORBIDDEN,
+                    "method_not_allowed_for_key",
+                    "Method not allowed for this key",
+                ),
+                Denied::Scope => row(S::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
+            },
+            Self::NoRoute => row(S::NOT_FOUND, "no_route", "No route"),
+            Self::BodyTooLarge => closing(S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large"),
+            Self::UriTooLong => closing(S::URI_TOO_LONG, "uri_too_long", "URI too long"),
+            Self::HeadersTooLarge => closing(
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+                "Headers too large",
+            ),
+            Self::RequestTimeout => {
+                closing(S::REQUEST_TIMEOUT, "request_timeout", "Request timeout")
+            }
+            Self::Overloaded => closing(S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::Upstream(fault) => match fault {
+                UpstreamFault::Dns | UpstreamFault::Connect => row(
+                    S::BAD_GATEWAY,
+                    "upstream_unreachable",
+                    "Upstream unreachable",
+                ),
+                UpstreamFault::Closed | UpstreamFault::Protocol => row(
+                    S::BAD_GATEWAY,
+                    "upstream_protocol",
+                    "Upstream protocol error",
+                ),
+                UpstreamFault::ConnectTimeout | UpstreamFault::Timeout => {
+                    row(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timeout")
+                }
+            },
+        }
+    }
+
+    /// Status of the answer.
+    pub(super) fn status(self) -> StatusCode {
+        self.row().status
+    }
+
+    /// The stable code.
+    pub(super) fn code(self) -> &'static str {
+        self.row().code
+    }
+
+    /// The fault behind a status that hyper's parser gave by itself.
+    pub(super) fn of_parser(status: u16) -> Self {
+        match status {
+            414 => Self::UriTooLong,
+            431 => Self::HeadersTooLarge,
+            _ => Self::BadRequest("the request is not valid HTTP/1.1"),
+        }
+    }
+
+    /// The answer, as RFC 9457 wants it.
+    pub(super) fn answer(
+        self,
+        request_id: &HeaderValue,
+        challenges: &Challenges,
+    ) -> Response<AnswerBody> {
+        let row = self.row();
+        let body = self.problem(request_id.to_str().unwrap_or_default());
+        let mut answer = Response::new(AnswerBody::full(Bytes::from(body)));
+        *answer.status_mut() = row.status;
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, PROBLEM);
+        if row.status == StatusCode::UNAUTHORIZED {
+            let proven = !matches!(self, Self::Denied(Denied::Missing));
+            let bearer = if proven {
+                &challenges.bearer_invalid
+            } else {
+                &challenges.bearer
+            };
+            headers.append(WWW_AUTHENTICATE, bearer.clone());
+            headers.append(WWW_AUTHENTICATE, challenges.api_key.clone());
+        }
+        if let Self::Upstream(fault) = self {
+            headers.insert(PROXY_STATUS, HeaderValue::from_static(fault.proxy_status()));
+        }
+        if row.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    /// The answer as bytes, for a connection whose head could not be read; it is closed behind it.
+    pub(super) fn raw_answer(self, request_id: &str) -> Vec<u8> {
+        let row = self.row();
+        let body = self.problem(request_id);
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+             x-request-id: {request_id}\r\nconnection: close\r\n\r\n",
+            row.status.as_u16(),
+            row.status.canonical_reason().unwrap_or_default(),
+            body.len(),
+        );
+        let mut answer = head.into_bytes();
+        answer.extend_from_slice(&body);
+        answer
+    }
+
+    fn problem(self, request_id: &str) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Problem<'a> {
+            r#type: Urn,
+            title: &'a str,
+            status: u16,
+            detail: String,
+            code: &'a str,
+            request_id: &'a str,
+        }
+        let row = self.row();
+        let problem = Problem {
+            r#type: Urn(row.code),
+            title: row.title,
+            status: row.status.as_u16(),
+            detail: self.to_string(),
+            code: row.code,
+            request_id,
+        };
+        // Plain strings and numbers always serialize.
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+}
+
+/// `urn:keygate:problem:<code>`.
+struct Urn(&'static str);
+
+impl Serialize for Urn {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&format_args!("urn:keygate:problem:{}", self.0))
+    }
+}

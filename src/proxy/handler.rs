@@ -1,0 +1,126 @@
+//! THE request path: one request, first header to last byte. Each line of [`serve`] is a stage; each stage is a file;
+//! each way a stage can fail is a row of the table in `error.rs`.
+
+use super::body::AnswerBody;
+use super::connection::Connection;
+use super::context::RequestContext;
+use super::error::ProxyError;
+use super::worker::Worker;
+use super::{forward, headers};
+use crate::gate::authorize::{self, Permit};
+use crate::gate::{Denied, extract, verify};
+use crate::snapshot::handle::Snapshot;
+use crate::snapshot::router::{CompiledRoute, RouteFault};
+use crate::telemetry::metrics::Decision;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Answers a request. Cannot fail: errors become answers here.
+pub(super) async fn handle(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    connection.request_begins();
+    let mut cx = RequestContext::begin(worker, connection, &request);
+    let snapshot = Arc::clone(&cx.view.snapshot); // ONE snapshot for the whole request
+    let answer = match serve(worker, &snapshot, &mut cx, request).await {
+        Ok(answer) => {
+            cx.answers(answer.status(), None);
+            answer
+        }
+        Err(error) => {
+            cx.answers(error.status(), Some(error.code()));
+            error.answer(&cx.request_id, &snapshot.challenges)
+        }
+    };
+    headers::finish(answer, cx) // metrics and the access line when the body ends
+}
+
+async fn serve(
+    worker: &Rc<Worker>,
+    snapshot: &Snapshot,
+    cx: &mut RequestContext,
+    mut request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, ProxyError> {
+    let target = headers::understand(&request, &cx.connection.limits)?; // 400, 414, 431
+    let route = find_route(snapshot, cx, &target, &request)?; // 400, 404
+    let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403
+    headers::prepare(&mut request, route, &permit, target, cx);
+    forward::send(worker, request, route, &permit, cx).await // 408, 413, 502, 504
+}
+
+fn find_route<'a>(
+    snapshot: &'a Snapshot,
+    cx: &mut RequestContext,
+    target: &headers::Target,
+    request: &Request<Incoming>,
+) -> Result<&'a CompiledRoute, ProxyError> {
+    let found = snapshot
+        .router
+        .find(target.host_name(), request.uri().path(), request.method());
+    let place = found.map_err(|fault| match fault {
+        RouteFault::None => ProxyError::NoRoute,
+        RouteFault::TwoReadings => {
+            ProxyError::BadRequest("the path can be read in two ways that lead to different routes")
+        }
+        RouteFault::Path(_) => ProxyError::BadRequest(
+            "the path has a dot segment, a backslash, a control character or a broken encoding",
+        ),
+    })?;
+    cx.routed(place);
+    snapshot
+        .router
+        .routes()
+        .get(place)
+        .ok_or(ProxyError::NoRoute)
+}
+
+/// Extract, verify, authorize; then say how it went. Takes no lock but the key table's shard, and waits for nothing.
+fn decide(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: &CompiledRoute,
+    cx: &mut RequestContext,
+    request: &Request<Incoming>,
+) -> Result<Permit, ProxyError> {
+    let (method, headers) = (request.method(), request.headers());
+    let when_where = (cx.now, cx.peer());
+    let mut location = None;
+    let decided = extract::find(&route.route.auth, headers, request.uri().query())
+        .map_err(|denied| (denied, None))
+        .and_then(|presented| {
+            let Some(presented) = presented else {
+                return authorize::check_anonymous(route, method, headers)
+                    .map_err(|denied| (denied, None));
+            };
+            location = Some(presented.location);
+            let key = verify::check(
+                &worker.shared.keys,
+                &snapshot.key_format,
+                &presented,
+                when_where,
+            )?;
+            authorize::check(key, route, method, when_where)
+        });
+    cx.decided();
+    match decided {
+        Ok(permit) => {
+            cx.key = permit.key_id();
+            let decision = if permit.is_anonymous() {
+                Decision::Anonymous
+            } else {
+                Decision::Permitted
+            };
+            route.metrics.decided(decision, location);
+            Ok(permit)
+        }
+        Err((denied, key)) => {
+            cx.key = key;
+            route.metrics.decided(Denied::decision(denied), location);
+            Err(denied.into())
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Sockets that accept traffic: bound once to find a taken port, then once per thread; capped; drained before closing.
+
+use super::connection;
+use super::error::ProxyError;
+use super::worker::Worker;
+use crate::config::Listener;
+use prometheus::IntGauge;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Connections the kernel may hold for us before they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// Why a listener has no socket.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: io::Error,
+}
+
+/// A listener whose address is known to be ours.
+pub struct BoundListener {
+    state: Arc<ListenerState>,
+}
+
+/// What the threads of a listener share.
+#[derive(Debug)]
+pub(super) struct ListenerState {
+    /// Place in the config, and so in [`crate::snapshot::handle::Snapshot::listeners`].
+    pub(super) place: usize,
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    open: AtomicUsize,
+    gauge: IntGauge,
+}
+
+/// Binds the addresses of all listeners; port 0 becomes a real port.
+///
+/// The first socket of an address has no `SO_REUSEPORT`: if anyone else listens there it fails, instead of silently
+/// taking half of the traffic. `reuse_port_handover` leaves that out, for a restart without a gap.
+pub fn bind(
+    listeners: &[Listener],
+    gauge: impl Fn(&str) -> IntGauge,
+) -> Result<Vec<BoundListener>, BindError> {
+    let bound = listeners.iter().enumerate().map(|(place, listener)| {
+        let fail = |source| BindError {
+            address: listener.address,
+            source,
+        };
+        let address = if listener.reuse_port_handover && listener.address.port() != 0 {
+            listener.address
+        } else {
+            probe(listener.address).map_err(fail)?
+        };
+        let state = ListenerState {
+            place,
+            name: listener.name.clone(),
+            address,
+            open: AtomicUsize::new(0),
+            gauge: gauge(&listener.name),
+        };
+        Ok(BoundListener {
+            state: Arc::new(state),
+        })
+    });
+    bound.collect()
+}
+
+fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)?;
+    socket
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::other("not an IP socket"))
+}
+
+impl BoundListener {
+    /// The address, with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.state.address
+    }
+
+    /// Name in config.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// One thread's socket.
+    pub(super) fn socket(&self) -> io::Result<std::net::TcpListener> {
+        let address = self.state.address;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    }
+
+    pub(super) fn state(&self) -> Arc<ListenerState> {
+        Arc::clone(&self.state)
+    }
+}
+
+/// One place among a listener's connections; given back when dropped.
+pub(super) struct Seat(Arc<ListenerState>);
+
+impl Seat {
+    fn take(listener: &Arc<ListenerState>, most: usize) -> Option<Self> {
+        let taken = listener.open.fetch_add(1, Relaxed);
+        listener.gauge.inc();
+        let seat = Self(Arc::clone(listener));
+        (taken < most).then_some(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+        self.0.gauge.dec();
+    }
+}
+
+/// Accepts on one thread until the drain, then takes what the kernel has already accepted, then closes.
+pub(super) async fn accept(
+    worker: Rc<Worker>,
+    socket: std::net::TcpListener,
+    state: Arc<ListenerState>,
+    drain: CancellationToken,
+) {
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(fault) => {
+            tracing::error!(listener = %state.name, error = %fault, "a listener could not start on one thread");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((stream, peer)) => welcome(&worker, &state, stream, peer),
+                Err(fault) => rest_after(&state, &fault).await,
+            },
+            () = drain.cancelled() => break,
+        }
+    }
+    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, socket.accept()).await {
+        welcome(&worker, &state, stream, peer);
+    }
+}
+
+/// Out of descriptors or memory: accepting again at once would only spin.
+async fn rest_after(state: &ListenerState, fault: &io::Error) {
+    let aborted = matches!(
+        fault.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    );
+    if !aborted {
+        tracing::warn!(listener = %state.name, error = %fault, "a connection could not be accepted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn welcome(worker: &Rc<Worker>, state: &Arc<ListenerState>, stream: TcpStream, peer: SocketAddr) {
+    let view = worker.view();
+    let Some(limits) = view.snapshot.listeners.get(state.place).copied() else {
+        return;
+    };
+    match Seat::take(state, limits.max_connections) {
+        Some(seat) => {
+            let served =
+                connection::serve(Rc::clone(worker), Arc::clone(state), limits, stream, peer);
+            worker.tasks.spawn_local(async move {
+                served.await;
+                drop(seat);
+            });
+        }
+        None => turn_away(worker, stream),
+    }
+}
+
+/// One connection too many: said, not just closed. Bounded by the time the caller gets to hang up.
+fn turn_away(worker: &Rc<Worker>, mut stream: TcpStream) {
+    let id = worker.request_id(worker.clock.now());
+    let answer = ProxyError::Overloaded.raw_answer(id.to_str().unwrap_or_default());
+    worker.no_route.finished(
+        crate::domain::method::SLOTS - 1,
+        ProxyError::Overloaded.status().as_u16(),
+        0.0,
+    );
+    worker.tasks.spawn_local(async move {
+        let polite = async {
+            stream.write_all(&answer).await?;
+            stream.shutdown().await?;
+            let mut rest = [0; 512];
+            while stream.read(&mut rest).await? > 0 {}
+            io::Result::Ok(())
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), polite).await;
+    });
+}

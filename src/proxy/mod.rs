@@ -1,0 +1,16 @@
+//! THE DATA PLANE: one thread per core, each with its own runtime, listeners and upstream connections.
+//! Read `handler.rs` first: the request path, top to bottom.
+
+mod body;
+mod connection;
+mod context;
+mod error;
+mod forward;
+mod handler;
+mod headers;
+mod listener;
+mod upstream;
+mod worker;
+
+pub use listener::{BindError, BoundListener, bind};
+pub use worker::{Proxy, ProxyParts, start};

@@ -1,0 +1,5 @@
+//! The upstream side of a worker: connections, one request at a time on each, kept for the next one.
+
+pub(super) mod exchange;
+pub(super) mod pool;
+pub(super) mod resolve;

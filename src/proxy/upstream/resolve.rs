@@ -1,0 +1,86 @@
+//! From an endpoint's name to an open connection: addresses kept for a few seconds, tried one after the other.
+
+use super::exchange::Connection;
+use super::pool::{Aged, Lease};
+use crate::domain::upstream::Endpoint;
+use crate::proxy::error::UpstreamFault;
+use crate::proxy::worker::Worker;
+use crate::snapshot::endpoints::{EndpointState, UpstreamState};
+use moka::sync::Cache;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The system's resolver does not say how long an answer holds; this bounds how long an old one is used.
+const KEEP: Duration = Duration::from_secs(5);
+/// Names kept at a time; each comes from the config.
+const MOST: u64 = 4096;
+
+/// Addresses of names, shared by all workers.
+pub(in crate::proxy) struct Resolver(Cache<String, Arc<[SocketAddr]>>);
+
+impl Resolver {
+    pub(in crate::proxy) fn new() -> Self {
+        Self(
+            Cache::builder()
+                .max_capacity(MOST)
+                .time_to_live(KEEP)
+                .build(),
+        )
+    }
+
+    async fn addresses(&self, endpoint: &Endpoint) -> io::Result<Arc<[SocketAddr]>> {
+        if let Ok(ip) = endpoint.host.parse::<IpAddr>() {
+            return Ok(Arc::new([SocketAddr::new(ip, endpoint.port)]));
+        }
+        if let Some(known) = self.0.get(&endpoint.authority) {
+            return Ok(known);
+        }
+        let found: Arc<[SocketAddr]> =
+            tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
+                .await?
+                .collect();
+        if found.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.0
+            .insert(endpoint.authority.clone(), Arc::clone(&found));
+        Ok(found)
+    }
+}
+
+/// Opens a connection to an endpoint within its upstream's connect timeout, and notes how that went.
+pub(in crate::proxy) async fn connect(
+    worker: &Rc<Worker>,
+    endpoint: &Arc<EndpointState>,
+    upstream: &UpstreamState,
+) -> Result<Lease, UpstreamFault> {
+    let limit = upstream.config.connect_timeout;
+    let opened = tokio::time::timeout(limit, open(worker, &endpoint.endpoint)).await;
+    let connection = opened.unwrap_or(Err(UpstreamFault::ConnectTimeout));
+    endpoint.connected(connection.is_ok());
+    let aged = Aged::fresh(connection?, worker.clock.monotonic_nanos());
+    Ok(Lease::new(worker, endpoint, upstream.config.pool, aged))
+}
+
+async fn open(worker: &Worker, endpoint: &Endpoint) -> Result<Connection, UpstreamFault> {
+    let addresses = worker
+        .resolver
+        .addresses(endpoint)
+        .await
+        .map_err(|_| UpstreamFault::Dns)?;
+    for address in addresses.iter() {
+        let Ok(stream) = TcpStream::connect(address).await else {
+            continue;
+        };
+        // Without it a head and a small body may wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        return Connection::open(stream, &worker.background)
+            .await
+            .map_err(|_| UpstreamFault::Connect);
+    }
+    Err(UpstreamFault::Connect)
+}

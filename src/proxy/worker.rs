@@ -1,0 +1,252 @@
+//! One core: a thread with its own runtime, listeners, upstream connections and log buffer. A request never leaves it.
+
+use super::connection::Connection;
+use super::listener::{self, BoundListener, ListenerState};
+use super::upstream::pool::Pools;
+use super::upstream::resolve::Resolver;
+use crate::clock::Clock;
+use crate::domain::id::{Id, Kind};
+use crate::domain::time::Timestamp;
+use crate::snapshot::handle::{Shared, Snapshot};
+use crate::telemetry::access::{AccessBuffer, AccessRecord};
+use crate::telemetry::logs::LogSink;
+use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteMetrics};
+use http::HeaderValue;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Log lines wait at most this long in a worker.
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
+/// Idle upstream connections are looked through this often.
+const REAP_EVERY: Duration = Duration::from_secs(1);
+
+/// What every worker is made of.
+#[derive(Clone)]
+pub struct ProxyParts {
+    /// Snapshot and keys.
+    pub shared: Arc<Shared>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Where access lines go, if they are wanted.
+    pub access: Option<LogSink>,
+    /// Brand of native keys, for the redactor.
+    pub brand: String,
+    /// Accept no more, finish what runs.
+    pub drain: CancellationToken,
+    /// End at once.
+    pub cut: CancellationToken,
+}
+
+/// The running data plane.
+pub struct Proxy {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Waits until every worker has ended; they do after `drain`, at the latest after `cut`.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A worker that panicked has said so on standard error.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts `threads` workers on these listeners.
+///
+/// # Errors
+/// When a thread, its runtime or one of its sockets cannot be had.
+pub fn start(parts: &ProxyParts, listeners: &[BoundListener], threads: usize) -> io::Result<Proxy> {
+    let resolver = Arc::new(Resolver::new());
+    let mut started = Vec::with_capacity(threads);
+    for number in 0..threads {
+        let sockets = listeners
+            .iter()
+            .map(BoundListener::socket)
+            .collect::<io::Result<Vec<_>>>()?;
+        let states: Vec<_> = listeners.iter().map(BoundListener::state).collect();
+        let (parts, resolver) = (parts.clone(), Arc::clone(&resolver));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let work = move || {
+            let worker = Rc::new(Worker::new(parts, resolver));
+            let local = LocalSet::new();
+            local.block_on(&runtime, worker.run(sockets, states));
+        };
+        started.push(
+            std::thread::Builder::new()
+                .name(format!("keygate-{number}"))
+                .spawn(work)?,
+        );
+    }
+    Ok(Proxy { threads: started })
+}
+
+/// A worker's own hold on the snapshot in force.
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+/// The state of one core.
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    /// For requests that found no route.
+    pub(super) no_route: Arc<RouteMetrics>,
+    pub(super) pools: Pools,
+    pub(super) resolver: Arc<Resolver>,
+    /// Downstream connections: shutdown waits for them.
+    pub(super) tasks: TaskTracker,
+    /// Upstream connections, timers: they end with the worker.
+    pub(super) background: TaskTracker,
+    view: RefCell<Rc<View>>,
+    access: Option<AccessBuffer>,
+    reaping: Cell<bool>,
+    random: RefCell<fastrand::Rng>,
+    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    next_connection: Cell<u64>,
+    drain: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Worker {
+    fn new(parts: ProxyParts, resolver: Arc<Resolver>) -> Self {
+        let view = Rc::new(View {
+            snapshot: parts.shared.snapshot(),
+        });
+        Self {
+            no_route: Arc::new(parts.metrics.route(NO_ROUTE)),
+            access: parts
+                .access
+                .map(|sink| AccessBuffer::new(sink, &parts.brand)),
+            shared: parts.shared,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            pools: Pools::default(),
+            resolver,
+            tasks: TaskTracker::new(),
+            background: TaskTracker::new(),
+            view: RefCell::new(view),
+            reaping: Cell::new(false),
+            random: RefCell::new(fastrand::Rng::new()),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            drain: parts.drain,
+            cut: parts.cut,
+        }
+    }
+
+    /// Accepts until told to drain, then waits for the connections to end.
+    async fn run(
+        self: Rc<Self>,
+        sockets: Vec<std::net::TcpListener>,
+        states: Vec<Arc<ListenerState>>,
+    ) {
+        let accepting = TaskTracker::new();
+        for (socket, state) in sockets.into_iter().zip(states) {
+            accepting.spawn_local(listener::accept(
+                Rc::clone(&self),
+                socket,
+                state,
+                self.drain.clone(),
+            ));
+        }
+        accepting.close();
+        self.drain.cancelled().await;
+        self.each_connection(Connection::drain);
+        accepting.wait().await;
+        self.each_connection(Connection::drain);
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = self.cut.cancelled() => {
+                self.each_connection(Connection::cut);
+                // Cut connections end at their next poll, which this leaves room for.
+                let _ = tokio::time::timeout(Duration::from_millis(500), self.tasks.wait()).await;
+            }
+        }
+        if let Some(access) = &self.access {
+            access.flush();
+        }
+    }
+
+    /// The snapshot in force: one load of the revision, and a new hold only when it has changed.
+    pub(super) fn view(&self) -> Rc<View> {
+        let mut view = self.view.borrow_mut();
+        if view.snapshot.revision != self.shared.revision() {
+            *view = Rc::new(View {
+                snapshot: self.shared.snapshot(),
+            });
+            self.pools.keep_only(&view.snapshot);
+        }
+        Rc::clone(&view)
+    }
+
+    /// A fresh `X-Request-Id`.
+    pub(super) fn request_id(&self, now: Timestamp) -> HeaderValue {
+        let random = self.random.borrow_mut().u128(..);
+        let id = Id::v7(u64::try_from(now.as_millis()).unwrap_or_default(), random);
+        HeaderValue::from_str(id.text(Kind::Request).as_str())
+            .unwrap_or(HeaderValue::from_static("req_"))
+    }
+
+    /// Takes a finished request into the log.
+    pub(super) fn log(self: &Rc<Self>, record: &AccessRecord<'_>) {
+        let Some(access) = &self.access else { return };
+        if access.append(record) {
+            let worker = Rc::clone(self);
+            self.background.spawn_local(async move {
+                tokio::time::sleep(FLUSH_EVERY).await;
+                if let Some(access) = &worker.access {
+                    access.flush();
+                }
+            });
+        }
+    }
+
+    /// Sees to it that idle upstream connections are closed in time, without waking an idle worker for nothing.
+    pub(super) fn reap_later(self: &Rc<Self>) {
+        if self.reaping.replace(true) {
+            return;
+        }
+        let worker = Rc::clone(self);
+        self.background.spawn_local(async move {
+            while worker.pools.any_idle() && !worker.drain.is_cancelled() {
+                tokio::time::sleep(REAP_EVERY).await;
+                worker.pools.reap(worker.clock.monotonic_nanos());
+            }
+            worker.reaping.set(false);
+        });
+    }
+
+    pub(super) fn register(&self, connection: &Rc<Connection>) -> u64 {
+        let number = self.next_connection.get();
+        self.next_connection.set(number + 1);
+        self.connections
+            .borrow_mut()
+            .insert(number, Rc::clone(connection));
+        number
+    }
+
+    pub(super) fn unregister(&self, number: u64) {
+        self.connections.borrow_mut().remove(&number);
+    }
+
+    fn each_connection(&self, act: impl Fn(&Connection)) {
+        for connection in self.connections.borrow().values() {
+            act(connection);
+        }
+    }
+}

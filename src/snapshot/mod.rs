@@ -1,0 +1,7 @@
+//! What the data plane sees: the one place where the two halves meet. Control writes, workers read.
+
+pub mod endpoints;
+pub mod handle;
+pub mod keys;
+pub mod router;
+pub mod usage;

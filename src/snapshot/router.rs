@@ -1,0 +1,211 @@
+//! Which route takes a request. The most specific match wins: exact host before wildcard before any host, exact path
+//! before the longest prefix, a route that names methods before one that takes all.
+
+use super::endpoints::UpstreamState;
+use super::keys::{SymbolId, Symbols, route_symbol};
+use crate::domain::method;
+use crate::domain::path::{PathFault, lax_reading};
+use crate::domain::route::{HostMatch, PathMatch, Route};
+use crate::telemetry::metrics::{Metrics, RouteMetrics};
+use hashbrown::HashMap;
+use http::Method;
+use std::sync::Arc;
+
+/// A route with everything a request needs of it resolved.
+#[derive(Debug)]
+pub struct CompiledRoute {
+    /// As configured.
+    pub route: Route,
+    /// Its name as a number, as keys know it.
+    pub symbol: SymbolId,
+    /// Where it leads.
+    pub upstream: Arc<UpstreamState>,
+    /// Its metrics.
+    pub metrics: Arc<RouteMetrics>,
+    /// Scopes demanded, by slot of the method; `None`: no key opens it.
+    demands: [Option<Box<[SymbolId]>>; method::SLOTS],
+}
+
+impl CompiledRoute {
+    /// Scopes a key needs for a method; `None`: nothing opens it.
+    pub fn demand(&self, method: &Method) -> Option<&[SymbolId]> {
+        self.demands[method::index(method)].as_deref()
+    }
+}
+
+/// Why no route takes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RouteFault {
+    /// None matches.
+    #[error("no route matches")]
+    None,
+    /// The path can be read in two ways that lead to different routes.
+    #[error("the path leads to different routes depending on who reads it")]
+    TwoReadings,
+    /// The path is refused as it stands.
+    #[error(transparent)]
+    Path(#[from] PathFault),
+}
+
+/// All routes, arranged for look-up.
+#[derive(Debug, Default)]
+pub struct Router {
+    routes: Vec<CompiledRoute>,
+    exact_hosts: HashMap<String, Paths>,
+    suffixes: HashMap<String, Paths>,
+    any_host: Paths,
+}
+
+/// The routes of one host: places in [`Router::routes`], those that name methods first.
+#[derive(Debug, Default)]
+struct Paths {
+    exact: HashMap<String, Vec<usize>>,
+    prefixes: HashMap<String, Vec<usize>>,
+    /// Longest prefix, so that a long path is not looked up more often than needed.
+    longest: usize,
+}
+
+impl Router {
+    /// Compiles routes; [`Route::upstream`] counts in `upstreams`, whose place the config has checked.
+    pub fn compile(
+        routes: &[Route],
+        upstreams: &[Arc<UpstreamState>],
+        symbols: &Symbols,
+        metrics: &Metrics,
+    ) -> Self {
+        let mut compiled = Self::default();
+        for route in routes {
+            let Some(upstream) = upstreams.get(route.upstream) else {
+                continue;
+            };
+            let place = compiled.routes.len();
+            let paths = match &route.matches.host {
+                HostMatch::Any => &mut compiled.any_host,
+                HostMatch::Suffix(name) => compiled.suffixes.entry(name.clone()).or_default(),
+                HostMatch::Exact(name) => compiled.exact_hosts.entry(name.clone()).or_default(),
+            };
+            paths.add(&route.matches.path, place);
+            compiled.routes.push(CompiledRoute {
+                symbol: symbols.id(&route_symbol(&route.name)),
+                upstream: Arc::clone(upstream),
+                metrics: Arc::new(metrics.route(&route.name)),
+                demands: demands(route, symbols),
+                route: route.clone(),
+            });
+        }
+        compiled.order();
+        compiled
+    }
+
+    /// Routes that name methods stand before those that take all.
+    fn order(&mut self) {
+        let routes = &self.routes;
+        let takes_all = |place: &usize| routes[*place].route.matches.methods.is_any();
+        let hosts = self
+            .exact_hosts
+            .values_mut()
+            .chain(self.suffixes.values_mut())
+            .chain([&mut self.any_host]);
+        for paths in hosts {
+            for places in paths.exact.values_mut().chain(paths.prefixes.values_mut()) {
+                places.sort_by_key(takes_all);
+            }
+        }
+    }
+
+    /// All routes, in the order of the config.
+    pub fn routes(&self) -> &[CompiledRoute] {
+        &self.routes
+    }
+
+    /// The place of the route that takes a request, by both readings of its path.
+    ///
+    /// `host` is lower case and without port, see [`crate::domain::host::host_name`]; `path` is as it was sent.
+    pub fn find(&self, host: &str, path: &str, method: &Method) -> Result<usize, RouteFault> {
+        let lax = lax_reading(path)?;
+        let strict = self.read(host, path, method);
+        if lax != path && self.read(host, &lax, method) != strict {
+            return Err(RouteFault::TwoReadings);
+        }
+        strict.ok_or(RouteFault::None)
+    }
+
+    fn read(&self, host: &str, path: &str, method: &Method) -> Option<usize> {
+        let exact = || {
+            self.exact_hosts
+                .get(host)
+                .and_then(|paths| self.pick(paths, path, method))
+        };
+        let suffix = || self.suffix(host, path, method);
+        let found = if self.exact_hosts.is_empty() {
+            None
+        } else {
+            exact()
+        };
+        found
+            .or_else(|| {
+                if self.suffixes.is_empty() {
+                    None
+                } else {
+                    suffix()
+                }
+            })
+            .or_else(|| self.pick(&self.any_host, path, method))
+    }
+
+    /// The longest wildcard first: `*.b.example.com` before `*.example.com`.
+    fn suffix(&self, host: &str, path: &str, method: &Method) -> Option<usize> {
+        let parents = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+        parents
+            .filter_map(|parent| self.suffixes.get(parent))
+            .find_map(|paths| self.pick(paths, path, method))
+    }
+
+    fn pick(&self, paths: &Paths, path: &str, method: &Method) -> Option<usize> {
+        let taking = |places: &Vec<usize>| {
+            places
+                .iter()
+                .copied()
+                .find(|place| self.routes[*place].route.matches.methods.contains(method))
+        };
+        paths
+            .exact
+            .get(path)
+            .and_then(taking)
+            .or_else(|| paths.prefixes_of(path).find_map(taking))
+    }
+}
+
+impl Paths {
+    fn add(&mut self, path: &PathMatch, place: usize) {
+        match path {
+            PathMatch::Exact(path) => self.exact.entry(path.clone()).or_default().push(place),
+            PathMatch::Prefix(prefix) => {
+                self.longest = self.longest.max(prefix.len());
+                self.prefixes.entry(prefix.clone()).or_default().push(place);
+            }
+        }
+    }
+
+    /// The routes of each prefix of a path that ends at a segment border, longest first.
+    fn prefixes_of<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Vec<usize>> {
+        let ends =
+            std::iter::once(path.len()).chain(path.rmatch_indices('/').map(|(slash, _)| slash));
+        ends.filter(|end| *end <= self.longest)
+            .filter_map(|end| self.prefixes.get(&path[..end]))
+    }
+}
+
+fn demands(route: &Route, symbols: &Symbols) -> [Option<Box<[SymbolId]>>; method::SLOTS] {
+    let other = Method::from_bytes(b"OTHER").unwrap_or(Method::CONNECT);
+    std::array::from_fn(|slot| {
+        let method = method::STANDARD.get(slot).unwrap_or(&other);
+        let scopes = route.auth.scopes.for_method(method)?;
+        Some(
+            scopes
+                .iter()
+                .map(|scope| symbols.id(scope.as_str()))
+                .collect(),
+        )
+    })
+}

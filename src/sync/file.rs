@@ -1,0 +1,135 @@
+//! The config file as a source: reloads when it, or a file it refers to, changes on disk, and on SIGHUP.
+
+use super::publisher::Publisher;
+use crate::config::{self, ConfigError};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Editors write in several steps; this is how long it has to be quiet before the file is read.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// Watches until `stop`, and publishes every good configuration.
+///
+/// # Errors
+/// When the signal handler cannot be installed. A file system that cannot be watched is no error: it is logged, and
+/// SIGHUP still works.
+pub async fn follow(
+    file: PathBuf,
+    mut files: Vec<PathBuf>,
+    mut publisher: Publisher,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    let (sender, mut touches) = mpsc::channel(1);
+    let mut watch = Watch::new(sender);
+    watch.set(&files);
+    let mut seen = fingerprint(&files);
+    loop {
+        let asked = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            hangup = hangups.recv() => hangup.is_some(),
+            touch = touches.recv() => {
+                if touch.is_none() { return Ok(()) }
+                false
+            }
+        };
+        if !asked {
+            tokio::time::sleep(SETTLE).await;
+            while touches.try_recv().is_ok() {}
+        }
+        let now = fingerprint(&files);
+        if !asked && now == seen {
+            continue;
+        }
+        seen = now;
+        if let Some(read) = reload(&file, &mut publisher) {
+            files = read;
+            watch.set(&files);
+            seen = fingerprint(&files);
+        }
+    }
+}
+
+/// Reads the file and publishes it if it is good; gives the files it was made of.
+fn reload(file: &Path, publisher: &mut Publisher) -> Option<Vec<PathBuf>> {
+    match config::load(file) {
+        Ok(config) => {
+            publisher.publish(&config);
+            Some(config.files)
+        }
+        Err(ConfigError::Invalid(faults)) => {
+            publisher.refused(faults.iter().map(ToString::to_string).collect());
+            None
+        }
+        Err(unreadable @ ConfigError::Unreadable { .. }) => {
+            publisher.refused(vec![unreadable.to_string()]);
+            None
+        }
+    }
+}
+
+/// What is in the files, so that a touch without a change reloads nothing.
+fn fingerprint(files: &[PathBuf]) -> Vec<Option<[u8; 32]>> {
+    files
+        .iter()
+        .map(|file| Some(*blake3::hash(&std::fs::read(file).ok()?).as_bytes()))
+        .collect()
+}
+
+/// Watches folders, not files: editors and orchestrators replace files by renaming.
+struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    fn new(touched: mpsc::Sender<()>) -> Self {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // A full queue means that a touch is waiting already.
+                let _ = touched.try_send(());
+            }
+        });
+        let watcher = watcher.inspect_err(warn_unwatched).ok();
+        Self {
+            watcher,
+            folders: BTreeSet::new(),
+        }
+    }
+
+    fn set(&mut self, files: &[PathBuf]) {
+        let wanted: BTreeSet<PathBuf> = files.iter().filter_map(|file| folder(file)).collect();
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        for gone in self.folders.difference(&wanted) {
+            // A folder that is gone is not watched anyway.
+            let _ = watcher.unwatch(gone);
+        }
+        for new in wanted.difference(&self.folders) {
+            if let Err(fault) = watcher.watch(new, RecursiveMode::NonRecursive) {
+                warn_unwatched(&fault);
+            }
+        }
+        self.folders = wanted;
+    }
+}
+
+fn warn_unwatched(fault: &notify::Error) {
+    tracing::warn!(error = %fault, "changes of the config file are not noticed; send SIGHUP to reload");
+}
+
+fn folder(file: &Path) -> Option<PathBuf> {
+    let parent = file.parent()?;
+    Some(if parent.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        parent.to_owned()
+    })
+}

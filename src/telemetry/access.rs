@@ -1,0 +1,257 @@
+//! The access record: what one request leaves behind, written as one JSON line.
+//!
+//! A worker appends lines to its own buffer and hands the buffer to the log thread when it is full or 50 ms old.
+
+use super::logs::LogSink;
+use super::redact::redact;
+use crate::domain::id::{Id, Kind};
+use crate::domain::time::Timestamp;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+
+/// A full buffer is handed over at once.
+const FULL: usize = 32 * 1024;
+
+/// One finished request, refusals included. Holds no header, no query and no secret.
+#[derive(Debug)]
+pub struct AccessRecord<'a> {
+    /// When the request began.
+    pub time: Timestamp,
+    /// `X-Request-Id`.
+    pub request_id: &'a str,
+    /// The connection's other end.
+    pub peer: SocketAddr,
+    /// Name of the listener.
+    pub listener: &'a str,
+    /// A standard method or `OTHER`.
+    pub method: &'static str,
+    /// Name of the route; `None` when none was found.
+    pub route: Option<&'a str>,
+    /// The key, once its hash matched.
+    pub key: Option<Id>,
+    /// The stable code of an answer of our own.
+    pub code: Option<&'static str>,
+    /// Status sent.
+    pub status: u16,
+    /// Whether the answer was sent to its end.
+    pub complete: bool,
+    /// Bytes of the request's body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body that were handed on.
+    pub bytes_out: u64,
+    /// From the head read to the last byte handed on, nanoseconds.
+    pub total_nanos: u64,
+    /// From forwarding to the upstream's answer head, nanoseconds.
+    pub upstream_nanos: Option<u64>,
+    /// The endpoint that was tried last.
+    pub endpoint: Option<&'a str>,
+    /// Path of the request, if the log is to show it.
+    pub path: Option<&'a str>,
+}
+
+impl AccessRecord<'_> {
+    /// Appends the record as one JSON line. Every text but `path` comes from a small alphabet without quotes.
+    pub fn write(&self, out: &mut Vec<u8>, brand: &str) {
+        let mut numbers = itoa::Buffer::new();
+        out.extend_from_slice(b"{\"time\":\"");
+        push_time(out, self.time);
+        push(
+            out,
+            b"\",\"event\":\"access\",\"request.id\":\"",
+            self.request_id,
+        );
+        push(out, b"\",\"listener\":\"", self.listener);
+        push(out, b"\",\"method\":\"", self.method);
+        out.extend_from_slice(b"\",\"peer.address\":\"");
+        push_address(out, self.peer);
+        push_optional(out, b"\",\"route\":", self.route);
+        match self.key {
+            Some(id) => push_optional(out, b",\"key.id\":", Some(id.text(Kind::Key).as_str())),
+            None => out.extend_from_slice(b",\"key.id\":null"),
+        }
+        push(out, b",\"status\":", numbers.format(self.status));
+        push_optional(out, b",\"code\":", self.code);
+        push(
+            out,
+            b",\"complete\":",
+            if self.complete { "true" } else { "false" },
+        );
+        push(out, b",\"request.bytes\":", numbers.format(self.bytes_in));
+        push(out, b",\"response.bytes\":", numbers.format(self.bytes_out));
+        push(
+            out,
+            b",\"duration_us\":",
+            numbers.format(self.total_nanos / 1000),
+        );
+        match self.upstream_nanos {
+            Some(nanos) => push(
+                out,
+                b",\"upstream.duration_us\":",
+                numbers.format(nanos / 1000),
+            ),
+            None => out.extend_from_slice(b",\"upstream.duration_us\":null"),
+        }
+        push_optional(out, b",\"upstream.endpoint\":", self.endpoint);
+        if let Some(path) = self.path {
+            out.extend_from_slice(b",\"path\":");
+            // Writing to a Vec cannot fail.
+            let _ = serde_json::to_writer(&mut *out, &redact(path, brand));
+        }
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+fn push(out: &mut Vec<u8>, before: &[u8], text: &str) {
+    out.extend_from_slice(before);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn push_optional(out: &mut Vec<u8>, before: &[u8], text: Option<&str>) {
+    out.extend_from_slice(before);
+    match text {
+        Some(text) => {
+            out.push(b'"');
+            out.extend_from_slice(text.as_bytes());
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
+    use std::io::Write;
+    let _ = write!(out, "{address}");
+}
+
+thread_local! {
+    /// The second that was formatted last, and its text up to the seconds.
+    static SECOND: RefCell<(i64, [u8; 19])> = const { RefCell::new((i64::MIN, [0; 19])) };
+}
+
+/// RFC 3339 with milliseconds. The text of the second is made once a second, not once a request.
+fn push_time(out: &mut Vec<u8>, time: Timestamp) {
+    let (second, millis) = (
+        time.as_millis().div_euclid(1000),
+        time.as_millis().rem_euclid(1000),
+    );
+    SECOND.with_borrow_mut(|(known, text)| {
+        if *known != second {
+            let full = Timestamp::from_millis(second * 1000).to_string();
+            if let Some(head) = full.as_bytes().first_chunk::<19>() {
+                (*known, *text) = (second, *head);
+            }
+        }
+        out.extend_from_slice(text);
+    });
+    let digit = |value: i64| b'0' + u8::try_from(value % 10).unwrap_or_default();
+    out.extend_from_slice(&[
+        b'.',
+        digit(millis / 100),
+        digit(millis / 10),
+        digit(millis),
+        b'Z',
+    ]);
+}
+
+/// A worker's own buffer of access lines.
+pub struct AccessBuffer {
+    sink: LogSink,
+    brand: String,
+    lines: RefCell<Vec<u8>>,
+    count: Cell<u64>,
+}
+
+impl AccessBuffer {
+    /// An empty buffer in front of a sink.
+    pub fn new(sink: LogSink, brand: &str) -> Self {
+        let lines = RefCell::new(Vec::with_capacity(FULL + 1024));
+        Self {
+            sink,
+            brand: brand.to_owned(),
+            lines,
+            count: Cell::new(0),
+        }
+    }
+
+    /// Appends a record. True when it is the first one since the last flush, so that the caller plans the next flush.
+    pub fn append(&self, record: &AccessRecord<'_>) -> bool {
+        let mut lines = self.lines.borrow_mut();
+        let first = lines.is_empty();
+        record.write(&mut lines, &self.brand);
+        self.count.set(self.count.get() + 1);
+        let full = lines.len() >= FULL;
+        drop(lines);
+        if full {
+            self.flush();
+        }
+        first && !full
+    }
+
+    /// Hands over what is there.
+    pub fn flush(&self) {
+        let mut lines = self.lines.borrow_mut();
+        if !lines.is_empty() {
+            let batch = std::mem::replace(&mut *lines, Vec::with_capacity(FULL + 1024));
+            self.sink.access(batch, self.count.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> AccessRecord<'static> {
+        AccessRecord {
+            time: Timestamp::from_millis(1_798_761_600_042),
+            request_id: "req_1",
+            peer: "127.0.0.1:5000".parse().unwrap(),
+            listener: "main",
+            method: "GET",
+            route: Some("billing"),
+            key: Some(Id::from_bits(1)),
+            code: None,
+            status: 200,
+            complete: true,
+            bytes_in: 0,
+            bytes_out: 12,
+            total_nanos: 1_234_000,
+            upstream_nanos: None,
+            endpoint: Some("127.0.0.1:9000"),
+            path: Some("/a\"b/kg_live_0123456789abcdefghijABCDEFGHIJ0123456789abcdefghi"),
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_json_line() {
+        let mut out = Vec::new();
+        record().write(&mut out, "kg");
+        let line = String::from_utf8(out).unwrap();
+        assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["time"], "2027-01-01T00:00:00.042Z");
+        assert_eq!(json["key.id"], "key_00000000000000000000000001");
+        assert_eq!(json["upstream.duration_us"], serde_json::Value::Null);
+        assert_eq!(json["duration_us"], 1234);
+        assert_eq!(json["path"], "/a\"b/kg_live_[redacted]");
+    }
+
+    #[test]
+    fn a_refusal_without_route_is_a_line_too() {
+        let mut out = Vec::new();
+        let refusal = AccessRecord {
+            route: None,
+            key: None,
+            code: Some("no_route"),
+            endpoint: None,
+            path: None,
+            upstream_nanos: Some(5000),
+            ..record()
+        };
+        refusal.write(&mut out, "kg");
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["route"], serde_json::Value::Null);
+        assert_eq!(json["code"], "no_route");
+        assert_eq!(json["upstream.duration_us"], 5);
+    }
+}

@@ -1,0 +1,262 @@
+//! Where lines go: one thread writes them all, workers only hand over. A full queue drops lines and counts them.
+
+use super::redact::redact;
+use prometheus::IntCounter;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Batches that may wait. At 32 KiB each this bounds the memory to 32 MiB.
+const QUEUE: usize = 1024;
+
+/// Whole lines for one of the sinks.
+enum Batch {
+    Access(Vec<u8>),
+    Diagnostic(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// The handle to the log thread; cheap to clone, never blocks.
+#[derive(Clone)]
+pub struct LogSink {
+    queue: SyncSender<Batch>,
+    dropped: IntCounter,
+}
+
+impl LogSink {
+    /// Starts the log thread. Access lines go to `access` (default standard output), diagnostics to standard error.
+    pub fn start(
+        brand: &str,
+        access: Option<&Path>,
+        dropped: IntCounter,
+    ) -> io::Result<(Self, LogThread)> {
+        let access: Box<dyn Write + Send> = match access {
+            Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+            None => Box::new(io::stdout()),
+        };
+        Self::with_writers(brand, access, Box::new(io::stderr()), dropped)
+    }
+
+    /// As [`LogSink::start`], with writers of the caller's choice.
+    pub fn with_writers(
+        brand: &str,
+        access: Box<dyn Write + Send>,
+        diagnostics: Box<dyn Write + Send>,
+        dropped: IntCounter,
+    ) -> io::Result<(Self, LogThread)> {
+        let (queue, batches) = sync_channel(QUEUE);
+        let brand = brand.to_owned();
+        let writer = Writer {
+            brand,
+            access,
+            diagnostics,
+        };
+        let thread = std::thread::Builder::new()
+            .name("keygate-log".into())
+            .spawn(move || writer.run(&batches))?;
+        let sink = Self { queue, dropped };
+        Ok((sink.clone(), LogThread { sink, thread }))
+    }
+
+    /// Hands over complete access lines; `lines` tells how many, for the count of what was dropped.
+    pub fn access(&self, batch: Vec<u8>, lines: u64) {
+        if self.queue.try_send(Batch::Access(batch)).is_err() {
+            self.dropped.inc_by(lines);
+        }
+    }
+
+    fn diagnostic(&self, line: Vec<u8>) {
+        if self.queue.try_send(Batch::Diagnostic(line)).is_err() {
+            self.dropped.inc();
+        }
+    }
+}
+
+/// Owns the log thread; [`LogThread::finish`] writes what is queued.
+pub struct LogThread {
+    sink: LogSink,
+    thread: JoinHandle<()>,
+}
+
+impl LogThread {
+    /// Waits, for at most two seconds, until everything handed over so far is written.
+    pub fn finish(self) {
+        let (done, written) = sync_channel(1);
+        if self.sink.queue.try_send(Batch::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(Duration::from_secs(2));
+        }
+        drop(self.thread);
+    }
+}
+
+struct Writer {
+    brand: String,
+    access: Box<dyn Write + Send>,
+    diagnostics: Box<dyn Write + Send>,
+}
+
+impl Writer {
+    /// A sink that fails (disk full, closed pipe) loses lines, never requests.
+    fn run(mut self, batches: &Receiver<Batch>) {
+        loop {
+            match batches.recv_timeout(Duration::from_millis(500)) {
+                Ok(Batch::Access(lines)) => {
+                    // Composed of our own ids and numbers; what is foreign in them was redacted one by one.
+                    let _ = self
+                        .access
+                        .write_all(&lines)
+                        .and_then(|()| self.access.flush());
+                }
+                Ok(Batch::Diagnostic(line)) => {
+                    let clean = self.clean(&line);
+                    let _ = self.diagnostics.write_all(&clean);
+                }
+                Ok(Batch::Flush(done)) => {
+                    let _ = self.access.flush();
+                    let _ = done.try_send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn clean(&self, lines: &[u8]) -> Vec<u8> {
+        redact(&String::from_utf8_lossy(lines), &self.brand)
+            .into_owned()
+            .into_bytes()
+    }
+}
+
+/// Sets the process's diagnostics up: JSON lines, or readable ones when standard error is a terminal.
+pub fn install(level: &str, sink: &LogSink) {
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(sink.clone());
+    let done = if io::IsTerminal::is_terminal(&io::stderr()) {
+        tracing::subscriber::set_global_default(lines.compact().with_ansi(false).finish())
+    } else {
+        tracing::subscriber::set_global_default(lines.json().flatten_event(true).finish())
+    };
+    // A second installation in one process keeps the first; only tests do that.
+    let _ = done;
+}
+
+impl<'a> MakeWriter<'a> for LogSink {
+    type Writer = LineWriter<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter {
+            sink: self,
+            line: Vec::new(),
+        }
+    }
+}
+
+/// Collects one diagnostic line and hands it over when it is dropped.
+pub struct LineWriter<'a> {
+    sink: &'a LogSink,
+    line: Vec<u8>,
+}
+
+impl Write for LineWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for LineWriter<'_> {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.sink.diagnostic(std::mem::take(&mut self.line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A writer that never returns, like a pipe nobody reads.
+    struct Stuck(Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn counter() -> IntCounter {
+        IntCounter::new("dropped", "dropped").unwrap()
+    }
+
+    #[test]
+    fn diagnostics_are_redacted() {
+        let (access, diagnostics) = (Shared::default(), Shared::default());
+        let (sink, thread) = LogSink::with_writers(
+            "kg",
+            Box::new(access.clone()),
+            Box::new(diagnostics.clone()),
+            counter(),
+        )
+        .unwrap();
+        sink.access(b"a line\n".to_vec(), 1);
+        sink.make_writer()
+            .write_all(b"c Bearer hunter2 d\n")
+            .unwrap();
+        thread.finish();
+        assert_eq!(access.0.lock().unwrap().as_slice(), b"a line\n");
+        assert_eq!(
+            diagnostics.0.lock().unwrap().as_slice(),
+            b"c Bearer [redacted] d\n"
+        );
+    }
+
+    #[test]
+    fn a_stuck_sink_drops_and_counts_and_never_blocks() {
+        let (release, gate) = sync_channel(1);
+        let dropped = counter();
+        let (sink, thread) = LogSink::with_writers(
+            "kg",
+            Box::new(Stuck(gate)),
+            Box::new(io::sink()),
+            dropped.clone(),
+        )
+        .unwrap();
+        for _ in 0..QUEUE + 10 {
+            sink.access(b"line\n".to_vec(), 3);
+        }
+        assert!(dropped.get() >= 9 * 3, "{}", dropped.get());
+        drop(release);
+        drop(sink);
+        drop(thread);
+    }
+}

@@ -1,0 +1,393 @@
+//! Every metric, in one table. Handles with labels are resolved when a route or upstream is compiled, or at the first
+//! request that needs them; a request then touches one atomic.
+
+use crate::domain::method;
+use crate::domain::route::LocationKind;
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use std::sync::OnceLock;
+
+/// Label of a request that found no route; no route can have this name.
+pub const NO_ROUTE: &str = "_none";
+
+const REQUEST_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
+const AUTH_BUCKETS: [f64; 10] = [
+    1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3, 1e-2,
+];
+
+/// All metrics of one gateway, with the registry that exposes them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    http_requests: IntCounterVec,
+    http_duration: HistogramVec,
+    auth_decisions: IntCounterVec,
+    upstream_duration: HistogramVec,
+    upstream_errors: IntCounterVec,
+    upstream_up: IntGaugeVec,
+    connections: IntGaugeVec,
+    keys: IntGaugeVec,
+    reloads: IntCounterVec,
+    /// Time from a request's head to its permit or refusal.
+    pub auth_duration: Histogram,
+    /// 1 after a good reload, 0 after a bad one.
+    pub reload_successful: IntGauge,
+    /// Revision read from the source.
+    pub revision_observed: IntGauge,
+    /// Revision that requests are served from.
+    pub revision_applied: IntGauge,
+    /// Log lines that were dropped because the log could not keep up.
+    pub log_dropped: IntCounter,
+}
+
+impl Metrics {
+    /// Fresh metrics in a registry of their own.
+    ///
+    /// # Errors
+    /// Never in practice: only if this table named one metric twice.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(Some("keygate".into()), None)?;
+        let table = Table {
+            registry: &registry,
+        };
+        let metrics = Self {
+            http_requests: table.counters(
+                "http_requests_total",
+                "Requests answered, by route, method and status.",
+                &["route", "method", "code"],
+            )?,
+            http_duration: table.histograms(
+                "http_request_duration_seconds",
+                "From a request's head to the last byte of its answer.",
+                &["route"],
+                &REQUEST_BUCKETS,
+            )?,
+            auth_decisions: table.counters(
+                "auth_decisions_total",
+                "Decisions on requests that found a route, by result, reason and where the key stood.",
+                &["route", "result", "reason", "location"],
+            )?,
+            upstream_duration: table.histograms(
+                "upstream_request_duration_seconds",
+                "From forwarding a request to the head of the upstream's answer.",
+                &["upstream"],
+                &REQUEST_BUCKETS,
+            )?,
+            upstream_errors: table.counters(
+                "upstream_errors_total",
+                "Requests that an upstream failed, by reason.",
+                &["upstream", "reason"],
+            )?,
+            upstream_up: table.gauges(
+                "upstream_up",
+                "1 while the last connection to the endpoint succeeded, 0 after a failure.",
+                &["upstream", "endpoint"],
+            )?,
+            connections: table.gauges("connections", "Open downstream connections.", &["listener", "state"])?,
+            keys: table.gauges("keys", "Keys known, by status.", &["status"])?,
+            reloads: table.counters("config_reloads_total", "Reloads of the config file, by result.", &["result"])?,
+            auth_duration: table.add(Histogram::with_opts(
+                HistogramOpts::new("auth_duration_seconds", "Time spent on finding and checking a key.")
+                    .buckets(AUTH_BUCKETS.to_vec()),
+            )?)?,
+            reload_successful: table
+                .gauge("config_last_reload_successful", "Whether the config file in force is the one on disk.")?,
+            revision_observed: table.gauge("revision_observed", "Last revision read from its source.")?,
+            revision_applied: table.gauge("revision_applied", "Revision that requests are served from.")?,
+            log_dropped: table.add(IntCounter::new("log_dropped_total", "Log lines dropped under pressure.")?)?,
+            registry: registry.clone(),
+        };
+        let build = table.gauges(
+            "build_info",
+            "Always 1; the label tells the version.",
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.reload_successful.set(1);
+        Ok(metrics)
+    }
+
+    /// The handles of a route.
+    pub fn route(&self, name: &str) -> RouteMetrics {
+        RouteMetrics {
+            name: name.to_owned(),
+            requests: self.http_requests.clone(),
+            decisions: self.auth_decisions.clone(),
+            duration: self.http_duration.with_label_values(&[name]),
+            request_slots: slots(method::SLOTS * STATUSES.len()),
+            decision_slots: slots(Decision::ALL.len() * LOCATION_SLOTS),
+        }
+    }
+
+    /// The handles of an upstream.
+    pub fn upstream(&self, name: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            name: name.to_owned(),
+            duration: self.upstream_duration.with_label_values(&[name]),
+            errors: self.upstream_errors.clone(),
+        }
+    }
+
+    /// Whether an endpoint can be reached.
+    pub fn upstream_up(&self, upstream: &str, endpoint: &str) -> IntGauge {
+        self.upstream_up.with_label_values(&[upstream, endpoint])
+    }
+
+    /// Forgets an endpoint that is gone from the configuration.
+    pub fn forget_endpoint(&self, upstream: &str, endpoint: &str) {
+        // Removing what is not there is no fault here.
+        let _ = self.upstream_up.remove_label_values(&[upstream, endpoint]);
+    }
+
+    /// Open connections of a listener.
+    pub fn connections(&self, listener: &str) -> IntGauge {
+        self.connections.with_label_values(&[listener, "open"])
+    }
+
+    /// Sets how many keys have a status.
+    pub fn set_keys(&self, status: &str, count: i64) {
+        self.keys.with_label_values(&[status]).set(count);
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, good: bool) {
+        self.reloads
+            .with_label_values(&[if good { "ok" } else { "failed" }])
+            .inc();
+        self.reload_successful.set(i64::from(good));
+    }
+
+    /// Everything in the Prometheus text format, version 0.0.4.
+    pub fn encode(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// Makes metrics and registers them.
+struct Table<'a> {
+    registry: &'a Registry,
+}
+
+impl Table<'_> {
+    fn add<C: Collector + Clone + 'static>(&self, collector: C) -> prometheus::Result<C> {
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.add(IntGauge::new(name, help)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> prometheus::Result<HistogramVec> {
+        self.add(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+            labels,
+        )?)
+    }
+}
+
+/// Statuses with a slot of their own; any other takes the slower way of a look-up by label.
+const STATUSES: [u16; 26] = [
+    200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 412,
+    413, 422, 429, 500, 502, 503, 504,
+];
+/// No key, then the kinds of location.
+const LOCATION_SLOTS: usize = LocationKind::ALL.len() + 1;
+
+fn slots(count: usize) -> Box<[OnceLock<IntCounter>]> {
+    (0..count).map(|_| OnceLock::new()).collect()
+}
+
+/// How the decision on a request went; the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// A key that may.
+    Permitted,
+    /// An open route or a preflight.
+    Anonymous,
+    /// Two different keys, or one place twice.
+    Ambiguous,
+    /// No key.
+    Missing,
+    /// Looks native, but is not.
+    Malformed,
+    /// No such key.
+    Unknown,
+    /// Its time has not come.
+    NotYetValid,
+    /// Its time is over.
+    Expired,
+    /// Switched off.
+    Disabled,
+    /// Ended.
+    Revoked,
+    /// Not from this address.
+    Address,
+    /// Not in this place.
+    Location,
+    /// Not on this route.
+    Route,
+    /// Not with this method.
+    Method,
+    /// Lacks a scope.
+    Scope,
+}
+
+impl Decision {
+    const ALL: [Self; 15] = [
+        Self::Permitted,
+        Self::Anonymous,
+        Self::Ambiguous,
+        Self::Missing,
+        Self::Malformed,
+        Self::Unknown,
+        Self::NotYetValid,
+        Self::Expired,
+        Self::Disabled,
+        Self::Revoked,
+        Self::Address,
+        Self::Location,
+        Self::Route,
+        Self::Method,
+        Self::Scope,
+    ];
+
+    /// The labels `result` and `reason`.
+    fn labels(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Permitted => ("allowed", "ok"),
+            Self::Anonymous => ("allowed", "anonymous"),
+            Self::Ambiguous => ("denied", "ambiguous"),
+            Self::Missing => ("denied", "missing"),
+            Self::Malformed => ("denied", "malformed"),
+            Self::Unknown => ("denied", "unknown"),
+            Self::NotYetValid => ("denied", "not_yet_valid"),
+            Self::Expired => ("denied", "expired"),
+            Self::Disabled => ("denied", "disabled"),
+            Self::Revoked => ("denied", "revoked"),
+            Self::Address => ("denied", "ip"),
+            Self::Location => ("denied", "location"),
+            Self::Route => ("denied", "route"),
+            Self::Method => ("denied", "method"),
+            Self::Scope => ("denied", "scope"),
+        }
+    }
+}
+
+/// The handles of one route.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    name: String,
+    requests: IntCounterVec,
+    decisions: IntCounterVec,
+    duration: Histogram,
+    request_slots: Box<[OnceLock<IntCounter>]>,
+    decision_slots: Box<[OnceLock<IntCounter>]>,
+}
+
+impl RouteMetrics {
+    /// Counts a finished request; `method` is a slot of [`method`].
+    pub fn finished(&self, method: usize, status: u16, seconds: f64) {
+        self.duration.observe(seconds);
+        let resolve = || {
+            let mut code = itoa::Buffer::new();
+            self.requests.with_label_values(&[
+                &self.name,
+                method::label(method),
+                code.format(status),
+            ])
+        };
+        match STATUSES.iter().position(|known| *known == status) {
+            Some(place) => self.request_slots[method * STATUSES.len() + place]
+                .get_or_init(resolve)
+                .inc(),
+            None => resolve().inc(),
+        }
+    }
+
+    /// Counts a decision.
+    pub fn decided(&self, decision: Decision, location: Option<LocationKind>) {
+        let place = location.map_or(0, |kind| kind.index() + 1);
+        self.decision_slots[decision as usize * LOCATION_SLOTS + place]
+            .get_or_init(|| {
+                let (result, reason) = decision.labels();
+                let location = location.map_or("none", LocationKind::name);
+                self.decisions
+                    .with_label_values(&[&self.name, result, reason, location])
+            })
+            .inc();
+    }
+}
+
+/// The handles of one upstream.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    name: String,
+    /// Time to the head of the answer.
+    pub duration: Histogram,
+    errors: IntCounterVec,
+}
+
+impl UpstreamMetrics {
+    /// Counts a request the upstream failed.
+    pub fn failed(&self, reason: &'static str) {
+        self.errors.with_label_values(&[&self.name, reason]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_stand_in_the_order_of_their_slots() {
+        for (place, decision) in Decision::ALL.iter().enumerate() {
+            assert_eq!(*decision as usize, place);
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::new().unwrap();
+        let route = metrics.route("billing");
+        route.finished(0, 200, 0.002);
+        route.finished(9, 299, 0.002);
+        route.decided(Decision::Permitted, Some(LocationKind::Bearer));
+        metrics.upstream("app").failed("connect");
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        for line in [
+            r#"keygate_http_requests_total{code="200",method="GET",route="billing"} 1"#,
+            r#"keygate_http_requests_total{code="299",method="OTHER",route="billing"} 1"#,
+            r#"keygate_auth_decisions_total{location="bearer",reason="ok",result="allowed",route="billing"} 1"#,
+            r#"keygate_upstream_errors_total{reason="connect",upstream="app"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}
