@@ -1,1 +1,4 @@
+//! Integration tests: the real gateway over real sockets.
 
+mod harness;
+mod smoke;

@@ -1,0 +1,207 @@
+//! The gateway in this process, from a config file in a folder of its own.
+
+use super::client::{Answer, Client};
+use keygate::app::{App, Output};
+use keygate::clock::{Clock, SystemClock};
+use keygate::config;
+use keygate::domain::key::PlainKey;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// A key that [`GatewayBuilder::new`] declares: native form, scopes `app:read` and `app:write`, consumer `acme`.
+pub(crate) const KEY: &str = "kg_live_00000000000000000000000000000000000000000073P5Wzx";
+
+/// `blake3:…` of a key.
+pub(crate) fn hash_of(key: &str) -> String {
+    PlainKey::new(key.to_owned()).hash().at_rest()
+}
+
+/// What a gateway is started from.
+pub(crate) struct GatewayBuilder {
+    /// Lines under the one listener.
+    pub(crate) listener: String,
+    /// Everything below listeners and management.
+    pub(crate) rest: String,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl GatewayBuilder {
+    /// One upstream `app`, one open-ended route `app` on `/` that demands `app:read` (GET) or `app:write`, [`KEY`].
+    pub(crate) fn new(upstream: SocketAddr) -> Self {
+        Self::with_rest(&format!(
+            r#"
+upstreams:
+  app: {{ endpoints: ["http://{upstream}"] }}
+routes:
+  - name: app
+    match: {{ path: / }}
+    upstream: app
+    auth:
+      locations: [{{header: X-API-Key}}, bearer, {{query: api_key}}]
+      scopes: {{GET: app:read, "*": app:write}}
+consumers: [{{ name: acme }}]
+keys:
+  - {{ name: ci, consumer: acme, hash: "{}", scopes: [app:read, app:write] }}
+"#,
+            hash_of(KEY)
+        ))
+    }
+
+    /// A config of the caller's own; see [`GatewayBuilder::rest`].
+    pub(crate) fn with_rest(rest: &str) -> Self {
+        Self {
+            listener: String::new(),
+            rest: rest.to_owned(),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// More settings of the listener, such as `max_connections: 1`; comma-separated.
+    pub(crate) fn listener(mut self, settings: &str) -> Self {
+        self.listener = format!(", {settings}");
+        self
+    }
+
+    /// Replaces text in the rest, which must be there.
+    pub(crate) fn replace(mut self, from: &str, to: &str) -> Self {
+        assert!(self.rest.contains(from), "{from} is not in the config");
+        self.rest = self.rest.replace(from, to);
+        self
+    }
+
+    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn yaml(&self) -> String {
+        format!(
+            "listeners: [{{ address: 127.0.0.1:0, name: main{} }}]\nmanagement: {{ address: 127.0.0.1:0 }}\nthreads: 2\n{}",
+            self.listener, self.rest
+        )
+    }
+
+    pub(crate) fn start(self) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keygate.yaml");
+        std::fs::write(&file, self.yaml()).unwrap();
+        let config = config::load(&file).unwrap_or_else(|fault| panic!("{fault}"));
+        let app = App::start(
+            &config,
+            Some(file.clone()),
+            Arc::clone(&self.clock),
+            Output::Silent,
+        )
+        .unwrap();
+        let address = app.listeners()[0].address;
+        let management = app.management();
+        Gateway {
+            app: Some(app),
+            address,
+            management,
+            file,
+            builder: self,
+            _folder: folder,
+        }
+    }
+}
+
+/// A running gateway; drains when dropped.
+pub(crate) struct Gateway {
+    app: Option<App>,
+    pub(crate) address: SocketAddr,
+    pub(crate) management: SocketAddr,
+    pub(crate) file: PathBuf,
+    builder: GatewayBuilder,
+    _folder: TempDir,
+}
+
+impl Gateway {
+    /// In front of this upstream, see [`GatewayBuilder::new`].
+    pub(crate) fn before(upstream: SocketAddr) -> Self {
+        GatewayBuilder::new(upstream).start()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request on a connection of its own: method and target, further header lines.
+    pub(crate) fn request(&self, line: &str, headers: &[&str]) -> Answer {
+        let mut head = format!("{line} HTTP/1.1\r\nhost: api.example.com\r\n");
+        for header in headers {
+            head.push_str(header);
+            head.push_str("\r\n");
+        }
+        self.raw(format!("{head}\r\n"))
+    }
+
+    /// `GET` with [`KEY`] in `X-API-Key`.
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        self.request(&format!("GET {target}"), &[&format!("x-api-key: {KEY}")])
+    }
+
+    /// These bytes on a connection of their own, and the answer.
+    pub(crate) fn raw(&self, bytes: impl AsRef<[u8]>) -> Answer {
+        let mut client = self.client();
+        client.send(bytes);
+        client.read()
+    }
+
+    /// GET on the management port.
+    pub(crate) fn manage(&self, target: &str) -> Answer {
+        let mut client = Client::connect(self.management);
+        client.send(format!(
+            "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        ));
+        client.read()
+    }
+
+    /// The value of one metric line, labels in any order; 0 when it is not there.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.manage("/metrics").text();
+        let fits = |line: &&str| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels
+                    .iter()
+                    .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+        };
+        text.lines()
+            .filter(fits)
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Writes the config file anew with a text replaced, as an editor does.
+    pub(crate) fn edit(&mut self, from: &str, to: &str) {
+        assert!(
+            self.builder.rest.contains(from),
+            "{from} is not in the config"
+        );
+        self.builder.rest = self.builder.rest.replace(from, to);
+        self.write(&self.builder.yaml());
+    }
+
+    /// Writes the config file by renaming, so that no half of it is ever seen.
+    pub(crate) fn write(&self, yaml: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, yaml).unwrap();
+        std::fs::rename(new, &self.file).unwrap();
+    }
+
+    /// Drains and waits for the end.
+    pub(crate) fn stop(mut self) {
+        self.app.take().unwrap().stop();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(app) = self.app.take() {
+            app.stop();
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The real gateway on free ports, an upstream that shows what it received, and a client that sends bytes as told.
+
+mod client;
+mod gateway;
+mod process;
+mod upstream;
+
+pub(crate) use client::{Answer, Client};
+pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, hash_of};
+pub(crate) use process::{Process, free_port, keygate, wait_for_port, wait_until};
+pub(crate) use upstream::{Received, Upstream, read_request};
