@@ -7,17 +7,19 @@ use std::borrow::Cow;
 #[error("the host is not valid")]
 pub struct HostFault;
 
-/// The name in a `Host` value, lower case, without port and without a trailing dot; IPv6 keeps its brackets.
+/// The name in a `Host` value, lower case, without port and without a trailing dot; IPv6 in its shortest form,
+/// in brackets.
 pub fn host_name(value: &str) -> Result<Cow<'_, str>, HostFault> {
     let name = if let Some(rest) = value.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or(HostFault)?;
-        address
+        let address = address
             .parse::<std::net::Ipv6Addr>()
             .map_err(|_| HostFault)?;
         if !after.is_empty() {
             port(Some(after.strip_prefix(':').ok_or(HostFault)?))?;
         }
-        &value[..address.len() + 2]
+        // One spelling, the one routes are configured in.
+        return Ok(Cow::Owned(format!("[{address}]")));
     } else {
         let (name, after) = value
             .split_once(':')
