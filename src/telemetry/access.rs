@@ -50,7 +50,7 @@ pub struct AccessRecord<'a> {
 }
 
 impl AccessRecord<'_> {
-    /// Appends the record as one JSON line. Every text but `path` comes from a small alphabet without quotes.
+    /// Appends the record as one JSON line. Texts but `listener` and `path` come from a small alphabet without quotes.
     pub fn write(&self, out: &mut Vec<u8>, brand: &str) {
         let mut numbers = itoa::Buffer::new();
         out.extend_from_slice(b"{\"time\":\"");
@@ -60,8 +60,9 @@ impl AccessRecord<'_> {
             b"\",\"event\":\"access\",\"request.id\":\"",
             self.request_id,
         );
-        push(out, b"\",\"listener\":\"", self.listener);
-        push(out, b"\",\"method\":\"", self.method);
+        out.extend_from_slice(b"\",\"listener\":");
+        push_json(out, self.listener);
+        push(out, b",\"method\":\"", self.method);
         out.extend_from_slice(b"\",\"peer.address\":\"");
         push_address(out, self.peer);
         push_optional(out, b"\",\"route\":", self.route);
@@ -94,8 +95,7 @@ impl AccessRecord<'_> {
         push_optional(out, b",\"upstream.endpoint\":", self.endpoint);
         if let Some(path) = self.path {
             out.extend_from_slice(b",\"path\":");
-            // Writing to a Vec cannot fail.
-            let _ = serde_json::to_writer(&mut *out, &redact(path, brand));
+            push_json(out, &redact(path, brand));
         }
         out.extend_from_slice(b"}\n");
     }
@@ -104,6 +104,12 @@ impl AccessRecord<'_> {
 fn push(out: &mut Vec<u8>, before: &[u8], text: &str) {
     out.extend_from_slice(before);
     out.extend_from_slice(text.as_bytes());
+}
+
+/// A text that may hold anything.
+fn push_json(out: &mut Vec<u8>, text: &str) {
+    // Writing to a Vec cannot fail.
+    let _ = serde_json::to_writer(out, text);
 }
 
 fn push_optional(out: &mut Vec<u8>, before: &[u8], text: Option<&str>) {
@@ -234,6 +240,18 @@ mod tests {
         assert_eq!(json["upstream.duration_us"], serde_json::Value::Null);
         assert_eq!(json["duration_us"], 1234);
         assert_eq!(json["path"], "/a\"b/kg_live_[redacted]");
+    }
+
+    #[test]
+    fn the_name_of_a_listener_is_escaped() {
+        let mut out = Vec::new();
+        let named = AccessRecord {
+            listener: "my \"x\" \\",
+            ..record()
+        };
+        named.write(&mut out, "kg");
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["listener"], "my \"x\" \\");
     }
 
     #[test]
