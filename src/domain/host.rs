@@ -8,7 +8,8 @@ use std::net::Ipv6Addr;
 #[error("the host is not valid")]
 pub struct HostFault;
 
-/// The name in a `Host` value, lower case, without port and without a trailing dot; IPv6 keeps its brackets.
+/// The name in a `Host` value, lower case, without port and without a trailing dot; IPv6 in its shortest form,
+/// in brackets.
 pub fn host_name(value: &str) -> Result<Cow<'_, str>, HostFault> {
     if let Some(rest) = value.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or(HostFault)?;

@@ -7,10 +7,13 @@
 use super::context::RequestContext;
 use super::error::ProxyError;
 use super::handler;
+use super::head_watch::HeadWatch;
 use super::listener::ListenerState;
+use super::upstream::answer::AnswerHead;
 use super::worker::Worker;
 use crate::config::ListenerLimits;
 use crate::domain::method;
+use crate::telemetry::access::connection_members;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,7 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -51,10 +54,10 @@ enum Phase {
 /// What one connection's parts (socket, timer, requests) know together.
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
-    /// The peer's address for `X-Forwarded-For`, and with its port for the log.
+    /// The peer's address for `X-Forwarded-For`.
     pub(super) peer_ip: Box<str>,
-    pub(super) peer_text: Box<str>,
-    pub(super) listener: Arc<ListenerState>,
+    /// The connection's part of an access line.
+    pub(super) log_members: Box<str>,
     pub(super) limits: ListenerLimits,
     phase: Cell<Phase>,
     read_deadline: Cell<Option<Instant>>,
@@ -64,6 +67,10 @@ pub(super) struct Connection {
     waker: RefCell<Option<Waker>>,
     /// The caller may still be sending what nobody will read.
     unread: Cell<bool>,
+    /// What the head's lines say before hyper has read them.
+    watch: RefCell<HeadWatch>,
+    /// Interim answers that wait to be written.
+    interim: RefCell<Vec<u8>>,
     /// The parser's refusal, once it gave one.
     refusal: Cell<Option<ProxyError>>,
     /// The socket, handed back when hyper lets go of it.
@@ -71,13 +78,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(listener: Arc<ListenerState>, limits: ListenerLimits, peer: SocketAddr) -> Self {
+    fn new(listener: &ListenerState, limits: ListenerLimits, peer: SocketAddr) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Self {
             peer,
             peer_ip: peer.ip().to_string().into(),
-            peer_text: peer.to_string().into(),
-            listener,
+            log_members: connection_members(&listener.name, peer).into(),
             limits,
             phase: Cell::new(Phase::Idle),
             read_deadline: Cell::new(Some(Instant::now() + limits.header_timeout)),
@@ -86,6 +92,8 @@ impl Connection {
             cut: Cell::new(false),
             waker: RefCell::new(None),
             unread: Cell::new(false),
+            watch: RefCell::default(),
+            interim: RefCell::default(),
             refusal: Cell::new(None),
             leftover: RefCell::new(None),
         }
@@ -123,12 +131,39 @@ impl Connection {
             .set(Some(Instant::now() + self.limits.idle_timeout));
     }
 
-    fn bytes_came(&self) {
+    /// Whether the head had both a length and a transfer coding; hyper shows only the latter.
+    pub(super) fn is_framed_twice(&self) -> bool {
+        let watch = self.watch.borrow();
+        watch.length && watch.coding
+    }
+
+    /// Passes an interim answer on, in front of whatever is written next.
+    pub(super) fn interim(&self, answer: &AnswerHead) {
+        let mut out = self.interim.borrow_mut();
+        let reason = answer.status.canonical_reason().unwrap_or_default();
+        // Writing to a Vec cannot fail.
+        let _ = io::Write::write_fmt(
+            &mut *out,
+            format_args!("HTTP/1.1 {} {reason}\r\n", answer.status.as_u16()),
+        );
+        for (name, value) in &answer.headers {
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Bytes of a head came, or the first of the next one.
+    fn head_came(&self, bytes: &[u8]) {
         if self.phase.get() == Phase::Idle {
             self.phase.set(Phase::Head);
             self.read_deadline
                 .set(Some(Instant::now() + self.limits.header_timeout));
+            *self.watch.borrow_mut() = HeadWatch::default();
         }
+        self.watch.borrow_mut().feed(bytes);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -159,7 +194,7 @@ pub(super) async fn serve(
 ) {
     // Without it small answers may wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let connection = Rc::new(Connection::new(listener, limits, peer));
+    let connection = Rc::new(Connection::new(&listener, limits, peer));
     let number = worker.register(&connection);
     let end = drive(&worker, &connection, stream).await;
     worker.unregister(number);
@@ -170,6 +205,20 @@ pub(super) async fn serve(
         (End::Done, Some(stream)) if unheard => linger(stream).await,
         (End::HeadTooSlow | End::Done | End::Cut, _) => {}
     }
+}
+
+/// One connection too many: said, not just closed. Bounded by the time the caller gets to hang up.
+pub(super) async fn turn_away(
+    worker: Rc<Worker>,
+    listener: Arc<ListenerState>,
+    limits: ListenerLimits,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let connection = Rc::new(Connection::new(&listener, limits, peer));
+    let answer = refuse(&worker, &connection, ProxyError::Overloaded);
+    let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
+    linger(stream).await;
 }
 
 /// How a connection ended.
@@ -352,6 +401,35 @@ impl ClientIo {
         Some(ProxyError::of_parser(status))
     }
 
+    /// Reads what may be a head, with a look at it before hyper has it.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let worker = Rc::clone(&self.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let room = scratch.len().min(buffer.remaining());
+        let mut read = ReadBuf::new(&mut scratch[..room]);
+        ready!(Pin::new(self.socket()?.get_mut().inner_mut()).poll_read(cx, &mut read))?;
+        if !read.filled().is_empty() {
+            self.connection.head_came(read.filled());
+            buffer.put_slice(read.filled());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the interim answers that wait.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let connection = Rc::clone(&self.connection);
+        let mut waiting = connection.interim.borrow_mut();
+        while !waiting.is_empty() {
+            let written = ready!(self.socket()?.poll_write(cx, &waiting))?;
+            waiting.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some((answer, written)) = &mut self.refusal {
             if *written == answer.len() {
@@ -391,11 +469,10 @@ impl Read for ClientIo {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = self.socket()?.poll_read(cx, buffer);
-        if read.is_ready() {
-            self.connection.bytes_came();
+        if self.connection.phase.get() == Phase::Request {
+            return self.socket()?.poll_read(cx, buffer);
         }
-        read
+        self.poll_head(cx, buffer)
     }
 }
 
@@ -412,6 +489,7 @@ impl Write for ClientIo {
         if self.refusal.is_some() {
             return self.poll_refusal(cx).map_ok(|()| bytes.len());
         }
+        ready!(self.poll_interim(cx))?;
         let written = self.socket()?.poll_write(cx, bytes);
         self.note(&written);
         written
@@ -430,6 +508,7 @@ impl Write for ClientIo {
                 .unwrap_or_default();
             return self.poll_write(cx, bytes);
         }
+        ready!(self.poll_interim(cx))?;
         let written = self.socket()?.poll_write_vectored(cx, slices);
         self.note(&written);
         written
@@ -441,6 +520,7 @@ impl Write for ClientIo {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
+        ready!(self.poll_interim(cx))?;
         self.socket()?.poll_flush(cx)
     }
 

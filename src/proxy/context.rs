@@ -2,6 +2,7 @@
 //! caller is gone; then, once, it is accounted for.
 
 use super::connection::Connection;
+use super::upstream::answer::AnswerHead;
 use super::worker::{View, Worker};
 use crate::domain::id::{Id, Kind};
 use crate::domain::method;
@@ -31,6 +32,8 @@ pub(super) struct RequestContext {
     pub(super) now: Timestamp,
     started: u64,
     method: usize,
+    /// Whether the caller speaks HTTP/1.1.
+    modern: bool,
     path: Option<Box<str>>,
     /// Place of the route in the view.
     route: Option<usize>,
@@ -68,6 +71,7 @@ impl RequestContext {
             view,
             now,
             method: method::index(request.method()),
+            modern: request.version() == http::Version::HTTP_11,
             path,
             route: None,
             key: None,
@@ -117,6 +121,13 @@ impl RequestContext {
         }
     }
 
+    /// Passes an interim answer on: not to HTTP/1.0, and not the 100 that is ours to give (RFC 9110 §15.2).
+    pub(super) fn pass_interim(&self, answer: &AnswerHead) {
+        if self.modern && answer.status != StatusCode::CONTINUE {
+            self.connection.interim(answer);
+        }
+    }
+
     /// The answer's status, and its code if it is one of our own.
     pub(super) fn answers(&mut self, status: StatusCode, code: Option<&'static str>) {
         self.status = status.as_u16();
@@ -141,8 +152,7 @@ impl RequestContext {
         let record = AccessRecord {
             time: self.now,
             request_id: self.request_id.to_str().unwrap_or_default(),
-            peer: &self.connection.peer_text,
-            listener: &self.connection.listener.name,
+            connection: &self.connection.log_members,
             method: method::label(self.method),
             route: route.map(|route| route.route.name.as_str()),
             key: self.key,

@@ -110,7 +110,7 @@ async fn attempt(
             },
         };
         endpoint.requests.fetch_add(1, Relaxed);
-        return exchange(worker, outgoing, method, (route, endpoint), lease).await;
+        return exchange(worker, outgoing, (method, cx), (route, endpoint), lease).await;
     }
     Err(fault)
 }
@@ -119,12 +119,17 @@ async fn attempt(
 async fn exchange(
     worker: &Rc<Worker>,
     outgoing: &mut Outgoing,
-    method: &Method,
+    (method, cx): (&Method, &RequestContext),
     (route, endpoint): (&CompiledRoute, &Arc<EndpointState>),
     mut lease: Lease,
 ) -> Result<(AnswerHead, Lease), UpstreamFault> {
+    let interim = |answer: &AnswerHead| cx.pass_interim(answer);
     let patience = route.upstream.config.first_byte_timeout;
-    let fault = match lease.connection().send(outgoing, method, patience).await {
+    let fault = match lease
+        .connection()
+        .send(outgoing, method, patience, interim)
+        .await
+    {
         Ok(answer) => return Ok((answer, lease)),
         Err(fault) => fault,
     };
@@ -135,7 +140,10 @@ async fn exchange(
     drop(lease);
     outgoing.rewind();
     let mut lease = resolve::connect(worker, endpoint, &route.upstream).await?;
-    let answer = lease.connection().send(outgoing, method, patience).await?;
+    let answer = lease
+        .connection()
+        .send(outgoing, method, patience, interim)
+        .await?;
     Ok((answer, lease))
 }
 

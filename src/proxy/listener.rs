@@ -1,7 +1,6 @@
 //! Sockets that accept traffic: bound once to find a taken port, then once per thread; capped; drained before closing.
 
 use super::connection;
-use super::error::ProxyError;
 use super::worker::Worker;
 use crate::config::Listener;
 use prometheus::IntGauge;
@@ -12,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -188,36 +186,15 @@ fn welcome(worker: &Rc<Worker>, state: &Arc<ListenerState>, stream: TcpStream, p
     let Some(limits) = view.snapshot.listeners.get(state.place).copied() else {
         return;
     };
-    match Seat::take(state, limits.max_connections) {
-        Some(seat) => {
-            let served =
-                connection::serve(Rc::clone(worker), Arc::clone(state), limits, stream, peer);
-            worker.tasks.spawn_local(async move {
-                served.await;
-                drop(seat);
-            });
-        }
-        None => turn_away(worker, stream),
+    if let Some(seat) = Seat::take(state, limits.max_connections) {
+        let served = connection::serve(Rc::clone(worker), Arc::clone(state), limits, stream, peer);
+        worker.tasks.spawn_local(async move {
+            served.await;
+            drop(seat);
+        });
+    } else {
+        let refused =
+            connection::turn_away(Rc::clone(worker), Arc::clone(state), limits, stream, peer);
+        worker.tasks.spawn_local(refused);
     }
-}
-
-/// One connection too many: said, not just closed. Bounded by the time the caller gets to hang up.
-fn turn_away(worker: &Rc<Worker>, mut stream: TcpStream) {
-    let id = worker.request_id(worker.clock.now());
-    let answer = ProxyError::Overloaded.raw_answer(id.to_str().unwrap_or_default());
-    worker.no_route.finished(
-        crate::domain::method::SLOTS - 1,
-        ProxyError::Overloaded.status().as_u16(),
-        0.0,
-    );
-    worker.tasks.spawn_local(async move {
-        let polite = async {
-            stream.write_all(&answer).await?;
-            stream.shutdown().await?;
-            let mut rest = [0; 512];
-            while stream.read(&mut rest).await? > 0 {}
-            io::Result::Ok(())
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(1), polite).await;
-    });
 }

@@ -8,6 +8,7 @@ mod error;
 mod fields;
 mod forward;
 mod handler;
+mod head_watch;
 mod headers;
 mod listener;
 mod request_head;

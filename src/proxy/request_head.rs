@@ -1,8 +1,8 @@
 //! What a request's head says, in one pass over its fields; refused if it can be understood in more than one way.
 
+use super::connection::Connection;
 use super::error::ProxyError;
 use super::fields::{self, Field};
-use crate::config::ListenerLimits;
 use crate::domain::host::host_name;
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 use smallvec::SmallVec;
@@ -28,7 +28,6 @@ struct Survey<'a> {
     hosts: usize,
     coding: Option<&'a HeaderValue>,
     codings: usize,
-    has_length: bool,
     for_this_hop: SmallVec<[HeaderName; 2]>,
     takes_trailers: bool,
 }
@@ -40,8 +39,9 @@ impl<'a> RequestHead<'a> {
     /// Reads the head of a request that hyper has found to be well-formed.
     pub(super) fn understand<B>(
         request: &'a Request<B>,
-        limits: &ListenerLimits,
+        connection: &Connection,
     ) -> Result<Self, ProxyError> {
+        let limits = &connection.limits;
         let uri = request.uri();
         let authority = uri.authority().map(http::uri::Authority::as_str);
         let target = uri.path_and_query().map_or(0, |path| path.as_str().len());
@@ -52,7 +52,7 @@ impl<'a> RequestHead<'a> {
         if request.headers().len() > limits.max_headers || survey.bytes > limits.max_header_bytes {
             return Err(ProxyError::HeadersTooLarge);
         }
-        survey.check_framing(request.version())?;
+        survey.check_framing(request.version(), connection)?;
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(ProxyError::BadRequest(
                 "this gateway takes no CONNECT and no TRACE",
@@ -102,17 +102,20 @@ impl<'a> Survey<'a> {
                     survey.coding = Some(value);
                     survey.codings += 1;
                 }
-                Field::ContentLength => survey.has_length = true,
                 Field::Connection => survey.for_this_hop.extend(names_in(value)),
                 Field::Te => survey.takes_trailers |= mentions_trailers(value),
-                Field::EndToEnd | Field::HopByHop | Field::Expect | Field::Claim => {}
+                Field::EndToEnd
+                | Field::HopByHop
+                | Field::ContentLength
+                | Field::Expect
+                | Field::Claim => {}
             }
         }
         survey
     }
 
     /// RFC 9112 §6: one `chunked` and no length, or one length, or neither. hyper has checked the length's form.
-    fn check_framing(&self, version: Version) -> Result<(), ProxyError> {
+    fn check_framing(&self, version: Version, connection: &Connection) -> Result<(), ProxyError> {
         let Some(coding) = self.coding else {
             return Ok(());
         };
@@ -122,7 +125,7 @@ impl<'a> Survey<'a> {
                 "Transfer-Encoding must be one `chunked`, in HTTP/1.1",
             ));
         }
-        if self.has_length {
+        if connection.is_framed_twice() {
             return Err(ProxyError::BadRequest(
                 "Content-Length and Transfer-Encoding exclude each other",
             ));

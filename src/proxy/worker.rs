@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 
 /// Log lines wait at most this long in a worker.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
+/// Room for what one read of a head may bring.
+const SCRATCH: usize = 16 * 1024;
 /// Buffers kept for the next requests, and how large each may have grown.
 const MOST_BUFFERS: usize = 64;
 const LARGEST_BUFFER: usize = 16 * 1024;
@@ -117,6 +119,8 @@ pub(super) struct Worker {
     view: RefCell<Rc<View>>,
     access: Option<AccessBuffer>,
     reaping: Cell<bool>,
+    /// Where heads are read into, before hyper gets them.
+    pub(super) scratch: RefCell<Vec<u8>>,
     /// Buffers for heads, used again and again.
     head_buffers: RefCell<Vec<Vec<u8>>>,
     random: RefCell<fastrand::Rng>,
@@ -145,6 +149,7 @@ impl Worker {
             background: TaskTracker::new(),
             view: RefCell::new(view),
             reaping: Cell::new(false),
+            scratch: RefCell::new(vec![0; SCRATCH]),
             head_buffers: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             connections: RefCell::default(),

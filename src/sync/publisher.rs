@@ -27,6 +27,7 @@ struct Fixed {
     management: std::net::SocketAddr,
     token: Option<[u8; 32]>,
     log: crate::config::LogConfig,
+    drain_timeout: std::time::Duration,
     brand: String,
 }
 
@@ -39,6 +40,7 @@ impl Fixed {
             management: config.management.address,
             token: token.map(|token| *blake3::hash(token.expose().as_bytes()).as_bytes()),
             log: config.log.clone(),
+            drain_timeout: config.drain_timeout,
             brand: config.key_format.brand().to_owned(),
         }
     }
@@ -65,6 +67,7 @@ impl Fixed {
                 (self.management, self.token) != (new.management, new.token),
             ),
             ("log", log(&self.log) != log(&new.log)),
+            ("drain_timeout", self.drain_timeout != new.drain_timeout),
             ("key_format.brand", self.brand != new.brand),
         ];
         changes

@@ -7,6 +7,7 @@ use super::redact::redact;
 use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 
 /// A full buffer is handed over at once.
 const FULL: usize = 32 * 1024;
@@ -18,10 +19,8 @@ pub struct AccessRecord<'a> {
     pub time: Timestamp,
     /// `X-Request-Id`.
     pub request_id: &'a str,
-    /// The connection's other end.
-    pub peer: &'a str,
-    /// Name of the listener.
-    pub listener: &'a str,
+    /// What is the same for all requests of a connection: see [`connection_members`].
+    pub connection: &'a str,
     /// A standard method or `OTHER`.
     pub method: &'static str,
     /// Name of the route; `None` when none was found.
@@ -48,8 +47,14 @@ pub struct AccessRecord<'a> {
     pub path: Option<&'a str>,
 }
 
+/// The members of a line that say which connection it was, as JSON without braces; made once for a connection.
+pub fn connection_members(listener: &str, peer: SocketAddr) -> String {
+    let listener = serde_json::Value::from(listener);
+    format!("\"listener\":{listener},\"peer.address\":\"{peer}\"")
+}
+
 impl AccessRecord<'_> {
-    /// Appends the record as one JSON line. Every text but `path` comes from a small alphabet without quotes.
+    /// Appends the record as one JSON line. Texts but `path` come from a small alphabet without quotes.
     pub fn write(&self, out: &mut Vec<u8>, brand: &str) {
         let mut numbers = itoa::Buffer::new();
         out.extend_from_slice(b"{\"time\":\"");
@@ -59,10 +64,10 @@ impl AccessRecord<'_> {
             b"\",\"event\":\"access\",\"request.id\":\"",
             self.request_id,
         );
-        push(out, b"\",\"listener\":\"", self.listener);
         push(out, b"\",\"method\":\"", self.method);
-        push(out, b"\",\"peer.address\":\"", self.peer);
-        push_optional(out, b"\",\"route\":", self.route);
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(self.connection.as_bytes());
+        push_optional(out, b",\"route\":", self.route);
         match self.key {
             Some(id) => push_optional(out, b",\"key.id\":", Some(id.text(Kind::Key).as_str())),
             None => out.extend_from_slice(b",\"key.id\":null"),
@@ -92,8 +97,7 @@ impl AccessRecord<'_> {
         push_optional(out, b",\"upstream.endpoint\":", self.endpoint);
         if let Some(path) = self.path {
             out.extend_from_slice(b",\"path\":");
-            // Writing to a Vec cannot fail.
-            let _ = serde_json::to_writer(&mut *out, &redact(path, brand));
+            push_json(out, &redact(path, brand));
         }
         out.extend_from_slice(b"}\n");
     }
@@ -102,6 +106,12 @@ impl AccessRecord<'_> {
 fn push(out: &mut Vec<u8>, before: &[u8], text: &str) {
     out.extend_from_slice(before);
     out.extend_from_slice(text.as_bytes());
+}
+
+/// A text that may hold anything.
+fn push_json(out: &mut Vec<u8>, text: &str) {
+    // Writing to a Vec cannot fail.
+    let _ = serde_json::to_writer(out, text);
 }
 
 fn push_optional(out: &mut Vec<u8>, before: &[u8], text: Option<&str>) {
@@ -194,12 +204,13 @@ impl AccessBuffer {
 mod tests {
     use super::*;
 
+    const CONNECTION: &str = r#""listener":"main","peer.address":"127.0.0.1:5000""#;
+
     fn record() -> AccessRecord<'static> {
         AccessRecord {
             time: Timestamp::from_millis(1_798_761_600_042),
             request_id: "req_1",
-            peer: "127.0.0.1:5000",
-            listener: "main",
+            connection: CONNECTION,
             method: "GET",
             route: Some("billing"),
             key: Some(Id::from_bits(1)),
@@ -227,6 +238,20 @@ mod tests {
         assert_eq!(json["upstream.duration_us"], serde_json::Value::Null);
         assert_eq!(json["duration_us"], 1234);
         assert_eq!(json["path"], "/a\"b/kg_live_[redacted]");
+    }
+
+    #[test]
+    fn the_name_of_a_listener_is_escaped() {
+        let members = connection_members("my \"x\" \\", "127.0.0.1:5000".parse().unwrap());
+        let mut out = Vec::new();
+        AccessRecord {
+            connection: &members,
+            ..record()
+        }
+        .write(&mut out, "kg");
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["listener"], "my \"x\" \\");
+        assert_eq!(json["peer.address"], "127.0.0.1:5000");
     }
 
     #[test]

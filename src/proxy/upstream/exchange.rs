@@ -70,7 +70,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the head of its answer. Interim answers are passed over.
+    /// Sends a request and waits for the head of its answer; interim answers go to `interim`.
     ///
     /// `patience` counts from the request's last byte.
     pub(in crate::proxy) async fn send(
@@ -78,12 +78,18 @@ impl Connection {
         outgoing: &mut Outgoing,
         method: &Method,
         patience: Duration,
+        interim: impl Fn(&AnswerHead),
     ) -> Result<AnswerHead, SendFault> {
         let mut waiting = false;
-        let mut interim = 0;
+        let mut seen = 0;
+        let mut note = |head: &AnswerHead| {
+            interim(head);
+            seen += 1;
+            seen <= MOST_INTERIM
+        };
         poll_fn(|cx| {
             let sending = self.poll_sending(outgoing, cx)?;
-            match self.poll_head(method, &mut interim, cx) {
+            match self.poll_head(method, &mut note, cx) {
                 Poll::Ready(head) => return Poll::Ready(head),
                 Poll::Pending if sending => return Poll::Pending,
                 Poll::Pending => {}
@@ -114,26 +120,21 @@ impl Connection {
         }
     }
 
+    /// `note` takes interim answers, and says when there were too many.
     fn poll_head(
         &mut self,
         method: &Method,
-        interim: &mut usize,
+        note: &mut impl FnMut(&AnswerHead) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<AnswerHead, SendFault>> {
         loop {
             if !self.buffer.is_empty() {
                 match answer::take(&mut self.buffer, method) {
-                    Err(Malformed) => return Poll::Ready(Err(SendFault::Protocol)),
                     Ok(Some(head)) if !head.status.is_informational() => {
                         return Poll::Ready(Ok(head));
                     }
-                    Ok(Some(_)) if *interim == MOST_INTERIM => {
-                        return Poll::Ready(Err(SendFault::Protocol));
-                    }
-                    Ok(Some(_)) => {
-                        *interim += 1;
-                        continue;
-                    }
+                    Ok(Some(head)) if note(&head) => continue,
+                    Ok(Some(_)) | Err(Malformed) => return Poll::Ready(Err(SendFault::Protocol)),
                     Ok(None) => {}
                 }
             }

@@ -1,0 +1,78 @@
+//! A look at a request's head before hyper reads it, for what hyper does not tell: whether the head says both how long
+//! its body is and that it is chunked. Request smuggling lives on that (RFC 9112 §11.2).
+
+const LENGTH: &[u8] = b"content-length";
+const CODING: &[u8] = b"transfer-encoding";
+/// The longer of the two names and its colon.
+const LONGEST: usize = CODING.len() + 1;
+
+/// Watches the lines of one head as they come, in pieces of any size.
+#[derive(Debug, Default)]
+pub(super) struct HeadWatch {
+    /// The beginning of the current line.
+    line: [u8; LONGEST],
+    filled: usize,
+    ended: bool,
+    /// A `Content-Length` was there.
+    pub(super) length: bool,
+    /// A `Transfer-Encoding` was there.
+    pub(super) coding: bool,
+}
+
+impl HeadWatch {
+    /// The next bytes. What stands behind the head's end is not looked at.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+        while !self.ended && !bytes.is_empty() {
+            let end = memchr::memchr(b'\n', bytes);
+            let part = &bytes[..end.unwrap_or(bytes.len())];
+            let kept = part.len().min(LONGEST - self.filled);
+            self.line[self.filled..self.filled + kept].copy_from_slice(&part[..kept]);
+            self.filled += kept;
+            let Some(end) = end else { return };
+            self.line_ends();
+            bytes = &bytes[end + 1..];
+        }
+    }
+
+    fn line_ends(&mut self) {
+        let line = &self.line[..self.filled];
+        self.ended = matches!(line, [] | [b'\r']);
+        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
+            let name = line[..colon].trim_ascii();
+            self.length |= name.eq_ignore_ascii_case(LENGTH);
+            self.coding |= name.eq_ignore_ascii_case(CODING);
+        }
+        self.filled = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(text: &str, step: usize) -> (bool, bool) {
+        let mut watch = HeadWatch::default();
+        for piece in text.as_bytes().chunks(step) {
+            watch.feed(piece);
+        }
+        (watch.length, watch.coding)
+    }
+
+    #[test]
+    fn both_fields_are_seen_however_they_are_cut_up() {
+        let text =
+            "POST / HTTP/1.1\r\nhost: a\r\nContent-LENGTH: 5\r\ntransfer-encoding:chunked\r\n\r\n";
+        for step in 1..text.len() {
+            assert_eq!(watch(text, step), (true, true), "{step}");
+        }
+    }
+
+    #[test]
+    fn bodies_and_other_fields_are_not_taken_for_them() {
+        let text = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nx-content-length: 1\r\n\r\n\
+                    5\r\ncontent-length: 7\r\n";
+        for step in 1..text.len() {
+            assert_eq!(watch(text, step), (false, true), "{step}");
+        }
+    }
+}
