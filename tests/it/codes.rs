@@ -294,11 +294,11 @@ fn a_refused_caller_in_the_middle_of_a_large_body_reads_why() {
             "{line} HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304\r\n\r\n"
         ));
         for _ in 0..256 {
-            if !client.try_send([b'x'; 0x4000]) {
-                break;
-            }
+            client.send([b'x'; 0x4000]);
         }
         assert_eq!(client.read().status, status);
+        let end = client.stream().read(&mut [0]);
+        assert_eq!(end.unwrap(), 0, "an end, not a reset");
     }
 }
 
