@@ -1,5 +1,7 @@
 //! Integration tests: the real gateway over real sockets.
 
 mod codes;
+mod decision;
+mod extraction;
 mod harness;
 mod smoke;
