@@ -53,7 +53,7 @@ async fn serve(
     let target = headers::understand(&request, &cx.connection.limits)?; // 400, 414, 431
     let route = find_route(snapshot, cx, &target, &request)?; // 400, 404
     let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403
-    headers::prepare(&mut request, route, &permit, target, cx);
+    headers::prepare(&mut request, route, &permit, target, cx)?; // 400
     forward::send(worker, request, route, &permit, cx).await // 408, 413, 502, 504
 }
 

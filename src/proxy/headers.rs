@@ -156,8 +156,8 @@ pub(super) fn prepare<B>(
     permit: &Permit,
     target: Target,
     cx: &RequestContext,
-) {
-    rewrite_target(request, route);
+) -> Result<(), ProxyError> {
+    rewrite_target(request, route)?;
     *request.version_mut() = Version::HTTP_11;
     let takes_trailers = takes_trailers(request.headers());
     let headers = request.headers_mut();
@@ -174,6 +174,7 @@ pub(super) fn prepare<B>(
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     say_who_forwards(headers, target, cx);
+    Ok(())
 }
 
 fn say_who_forwards(headers: &mut HeaderMap, target: Target, cx: &RequestContext) {
@@ -208,10 +209,12 @@ fn forwarded(cx: &RequestContext, host: Option<&HeaderValue>) -> HeaderValue {
 }
 
 /// Origin form, with the prefix and the key parameters cut out; untouched when there is nothing to cut.
-fn rewrite_target<B>(request: &mut Request<B>, route: &CompiledRoute) {
+fn rewrite_target<B>(request: &mut Request<B>, route: &CompiledRoute) -> Result<(), ProxyError> {
     let uri = request.uri();
     let path = match &route.route.strip_prefix {
-        Some(prefix) => strip_prefix(uri.path(), prefix).unwrap_or(uri.path()),
+        Some(prefix) => strip_prefix(uri.path(), prefix).ok_or(ProxyError::BadRequest(
+            "the path has an empty segment behind the prefix that is cut off here",
+        ))?,
         None => uri.path(),
     };
     let query = uri
@@ -225,7 +228,7 @@ fn rewrite_target<B>(request: &mut Request<B>, route: &CompiledRoute) {
                 .unwrap_or(PathAndQuery::from_static("/"));
             *request.uri_mut() = Uri::from(kept);
         }
-        return;
+        return Ok(());
     }
     let target = match query.as_deref().or(uri.query()) {
         Some(query)
@@ -239,6 +242,7 @@ fn rewrite_target<B>(request: &mut Request<B>, route: &CompiledRoute) {
     if let Ok(target) = PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)) {
         *request.uri_mut() = Uri::from(target);
     }
+    Ok(())
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
