@@ -4,4 +4,5 @@ mod codes;
 mod decision;
 mod extraction;
 mod harness;
+mod paths;
 mod smoke;
