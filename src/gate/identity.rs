@@ -53,11 +53,15 @@ pub fn is_spelling_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|wanted| same(wanted))
 }
 
-/// Removes every spelling of the names from the fields.
-pub fn remove_spellings(headers: &mut HeaderMap, names: &[&str]) {
-    let matching = headers
-        .keys()
-        .filter(|name| is_spelling_of(name.as_str(), names));
+/// Whether a field claims who calls.
+pub fn is_claim(name: &str) -> bool {
+    // One look at the first letter spares most fields the comparison.
+    name.starts_with('x') && is_spelling_of(name, &OURS)
+}
+
+/// Removes the fields whose name is one of a kind.
+pub fn remove_where(headers: &mut HeaderMap, is_one: impl Fn(&str) -> bool) {
+    let matching = headers.keys().filter(|name| is_one(name.as_str()));
     let found: SmallVec<[HeaderName; 4]> = matching.cloned().collect();
     for name in found {
         headers.remove(name);
@@ -66,13 +70,7 @@ pub fn remove_spellings(headers: &mut HeaderMap, names: &[&str]) {
 
 /// Removes what the caller claims to be.
 pub fn clear(headers: &mut HeaderMap) {
-    // One look at the first letters spares most fields the comparison.
-    if headers
-        .keys()
-        .any(|name| name.as_str().starts_with('x') && is_spelling_of(name.as_str(), &OURS))
-    {
-        remove_spellings(headers, &OURS);
-    }
+    remove_where(headers, is_claim);
 }
 
 /// Says who calls; [`clear`] comes first.

@@ -3,8 +3,9 @@
 use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
+use super::headers::says_who_forwards;
 use super::upstream::pool::Lease;
-use crate::gate::identity::is_spelling_of;
+use crate::gate::identity::{is_claim, is_spelling_of};
 use bytes::{Buf, Bytes};
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
@@ -174,7 +175,7 @@ impl Body for RequestBody {
 }
 
 /// Trailers are not for what decides about a message (RFC 9110 §6.5.1): framing, routing, authentication, identity.
-const FORBIDDEN_TRAILERS: [&str; 20] = [
+const FORBIDDEN_TRAILERS: [&str; 13] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -182,24 +183,18 @@ const FORBIDDEN_TRAILERS: [&str; 20] = [
     "content-range",
     "content-type",
     "cookie",
-    "forwarded",
     "host",
     "set-cookie",
     "te",
     "trailer",
     "transfer-encoding",
     "x-api-key",
-    "x-consumer-id",
-    "x-consumer-username",
-    "x-credential-identifier",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
 ];
 
 fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
     let forbidden = |name: &HeaderName| {
-        is_spelling_of(name.as_str(), &FORBIDDEN_TRAILERS) || name.as_str().starts_with("x-keygate")
+        let name = name.as_str();
+        is_spelling_of(name, &FORBIDDEN_TRAILERS) || is_claim(name) || says_who_forwards(name)
     };
     match frame.into_trailers() {
         Ok(mut trailers) => {

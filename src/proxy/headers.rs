@@ -9,7 +9,7 @@ use crate::domain::host::host_name;
 use crate::domain::path::strip_prefix;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
-use crate::gate::identity::remove_spellings;
+use crate::gate::identity::{is_spelling_of, remove_where};
 use crate::snapshot::router::CompiledRoute;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -26,18 +26,16 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Fields by which services are told who forwarded a request; what the caller wrote there is dropped.
-const FORWARDING: [&str; 9] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
-    "x-real-ip",
-    "x-request-id",
-];
+/// Whether a field tells services who forwarded a request: what the caller wrote there is dropped. The whole family of
+/// `X-Forwarded-…` counts, since every service trusts other members of it.
+pub(super) fn says_who_forwards(name: &str) -> bool {
+    const FAMILY: &str = "x-forwarded";
+    name.starts_with(['f', 'x'])
+        && (is_spelling_of(name, &["forwarded", "x-real-ip", "x-request-id"])
+            || name
+                .get(..FAMILY.len())
+                .is_some_and(|start| is_spelling_of(start, &[FAMILY])))
+}
 
 /// Where a request wants to go, once it is clear.
 pub(super) struct Target {
@@ -168,16 +166,16 @@ pub(super) fn prepare<B>(
     headers.remove(EXPECT);
     headers.remove(PROXY_AUTHORIZATION);
     permit.identify(headers, route);
-    remove_spellings(headers, &FORWARDING);
+    remove_where(headers, says_who_forwards);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    say_who_forwards(headers, target, cx);
+    tell_who_forwards(headers, target, cx);
     Ok(())
 }
 
-fn say_who_forwards(headers: &mut HeaderMap, target: Target, cx: &RequestContext) {
+fn tell_who_forwards(headers: &mut HeaderMap, target: Target, cx: &RequestContext) {
     let forwarding = &cx.view.snapshot.forwarding;
     if forwarding.forwarded {
         headers.insert(FORWARDED, forwarded(cx, target.host.as_ref()));
