@@ -4,5 +4,6 @@ mod codes;
 mod decision;
 mod extraction;
 mod harness;
+mod headers;
 mod paths;
 mod smoke;
