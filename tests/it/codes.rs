@@ -4,6 +4,7 @@ use crate::harness::{
     Answer, Client, Gateway, GatewayBuilder, KEY, Upstream, free_port, hash_of, read_request,
     wait_until,
 };
+use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write};
 use std::time::Duration;
 
@@ -63,7 +64,11 @@ fn with_keys(upstream: &Upstream, keys: &[(&str, &str)]) -> Gateway {
     let mut builder = GatewayBuilder::new(upstream.address);
     for (key, fields) in keys {
         let hash = hash_of(key);
-        builder.rest += &format!("  - {{ name: {key}, hash: \"{hash}\", {fields} }}\n");
+        writeln!(
+            builder.rest,
+            "  - {{ name: {key}, hash: \"{hash}\", {fields} }}"
+        )
+        .unwrap();
     }
     builder.start()
 }

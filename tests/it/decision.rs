@@ -4,6 +4,7 @@ use crate::harness::{Client, Gateway, GatewayBuilder, Upstream, hash_of};
 use keygate::clock::TestClock;
 use keygate::domain::time::Timestamp;
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ keys:
     );
     for (key, fields) in keys {
         let hash = hash_of(key);
-        rest += &format!("  - {{ name: {key}, hash: \"{hash}\", {fields} }}\n");
+        writeln!(rest, "  - {{ name: {key}, hash: \"{hash}\", {fields} }}").unwrap();
     }
     GatewayBuilder::with_rest(&rest)
 }

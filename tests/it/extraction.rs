@@ -200,7 +200,8 @@ fn the_order_of_locations_is_the_routes() {
         (200, 200),
         "the same key twice is no conflict"
     );
-    assert_eq!(before + 2.0, count("all", "header") + count("own", "query"));
+    let counted = count("all", "header") + count("own", "query") - before;
+    assert!((counted - 2.0).abs() < 0.1, "{counted}");
     for received in upstream.received() {
         assert!(!received.whole().contains(KEY), "{received:?}");
     }

@@ -315,10 +315,9 @@ fn a_request_id_is_kept_if_it_is_harmless() {
 fn who_calls_is_told_exactly_once() {
     let upstream = Upstream::ok();
     let mut builder = GatewayBuilder::new(upstream.address);
-    builder.rest += &format!(
-        "  - {{ name: lonely, hash: \"{}\", scopes: [app:read] }}\n",
-        hash_of("lonely-key")
-    );
+    let hash = hash_of("lonely-key");
+    let key = format!("  - {{ name: lonely, hash: \"{hash}\", scopes: [app:read] }}\n");
+    builder.rest.push_str(&key);
     let gateway = builder.start();
     let claims = [
         "x-consumer-id: evil",
@@ -376,10 +375,11 @@ fn metadata_goes_upstream_where_the_route_asks() {
     let upstream = Upstream::ok();
     let mut builder = GatewayBuilder::new(upstream.address)
         .replace("upstream: app", "upstream: app\n    forward_metadata: true");
-    builder.rest += &format!(
+    let key = format!(
         "  - {{ name: tagged, hash: \"{}\", scopes: [app:read], metadata: {{ plan: gold, seats: 3, name: Zoë }} }}\n",
         hash_of("tagged-key")
     );
+    builder.rest.push_str(&key);
     let gateway = builder.start();
     let claim = "x-keygate-metadata: {\"plan\":\"evil\"}";
     assert_eq!(
@@ -688,9 +688,8 @@ fn pipelined_requests_are_answered_in_order() {
     });
     let gateway = Gateway::before(upstream.address);
     let mut client = gateway.client();
-    let many: String = (0..20)
-        .map(|number| format!("{}\r\n", head(&format!("GET /{number}"))))
-        .collect();
+    let request = |number| format!("{}\r\n", head(&format!("GET /{number}")));
+    let many = (0..20).map(request).collect::<Vec<_>>().concat();
     client.send(format!(
         "{many}{}content-length: 2\r\n\r\nhi",
         head("POST /last")

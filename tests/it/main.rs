@@ -1,5 +1,7 @@
 //! Integration tests: the real gateway over real sockets.
 
+#![cfg(test)]
+
 mod codes;
 mod decision;
 mod extraction;

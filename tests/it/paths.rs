@@ -8,12 +8,14 @@ fn start(upstream: &Upstream, routes: &[(&str, &str)]) -> Gateway {
     let (mut upstreams, mut list) = (String::new(), String::new());
     for (name, fields) in routes {
         let address = upstream.address;
-        upstreams +=
-            &format!("  {name}: {{ host_header: {name}, endpoints: [\"http://{address}\"] }}\n");
+        let entry =
+            format!("  {name}: {{ host_header: {name}, endpoints: [\"http://{address}\"] }}\n");
+        upstreams.push_str(&entry);
         let required = name.starts_with("admin");
-        list += &format!(
+        let entry = format!(
             "  - {{ name: {name}, upstream: {name}, auth: {{ required: {required} }}, {fields} }}\n"
         );
+        list.push_str(&entry);
     }
     let key = format!(
         "  - {{ name: ci, hash: \"{}\", scopes: [x] }}\n",
