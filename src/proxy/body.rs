@@ -79,6 +79,8 @@ impl Pause {
 pub(super) struct BodyFate {
     pub(super) fault: Cell<Option<ProxyError>>,
     pub(super) bytes: Rc<Cell<u64>>,
+    /// Since when the upstream has all that came; `None`: it is the caller's turn.
+    pub(super) handed_on: Cell<Option<Instant>>,
 }
 
 /// A request's body on its way upstream.
@@ -106,6 +108,7 @@ impl RequestBody {
         most: Option<u64>,
     ) -> Self {
         let pause = Pause::new(connection.limits.body_timeout, None);
+        fate.handed_on.set(Some(Instant::now()));
         Self(Some(Streaming {
             incoming,
             fate,
@@ -114,6 +117,11 @@ impl RequestBody {
             pause,
             ended: false,
         }))
+    }
+
+    /// What becomes of it; `None` for a request without body.
+    pub(super) fn fate(&self) -> Option<Rc<BodyFate>> {
+        Some(Rc::clone(&self.0.as_ref()?.fate))
     }
 }
 
@@ -139,12 +147,14 @@ impl Body for RequestBody {
         let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
+                body.fate.handed_on.set(None);
                 ready!(body.pause.poll(cx));
                 body.fate.fault.set(Some(ProxyError::RequestTimeout));
                 return Poll::Ready(Some(Err(BodyError::Paused)));
             }
         };
         body.pause.over();
+        body.fate.handed_on.set(Some(Instant::now()));
         let Some(frame) = frame else {
             body.ended = true;
             return Poll::Ready(None);

@@ -17,6 +17,7 @@ use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -141,14 +142,29 @@ async fn exchange(
     }
 }
 
+/// Patience with the upstream begins when it has all of the request that came; what the caller takes to send the rest is
+/// watched by the body itself.
 async fn send_once(
     lease: &mut Lease,
     request: Request<RequestBody>,
     patience: std::time::Duration,
 ) -> Result<Response<Incoming>, SendFault> {
-    tokio::time::timeout(patience, lease.send(request))
-        .await
-        .unwrap_or(Err(SendFault::Timeout))
+    let fate = request.body().fate();
+    let mut sent = pin!(lease.send(request));
+    let mut until = Instant::now() + patience;
+    loop {
+        if let Ok(answer) = tokio::time::timeout_at(until, sent.as_mut()).await {
+            return answer;
+        }
+        let Some(fate) = &fate else {
+            return Err(SendFault::Timeout);
+        };
+        let now = Instant::now();
+        until = fate.handed_on.get().unwrap_or(now) + patience;
+        if until <= now {
+            return Err(SendFault::Timeout);
+        }
+    }
 }
 
 /// What it takes to say a request again: only for methods that may be repeated (RFC 9110 §9.2.2), and without body.

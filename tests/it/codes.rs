@@ -584,6 +584,54 @@ fn upstream_timeout() {
 }
 
 #[test]
+fn a_slow_caller_is_not_a_slow_upstream() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address)
+        .replace(
+            "app: { endpoints",
+            "app: { first_byte_timeout: 100ms, endpoints",
+        )
+        .start();
+    let mut client = gateway.client();
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n");
+    client.send(format!("{head}content-length: 30\r\n\r\n"));
+    let wait = |client: &Client, limit| client.stream().set_read_timeout(Some(limit)).unwrap();
+    wait(&client, Duration::from_millis(20));
+    for _ in 0..30 {
+        let early = client.stream().peek(&mut [0]);
+        assert!(early.is_err(), "an answer before the end of the body");
+        client.send("x");
+    }
+    wait(&client, Duration::from_secs(10));
+    assert_eq!(client.read().status, 200);
+}
+
+#[test]
+fn an_upstream_that_stops_reading_times_out() {
+    let upstream = Upstream::serving(|stream, _| {
+        let _ = stream.peek(&mut [0]);
+        std::thread::park_timeout(Duration::from_secs(5));
+    });
+    let gateway = GatewayBuilder::new(upstream.address)
+        .replace(
+            "app: { endpoints",
+            "app: { first_byte_timeout: 100ms, endpoints",
+        )
+        .replace("upstream: app", "upstream: app\n    max_body: off")
+        .start();
+    let mut client = gateway.client();
+    let head = format!("POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n");
+    client.send(format!("{head}content-length: 1073741824\r\n\r\n"));
+    let mut writer = client.stream().try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || while writer.write_all(&[b'x'; 0x10000]).is_ok() {});
+        let answer = client.read();
+        problem(&answer, 504, "upstream_timeout");
+        let _ = client.stream().shutdown(std::net::Shutdown::Both);
+    });
+}
+
+#[test]
 fn an_upstream_that_stalls_in_its_body_is_not_taken_for_finished() {
     let upstream = Upstream::serving(|stream, keep| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
