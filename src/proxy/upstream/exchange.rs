@@ -8,10 +8,21 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-/// An open connection to an endpoint.
-pub(in crate::proxy) struct Connection(SendRequest<RequestBody>);
+/// An open connection to an endpoint. Closed when dropped, whatever is still under way on it.
+pub(in crate::proxy) struct Connection {
+    sender: SendRequest<RequestBody>,
+    driver: AbortHandle,
+}
+
+/// Without it a service that has stopped reading would keep the caller's half-sent body, and so its connection.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
 
 /// Why there is no answer.
 pub(in crate::proxy) enum SendFault {
@@ -34,21 +45,24 @@ impl Connection {
         let (sender, driver) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await?;
-        tasks.spawn_local(async move {
+        let driver = tasks.spawn_local(async move {
             // Its error reaches whoever waits for an answer on it.
             let _ = driver.await;
         });
-        Ok(Self(sender))
+        Ok(Self {
+            sender,
+            driver: driver.abort_handle(),
+        })
     }
 
     /// Whether a request could be sent right now.
     pub(in crate::proxy) fn is_ready(&self) -> bool {
-        self.0.is_ready()
+        self.sender.is_ready()
     }
 
     /// Whether it is of no more use.
     pub(in crate::proxy) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.sender.is_closed()
     }
 
     /// Sends a request and waits for the head of its answer; interim answers are passed over.
@@ -56,7 +70,7 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendFault> {
-        match self.0.try_send_request(request).await {
+        match self.sender.try_send_request(request).await {
             Ok(answer) => check_answer(&answer)
                 .map(|()| answer)
                 .map_err(|_| SendFault::Protocol),
