@@ -624,7 +624,7 @@ fn an_upstream_that_stops_reading_times_out() {
     client.send(format!("{head}content-length: 1073741824\r\n\r\n"));
     let mut writer = client.stream().try_clone().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(move || while writer.write_all(&[b'x'; 0x10000]).is_ok() {});
+        scope.spawn(move || while writer.write_all(&[b'x'; 0x4000]).is_ok() {});
         let answer = client.read();
         problem(&answer, 504, "upstream_timeout");
         let _ = client.stream().shutdown(std::net::Shutdown::Both);

@@ -646,6 +646,7 @@ fn the_most_specific_host_then_path_then_methods() {
         ("GET /very/long/prefix/x", "other", "any-long"),
         ("GET /", "[::1]:80", "v6"),
         ("GET /", "[::1]", "v6"),
+        ("GET /", "[0:0::0001]:80", "v6"),
     ] {
         let request = format!("{line} HTTP/1.1\r\nhost: {host}\r\n\r\n");
         let mut client = gateway.client();
