@@ -1,6 +1,7 @@
 //! The host of a request: one valid `uri-host [":" port]` (RFC 9110 §7.2, RFC 3986 §3.2.2), or the request is refused.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 /// Why a `Host` is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -9,23 +10,20 @@ pub struct HostFault;
 
 /// The name in a `Host` value, lower case, without port and without a trailing dot; IPv6 keeps its brackets.
 pub fn host_name(value: &str) -> Result<Cow<'_, str>, HostFault> {
-    let name = if let Some(rest) = value.strip_prefix('[') {
+    if let Some(rest) = value.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or(HostFault)?;
-        address
-            .parse::<std::net::Ipv6Addr>()
-            .map_err(|_| HostFault)?;
+        let address: Ipv6Addr = address.parse().map_err(|_| HostFault)?;
         if !after.is_empty() {
             port(Some(after.strip_prefix(':').ok_or(HostFault)?))?;
         }
-        &value[..address.len() + 2]
-    } else {
-        let (name, after) = value
-            .split_once(':')
-            .map_or((value, None), |(name, after)| (name, Some(after)));
-        port(after)?;
-        registered_name(name)?;
-        name
-    };
+        // One address, one spelling: `[0:0::1]` is `[::1]`.
+        return Ok(Cow::Owned(format!("[{address}]")));
+    }
+    let (name, after) = value
+        .split_once(':')
+        .map_or((value, None), |(name, after)| (name, Some(after)));
+    port(after)?;
+    registered_name(name)?;
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Ok(Cow::Owned(name.to_ascii_lowercase()));

@@ -28,11 +28,10 @@ impl Permit {
         self.key.is_none()
     }
 
-    /// Removes what the caller claims to be, then says who it is: exactly one of each header.
-    pub fn identify(&self, headers: &mut HeaderMap, route: &CompiledRoute) {
-        identity::clear(headers);
+    /// Says upstream who calls, field by field; nothing for anonymous.
+    pub fn identify(&self, route: &CompiledRoute, say: impl FnMut(&str, &[u8])) {
         if let Some(key) = &self.key {
-            identity::set(headers, key, route.route.forward_metadata);
+            identity::tell(key, route.route.forward_metadata, say);
         }
     }
 }

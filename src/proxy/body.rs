@@ -3,10 +3,10 @@
 use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
-use super::headers::says_who_forwards;
+use super::fields::may_trail;
+use super::upstream::exchange;
 use super::upstream::pool::Lease;
-use crate::gate::identity::{is_claim, is_spelling_of};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -27,9 +27,12 @@ pub(super) enum BodyError {
     /// Paused for too long.
     #[error("the body paused for too long")]
     Paused,
-    /// The connection failed.
+    /// The caller's connection failed.
     #[error(transparent)]
-    Http(#[from] hyper::Error),
+    Caller(#[from] hyper::Error),
+    /// The upstream's connection failed.
+    #[error(transparent)]
+    Upstream(#[from] exchange::Broken),
 }
 
 /// Measures pauses: armed only when there is really nothing to read.
@@ -79,12 +82,10 @@ impl Pause {
 pub(super) struct BodyFate {
     pub(super) fault: Cell<Option<ProxyError>>,
     pub(super) bytes: Rc<Cell<u64>>,
-    /// Since when the upstream has all that came; `None`: it is the caller's turn.
-    pub(super) handed_on: Cell<Option<Instant>>,
 }
 
 /// A request's body on its way upstream.
-pub(super) struct RequestBody(Option<Streaming>);
+pub(super) struct RequestBody(Option<Box<Streaming>>);
 
 struct Streaming {
     incoming: Incoming,
@@ -100,6 +101,10 @@ impl RequestBody {
         Self(None)
     }
 
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// A body that is passed on as it comes, up to `most` bytes.
     pub(super) fn streaming(
         incoming: Incoming,
@@ -108,20 +113,14 @@ impl RequestBody {
         most: Option<u64>,
     ) -> Self {
         let pause = Pause::new(connection.limits.body_timeout, None);
-        fate.handed_on.set(Some(Instant::now()));
-        Self(Some(Streaming {
+        Self(Some(Box::new(Streaming {
             incoming,
             fate,
             connection,
             most,
             pause,
             ended: false,
-        }))
-    }
-
-    /// What becomes of it; `None` for a request without body.
-    pub(super) fn fate(&self) -> Option<Rc<BodyFate>> {
-        Some(Rc::clone(&self.0.as_ref()?.fate))
+        })))
     }
 }
 
@@ -147,14 +146,12 @@ impl Body for RequestBody {
         let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                body.fate.handed_on.set(None);
                 ready!(body.pause.poll(cx));
                 body.fate.fault.set(Some(ProxyError::RequestTimeout));
                 return Poll::Ready(Some(Err(BodyError::Paused)));
             }
         };
         body.pause.over();
-        body.fate.handed_on.set(Some(Instant::now()));
         let Some(frame) = frame else {
             body.ended = true;
             return Poll::Ready(None);
@@ -164,7 +161,7 @@ impl Body for RequestBody {
             body.fate.fault.set(Some(broken));
         })?;
         if let Some(data) = frame.data_ref() {
-            let bytes = body.fate.bytes.get() + data.remaining() as u64;
+            let bytes = body.fate.bytes.get() + data.len() as u64;
             body.fate.bytes.set(bytes);
             if body.most.is_some_and(|most| bytes > most) {
                 body.fate.fault.set(Some(ProxyError::BodyTooLarge));
@@ -187,36 +184,16 @@ impl Body for RequestBody {
     }
 }
 
-/// Trailers are not for what decides about a message (RFC 9110 §6.5.1): framing, routing, authentication, identity.
-const FORBIDDEN_TRAILERS: [&str; 13] = [
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "content-type",
-    "cookie",
-    "host",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "x-api-key",
-];
-
+/// Takes out of a frame of trailers what must not come so late.
 fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
-    let forbidden = |name: &HeaderName| {
-        let name = name.as_str();
-        is_spelling_of(name, &FORBIDDEN_TRAILERS) || is_claim(name) || says_who_forwards(name)
-    };
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            let found: Vec<HeaderName> = trailers
+            let forbidden: Vec<HeaderName> = trailers
                 .keys()
-                .filter(|name| forbidden(name))
+                .filter(|name| !may_trail(name))
                 .cloned()
                 .collect();
-            for name in found {
+            for name in forbidden {
                 trailers.remove(name);
             }
             Frame::trailers(trailers)
@@ -233,11 +210,14 @@ pub(super) struct AnswerBody {
 
 enum Content {
     Full(Bytes),
-    Upstream {
-        incoming: Incoming,
-        lease: Option<Lease>,
-        pause: Pause,
-    },
+    Upstream(Box<UpstreamBody>),
+}
+
+struct UpstreamBody {
+    incoming: exchange::Incoming,
+    /// Gone once the body has come to its end.
+    lease: Option<Lease>,
+    pause: Pause,
 }
 
 impl AnswerBody {
@@ -251,18 +231,18 @@ impl AnswerBody {
 
     /// What the upstream sends; its connection goes back to the pool at the end.
     pub(super) fn upstream(
-        incoming: Incoming,
+        incoming: exchange::Incoming,
         lease: Lease,
         longest_pause: Duration,
         deadline: Option<Instant>,
     ) -> Self {
         let pause = Pause::new(longest_pause, deadline);
         Self {
-            content: Content::Upstream {
+            content: Content::Upstream(Box::new(UpstreamBody {
                 incoming,
                 lease: Some(lease),
                 pause,
-            },
+            })),
             cx: None,
         }
     }
@@ -272,12 +252,12 @@ impl AnswerBody {
         self.cx = Some(cx);
     }
 
-    /// The upstream's body came to its end: its connection is free again.
+    /// The body came to its end: the upstream's connection is free again.
     fn ended(&mut self) {
-        if let Content::Upstream { lease, .. } = &mut self.content
-            && let Some(lease) = lease.take()
+        if let Content::Upstream(body) = &mut self.content
+            && let Some(lease) = body.lease.take()
         {
-            lease.give_back();
+            lease.give_back(&body.incoming);
         }
         if let Some(cx) = &mut self.cx {
             cx.complete = true;
@@ -287,6 +267,27 @@ impl AnswerBody {
     fn failed(&self, reason: &'static str) {
         if let Some(route) = self.cx.as_ref().and_then(|cx| cx.route()) {
             route.upstream.metrics.failed(reason);
+        }
+    }
+}
+
+impl UpstreamBody {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(lease) = &mut self.lease else {
+            return Poll::Ready(None);
+        };
+        match self.incoming.poll_frame(lease.connection(), cx) {
+            Poll::Ready(frame) => {
+                self.pause.over();
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
+            }
+            Poll::Pending => {
+                ready!(self.pause.poll(cx));
+                Poll::Ready(Some(Err(BodyError::Paused)))
+            }
         }
     }
 }
@@ -307,49 +308,38 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let frame = match &mut this.content {
-            Content::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
-            }
-            Content::Upstream {
-                incoming, pause, ..
-            } => match Pin::new(incoming).poll_frame(cx) {
-                Poll::Ready(frame) => {
-                    pause.over();
-                    frame
-                }
-                Poll::Pending => {
-                    ready!(pause.poll(cx));
-                    this.failed(UpstreamFault::Timeout.reason());
-                    return Poll::Ready(Some(Err(BodyError::Paused)));
-                }
-            },
+        let frame = match &mut self.content {
+            Content::Full(bytes) => Some(std::mem::take(bytes))
+                .filter(|bytes| !bytes.is_empty())
+                .map(Frame::data)
+                .map(Ok),
+            Content::Upstream(body) => ready!(body.poll_frame(cx)),
         };
-        match frame {
-            None => this.ended(),
-            Some(Ok(ref frame)) => {
-                if let (Some(data), Some(context)) = (frame.data_ref(), &mut this.cx) {
-                    context.bytes_out += data.remaining() as u64;
+        match &frame {
+            None => self.ended(),
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(context)) = (frame.data_ref(), &mut self.cx) {
+                    context.bytes_out += data.len() as u64;
                 }
             }
-            Some(Err(_)) => this.failed("body"),
+            Some(Err(BodyError::Paused)) => self.failed(UpstreamFault::Timeout.reason()),
+            Some(Err(_)) => self.failed("body"),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Full(bytes) => bytes.is_empty(),
-            Content::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Content::Upstream(body) => body.incoming.is_done(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream { incoming, .. } => incoming.size_hint(),
-        }
+        let length = match &self.content {
+            Content::Full(bytes) => Some(bytes.len() as u64),
+            Content::Upstream(body) => body.incoming.remaining(),
+        };
+        length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

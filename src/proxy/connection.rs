@@ -11,7 +11,6 @@ use super::listener::ListenerState;
 use super::worker::Worker;
 use crate::config::ListenerLimits;
 use crate::domain::method;
-use http::HeaderValue;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -52,8 +51,9 @@ enum Phase {
 /// What one connection's parts (socket, timer, requests) know together.
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
-    /// The peer's address for `X-Forwarded-For`.
-    pub(super) peer_ip: HeaderValue,
+    /// The peer's address for `X-Forwarded-For`, and with its port for the log.
+    pub(super) peer_ip: Box<str>,
+    pub(super) peer_text: Box<str>,
     pub(super) listener: Arc<ListenerState>,
     pub(super) limits: ListenerLimits,
     phase: Cell<Phase>,
@@ -75,10 +75,10 @@ pub(super) struct Connection {
 impl Connection {
     fn new(listener: Arc<ListenerState>, limits: ListenerLimits, peer: SocketAddr) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let ip = peer.ip().to_string();
         Self {
             peer,
-            peer_ip: HeaderValue::from_str(&ip).unwrap_or(HeaderValue::from_static("unknown")),
+            peer_ip: peer.ip().to_string().into(),
+            peer_text: peer.to_string().into(),
             listener,
             limits,
             phase: Cell::new(Phase::Idle),

@@ -42,7 +42,8 @@ pub(super) struct RequestContext {
     pub(super) bytes_out: u64,
     /// The endpoint tried last.
     pub(super) endpoint: Option<Arc<EndpointState>>,
-    forwarded: Option<u64>,
+    /// When the decision was made; what follows is forwarding.
+    pub(super) decided: u64,
     upstream_nanos: Option<u64>,
     status: u16,
     code: Option<&'static str>,
@@ -73,7 +74,7 @@ impl RequestContext {
             bytes_in: None,
             bytes_out: 0,
             endpoint: None,
-            forwarded: None,
+            decided: 0,
             upstream_nanos: None,
             status: CLIENT_GONE.0,
             code: Some(CLIENT_GONE.1),
@@ -95,28 +96,24 @@ impl RequestContext {
     }
 
     /// The decision is made: how long it took.
-    pub(super) fn decided(&self) {
-        let nanos = self
-            .worker
-            .clock
-            .monotonic_nanos()
-            .saturating_sub(self.started);
-        self.worker.metrics.auth_duration.observe(seconds(nanos));
-    }
-
-    /// The request is on its way upstream.
-    pub(super) fn forwarding(&mut self) {
-        self.forwarded = Some(self.worker.clock.monotonic_nanos());
+    pub(super) fn decided(&mut self) {
+        self.decided = self.worker.clock.monotonic_nanos();
+        self.worker
+            .metrics
+            .auth_duration
+            .observe(seconds(self.decided.saturating_sub(self.started)));
     }
 
     /// The head of the upstream's answer is there.
     pub(super) fn answered(&mut self) {
-        if let Some(since) = self.forwarded {
-            let nanos = self.worker.clock.monotonic_nanos().saturating_sub(since);
-            self.upstream_nanos = Some(nanos);
-            if let Some(route) = self.route() {
-                route.upstream.metrics.duration.observe(seconds(nanos));
-            }
+        let nanos = self
+            .worker
+            .clock
+            .monotonic_nanos()
+            .saturating_sub(self.decided);
+        self.upstream_nanos = Some(nanos);
+        if let Some(route) = self.route() {
+            route.upstream.metrics.duration.observe(seconds(nanos));
         }
     }
 
@@ -144,7 +141,7 @@ impl RequestContext {
         let record = AccessRecord {
             time: self.now,
             request_id: self.request_id.to_str().unwrap_or_default(),
-            peer: self.connection.peer,
+            peer: &self.connection.peer_text,
             listener: &self.connection.listener.name,
             method: method::label(self.method),
             route: route.map(|route| route.route.name.as_str()),

@@ -1,23 +1,23 @@
 //! Pick an endpoint, send, and send again only where that is safe: when no connection could be made, or when a pooled
-//! connection turned out to be dead and the request had not been (or may be) repeated.
+//! connection turned out to be dead and the request had not been taken, or may be repeated.
 
 use super::body::{AnswerBody, BodyFate, RequestBody};
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
-use super::headers;
-use super::upstream::exchange::SendFault;
+use super::headers::UpstreamHead;
+use super::upstream::answer::AnswerHead;
+use super::upstream::exchange::{Incoming as AnswerStream, SendFault};
+use super::upstream::outgoing::Outgoing;
 use super::upstream::pool::Lease;
 use super::upstream::resolve;
 use super::worker::Worker;
-use crate::domain::upstream::HostHeader;
 use crate::gate::authorize::Permit;
 use crate::snapshot::endpoints::EndpointState;
 use crate::snapshot::router::CompiledRoute;
-use http::header::HOST;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::header::{HeaderValue, VIA};
+use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,24 +26,28 @@ use tokio::time::Instant;
 /// Forwards a permitted request and gives the upstream's answer, its body still under way.
 pub(super) async fn send(
     worker: &Rc<Worker>,
+    head: UpstreamHead,
     request: Request<Incoming>,
-    route: &CompiledRoute,
-    _proof: &Permit,
+    (route, _proof): (&CompiledRoute, &Permit),
     cx: &mut RequestContext,
 ) -> Result<Response<AnswerBody>, ProxyError> {
-    let (request, fate) = attach_body(request, route, cx)?;
-    cx.forwarding();
+    let method = request.method().clone();
+    let (body, fate) = attach_body(request.into_body(), route, cx)?;
+    // RFC 9110 §8.6: these say that their body is empty.
+    let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
+    let mut outgoing = Outgoing::new(head, body, says_empty);
     let deadline = route.route.timeout.map(|limit| Instant::now() + limit);
+    let sending = attempt(worker, &mut outgoing, &method, route, cx);
     let sent = match deadline {
-        None => attempt(worker, request, route, cx).await,
-        Some(deadline) => tokio::time::timeout_at(deadline, attempt(worker, request, route, cx))
+        None => sending.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, sending)
             .await
             .unwrap_or(Err(UpstreamFault::Timeout)),
     };
     match sent {
         Ok((answer, lease)) => {
             cx.answered();
-            Ok(pass_on(answer, lease, route, deadline, cx))
+            Ok(pass_on(answer, lease, outgoing, (route, deadline), cx))
         }
         Err(fault) => {
             // The caller's own body may be what ended the exchange.
@@ -58,41 +62,43 @@ pub(super) async fn send(
 
 /// Refuses a body that says it is too large; any other is counted on its way.
 fn attach_body(
-    request: Request<Incoming>,
+    body: Incoming,
     route: &CompiledRoute,
     cx: &mut RequestContext,
-) -> Result<(Request<RequestBody>, Option<Rc<BodyFate>>), ProxyError> {
-    if request.body().is_end_stream() {
-        return Ok((request.map(|_| RequestBody::none()), None));
+) -> Result<(RequestBody, Option<Rc<BodyFate>>), ProxyError> {
+    if body.is_end_stream() {
+        return Ok((RequestBody::none(), None));
     }
     let most = route.route.max_body;
-    if most.is_some_and(|most| request.body().size_hint().lower() > most) {
+    if most.is_some_and(|most| body.size_hint().lower() > most) {
         return Err(ProxyError::BodyTooLarge);
     }
     let fate = Rc::new(BodyFate::default());
     cx.bytes_in = Some(Rc::clone(&fate.bytes));
     let connection = Rc::clone(&cx.connection);
-    let body = |incoming| RequestBody::streaming(incoming, Rc::clone(&fate), connection, most);
-    Ok((request.map(body), Some(fate)))
+    Ok((
+        RequestBody::streaming(body, Rc::clone(&fate), connection, most),
+        Some(fate),
+    ))
 }
 
 /// Tries the endpoints in turn until one takes a connection, and sends.
 async fn attempt(
     worker: &Rc<Worker>,
-    mut request: Request<RequestBody>,
+    outgoing: &mut Outgoing,
+    method: &Method,
     route: &CompiledRoute,
     cx: &mut RequestContext,
-) -> Result<(Response<Incoming>, Lease), UpstreamFault> {
+) -> Result<(AnswerHead, Lease), UpstreamFault> {
     let upstream = &route.upstream;
     let mut fault = UpstreamFault::Connect;
     for endpoint in upstream.in_turn() {
         cx.endpoint = Some(Arc::clone(endpoint));
-        set_host(&mut request, route, endpoint);
-        let lease = match worker.pools.take(
-            endpoint.number,
-            worker.clock.monotonic_nanos(),
-            upstream.config.pool,
-        ) {
+        outgoing.aim_at(endpoint.authority.as_bytes());
+        let pooled = worker
+            .pools
+            .take(endpoint.number, cx.decided, upstream.config.pool);
+        let lease = match pooled {
             Some(connection) => Lease::new(worker, endpoint, upstream.config.pool, connection),
             None => match resolve::connect(worker, endpoint, upstream).await {
                 Ok(lease) => lease,
@@ -103,7 +109,7 @@ async fn attempt(
             },
         };
         endpoint.requests.fetch_add(1, Relaxed);
-        return exchange(worker, request, lease, route, endpoint).await;
+        return exchange(worker, outgoing, method, (route, endpoint), lease).await;
     }
     Err(fault)
 }
@@ -111,109 +117,64 @@ async fn attempt(
 /// One request on one connection, and once more on a fresh one when the pooled one was dead.
 async fn exchange(
     worker: &Rc<Worker>,
-    request: Request<RequestBody>,
+    outgoing: &mut Outgoing,
+    method: &Method,
+    (route, endpoint): (&CompiledRoute, &Arc<EndpointState>),
     mut lease: Lease,
-    route: &CompiledRoute,
-    endpoint: &Arc<EndpointState>,
-) -> Result<(Response<Incoming>, Lease), UpstreamFault> {
+) -> Result<(AnswerHead, Lease), UpstreamFault> {
     let patience = route.upstream.config.first_byte_timeout;
-    let spare = if lease.is_reused() {
-        Spare::of(&request)
-    } else {
-        None
-    };
-    let again = match send_once(&mut lease, request, patience).await {
+    let fault = match lease.connection().send(outgoing, method, patience).await {
         Ok(answer) => return Ok((answer, lease)),
-        Err(SendFault::Unsent(request)) => *request,
-        Err(SendFault::NoAnswer) => spare.ok_or(UpstreamFault::Closed)?.request(),
-        Err(SendFault::Protocol) => return Err(UpstreamFault::Protocol),
-        Err(SendFault::Timeout) => return Err(UpstreamFault::Timeout),
+        Err(fault) => fault,
     };
-    if !lease.is_reused() {
-        return Err(UpstreamFault::Closed);
+    let repeatable = outgoing.is_untouched() || outgoing.is_bodiless() && method.is_idempotent();
+    if fault != SendFault::NoAnswer || !lease.is_reused() || !repeatable {
+        return Err(fault.into());
     }
     drop(lease);
+    outgoing.rewind();
     let mut lease = resolve::connect(worker, endpoint, &route.upstream).await?;
-    match send_once(&mut lease, again, patience).await {
-        Ok(answer) => Ok((answer, lease)),
-        Err(SendFault::Unsent(_) | SendFault::NoAnswer) => Err(UpstreamFault::Closed),
-        Err(SendFault::Protocol) => Err(UpstreamFault::Protocol),
-        Err(SendFault::Timeout) => Err(UpstreamFault::Timeout),
-    }
+    let answer = lease.connection().send(outgoing, method, patience).await?;
+    Ok((answer, lease))
 }
 
-/// Patience with the upstream begins when it has all of the request that came; what the caller takes to send the rest is
-/// watched by the body itself.
-async fn send_once(
-    lease: &mut Lease,
-    request: Request<RequestBody>,
-    patience: std::time::Duration,
-) -> Result<Response<Incoming>, SendFault> {
-    let fate = request.body().fate();
-    let mut sent = pin!(lease.send(request));
-    let mut until = Instant::now() + patience;
-    loop {
-        if let Ok(answer) = tokio::time::timeout_at(until, sent.as_mut()).await {
-            return answer;
-        }
-        let Some(fate) = &fate else {
-            return Err(SendFault::Timeout);
-        };
-        let now = Instant::now();
-        until = fate.handed_on.get().unwrap_or(now) + patience;
-        if until <= now {
-            return Err(SendFault::Timeout);
+impl From<SendFault> for UpstreamFault {
+    fn from(fault: SendFault) -> Self {
+        match fault {
+            // A body that broke off has its own cause, which is told instead.
+            SendFault::NoAnswer | SendFault::Body => Self::Closed,
+            SendFault::Protocol => Self::Protocol,
+            SendFault::Timeout => Self::Timeout,
         }
     }
-}
-
-/// What it takes to say a request again: only for methods that may be repeated (RFC 9110 §9.2.2), and without body.
-struct Spare(Method, Uri, HeaderMap);
-
-impl Spare {
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let repeatable = request.method().is_idempotent() && request.body().is_end_stream();
-        repeatable.then(|| {
-            Self(
-                request.method().clone(),
-                request.uri().clone(),
-                request.headers().clone(),
-            )
-        })
-    }
-
-    fn request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::none());
-        *request.method_mut() = self.0;
-        *request.uri_mut() = self.1;
-        *request.headers_mut() = self.2;
-        request
-    }
-}
-
-fn set_host(request: &mut Request<RequestBody>, route: &CompiledRoute, endpoint: &EndpointState) {
-    let host = match (
-        &route.upstream.config.host_header,
-        &route.upstream.fixed_host,
-    ) {
-        (HostHeader::Fixed(_), Some(host)) => host,
-        (HostHeader::Preserve, _) if request.headers().contains_key(HOST) => return,
-        (HostHeader::Preserve | HostHeader::Endpoint | HostHeader::Fixed(_), _) => {
-            &endpoint.authority
-        }
-    };
-    request.headers_mut().insert(HOST, host.clone());
 }
 
 fn pass_on(
-    answer: Response<Incoming>,
+    head: AnswerHead,
     lease: Lease,
-    route: &CompiledRoute,
-    deadline: Option<Instant>,
+    outgoing: Outgoing,
+    (route, deadline): (&CompiledRoute, Option<Instant>),
     cx: &RequestContext,
 ) -> Response<AnswerBody> {
-    let (mut head, incoming) = answer.into_parts();
-    headers::clean(&mut head.headers, cx.view.snapshot.forwarding.via);
-    let pause = route.upstream.config.idle_timeout;
-    Response::from_parts(head, AnswerBody::upstream(incoming, lease, pause, deadline))
+    let incoming = if outgoing.is_done() {
+        cx.worker.recycle(outgoing.into_buffer());
+        AnswerStream::new(&head, None)
+    } else {
+        AnswerStream::new(&head, Some(outgoing))
+    };
+    let body = AnswerBody::upstream(
+        incoming,
+        lease,
+        route.upstream.config.idle_timeout,
+        deadline,
+    );
+    let mut answer = Response::new(body);
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    if cx.view.snapshot.forwarding.via {
+        answer
+            .headers_mut()
+            .append(VIA, HeaderValue::from_static("1.1 keygate"));
+    }
+    answer
 }

@@ -5,6 +5,7 @@ use super::body::AnswerBody;
 use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::ProxyError;
+use super::request_head::RequestHead;
 use super::worker::Worker;
 use super::{forward, headers};
 use crate::gate::authorize::{self, Permit};
@@ -48,24 +49,24 @@ async fn serve(
     worker: &Rc<Worker>,
     snapshot: &Snapshot,
     cx: &mut RequestContext,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, ProxyError> {
-    let target = headers::understand(&request, &cx.connection.limits)?; // 400, 414, 431
-    let route = find_route(snapshot, cx, &target, &request)?; // 400, 404
+    let head = RequestHead::understand(&request, &cx.connection.limits)?; // 400, 414, 431
+    let route = find_route(snapshot, cx, &head.host_name, &request)?; // 400, 404
     let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403
-    headers::prepare(&mut request, route, &permit, target, cx)?; // 400
-    forward::send(worker, request, route, &permit, cx).await // 408, 413, 502, 504
+    let upstream_head = headers::prepare(&request, &head, route, &permit, cx)?; // 400
+    forward::send(worker, upstream_head, request, (route, &permit), cx).await // 408, 413, 502, 504
 }
 
 fn find_route<'a>(
     snapshot: &'a Snapshot,
     cx: &mut RequestContext,
-    target: &headers::Target,
+    host: &str,
     request: &Request<Incoming>,
 ) -> Result<&'a CompiledRoute, ProxyError> {
     let found = snapshot
         .router
-        .find(target.host_name(), request.uri().path(), request.method());
+        .find(host, request.uri().path(), request.method());
     let place = found.map_err(|fault| match fault {
         RouteFault::None => ProxyError::NoRoute,
         RouteFault::TwoReadings => {

@@ -5,10 +5,12 @@ mod body;
 mod connection;
 mod context;
 mod error;
+mod fields;
 mod forward;
 mod handler;
 mod headers;
 mod listener;
+mod request_head;
 mod upstream;
 mod worker;
 

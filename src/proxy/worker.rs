@@ -25,6 +25,9 @@ use tokio_util::task::TaskTracker;
 
 /// Log lines wait at most this long in a worker.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
+/// Buffers kept for the next requests, and how large each may have grown.
+const MOST_BUFFERS: usize = 64;
+const LARGEST_BUFFER: usize = 16 * 1024;
 /// Idle upstream connections are looked through this often.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
@@ -114,6 +117,8 @@ pub(super) struct Worker {
     view: RefCell<Rc<View>>,
     access: Option<AccessBuffer>,
     reaping: Cell<bool>,
+    /// Buffers for heads, used again and again.
+    head_buffers: RefCell<Vec<Vec<u8>>>,
     random: RefCell<fastrand::Rng>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     next_connection: Cell<u64>,
@@ -140,6 +145,7 @@ impl Worker {
             background: TaskTracker::new(),
             view: RefCell::new(view),
             reaping: Cell::new(false),
+            head_buffers: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -200,6 +206,22 @@ impl Worker {
         let id = Id::v7(u64::try_from(now.as_millis()).unwrap_or_default(), random);
         HeaderValue::from_str(id.text(Kind::Request).as_str())
             .unwrap_or(HeaderValue::from_static("req_"))
+    }
+
+    /// An empty buffer for a head.
+    pub(super) fn head_buffer(&self) -> Vec<u8> {
+        self.head_buffers
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    /// A buffer that is free again.
+    pub(super) fn recycle(&self, buffer: Vec<u8>) {
+        let mut free = self.head_buffers.borrow_mut();
+        if free.len() < MOST_BUFFERS && buffer.capacity() <= LARGEST_BUFFER {
+            free.push(buffer);
+        }
     }
 
     /// Takes a finished request into the log.

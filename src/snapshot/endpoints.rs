@@ -49,8 +49,6 @@ pub struct UpstreamState {
     pub config: Upstream,
     /// At least one.
     pub endpoints: Vec<Arc<EndpointState>>,
-    /// `Host` for [`crate::domain::upstream::HostHeader::Fixed`].
-    pub fixed_host: Option<HeaderValue>,
     /// Its metrics.
     pub metrics: UpstreamMetrics,
     next: AtomicUsize,
@@ -111,15 +109,9 @@ impl UpstreamCompiler {
             state
         });
         let endpoints = endpoints.collect();
-        let fixed_host = match &config.host_header {
-            crate::domain::upstream::HostHeader::Fixed(host) => HeaderValue::from_str(host).ok(),
-            crate::domain::upstream::HostHeader::Preserve
-            | crate::domain::upstream::HostHeader::Endpoint => None,
-        };
         UpstreamState {
             config: config.clone(),
             endpoints,
-            fixed_host,
             metrics: metrics.upstream(&config.name),
             next: AtomicUsize::new(0),
         }

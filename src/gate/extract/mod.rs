@@ -151,25 +151,14 @@ fn percent_decoded(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Removes every configured place from the header fields. `Authorization` goes only where it is a Bearer value.
-pub fn strip_headers(policy: &AuthPolicy, headers: &mut HeaderMap) {
-    for location in &policy.locations {
-        match location {
-            Location::Header(name) => {
-                headers.remove(name);
-            }
-            Location::Bearer => {
-                if headers
-                    .get_all(AUTHORIZATION)
-                    .iter()
-                    .any(|value| bearer(value).is_some())
-                {
-                    headers.remove(AUTHORIZATION);
-                }
-            }
-            Location::Query(_) => {}
-        }
-    }
+/// Whether a header field is a place for a key by this policy, and so must not go upstream. `Authorization` is one only
+/// where it is a Bearer value.
+pub fn is_key_field(policy: &AuthPolicy, name: &HeaderName, value: &HeaderValue) -> bool {
+    policy.locations.iter().any(|location| match location {
+        Location::Header(place) => place == name,
+        Location::Bearer => *name == AUTHORIZATION && bearer(value).is_some(),
+        Location::Query(_) => false,
+    })
 }
 
 /// The query without the parameters that are places for keys; every other byte as it was. `None`: nothing to cut.

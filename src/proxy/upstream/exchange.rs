@@ -1,35 +1,43 @@
-//! One request on one connection. The only file that knows how HTTP/1.1 is spoken upstream: today hyper's client; what
-//! takes its place has to keep these few calls.
+//! One request on one connection, HTTP/1.1 spoken on a plain socket: no second task, no channel, buffers reused.
+//! The request may still be going out while its answer comes in.
 
-use crate::proxy::body::RequestBody;
-use crate::proxy::headers::check_answer;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use super::answer::{self, AnswerHead, Framing, Malformed};
+use super::chunked::{Decoder, Piece};
+use super::outgoing::{Outgoing, Stopped};
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use http_body::Frame;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
-use tokio_util::task::TaskTracker;
+use tokio::time::{Instant, Sleep};
+use tokio_util::io::poll_read_buf;
 
-/// An open connection to an endpoint. Closed when dropped, whatever is still under way on it.
+/// Room for a head and a small body.
+const SMALL_READ: usize = 8 * 1024;
+/// Room for a piece of a large body.
+const LARGE_READ: usize = 64 * 1024;
+/// Interim answers to one request; more is no HTTP any more.
+const MOST_INTERIM: usize = 16;
+
+/// An open connection to an endpoint.
 pub(in crate::proxy) struct Connection {
-    sender: SendRequest<RequestBody>,
-    driver: AbortHandle,
-}
-
-/// Without it a service that has stopped reading would keep the caller's half-sent body, and so its connection.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
+    stream: TcpStream,
+    buffer: BytesMut,
+    /// Waits for answers; kept from request to request, since setting it later costs next to nothing.
+    timer: Pin<Box<Sleep>>,
 }
 
 /// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum SendFault {
-    /// The connection was dead before a byte was written: here is the request back.
-    Unsent(Box<Request<RequestBody>>),
-    /// The connection ended before an answer; the request may have been acted upon.
+    /// The connection ended before a byte of an answer.
     NoAnswer,
+    /// The caller's body ended early or is refused.
+    Body,
     /// What came is no HTTP, or not in one way only.
     Protocol,
     /// Nothing came in time.
@@ -37,54 +45,241 @@ pub(in crate::proxy) enum SendFault {
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 on a socket; its reads and writes are driven by a task of the worker.
-    pub(in crate::proxy) async fn open(
-        stream: TcpStream,
-        tasks: &TaskTracker,
-    ) -> Result<Self, hyper::Error> {
-        let (sender, driver) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await?;
-        let driver = tasks.spawn_local(async move {
-            // Its error reaches whoever waits for an answer on it.
-            let _ = driver.await;
-        });
-        Ok(Self {
-            sender,
-            driver: driver.abort_handle(),
-        })
+    /// Takes over a socket.
+    pub(in crate::proxy) fn new(stream: TcpStream) -> Self {
+        let timer = Box::pin(tokio::time::sleep(Duration::from_hours(1)));
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            timer,
+        }
     }
 
-    /// Whether a request could be sent right now.
-    pub(in crate::proxy) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+    /// Whether an idle connection is good for a request: open, and silent. Costs a system call only when the socket has
+    /// something to say, and then it is good for nothing.
+    pub(in crate::proxy) fn is_good(&self) -> bool {
+        let silent = self.stream.try_read(&mut [0]);
+        self.buffer.is_empty()
+            && silent.is_err_and(|fault| fault.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Whether it is of no more use.
-    pub(in crate::proxy) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    /// Lets go of memory that an idle connection does not need.
+    pub(in crate::proxy) fn rest(&mut self) {
+        if self.buffer.capacity() > SMALL_READ {
+            self.buffer = BytesMut::new();
+        }
     }
 
-    /// Sends a request and waits for the head of its answer; interim answers are passed over.
+    /// Sends a request and waits for the head of its answer. Interim answers are passed over.
+    ///
+    /// `patience` counts from the last byte that the service took, and not while the caller has to send more.
     pub(in crate::proxy) async fn send(
         &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendFault> {
-        match self.sender.try_send_request(request).await {
-            Ok(answer) => check_answer(&answer)
-                .map(|()| answer)
-                .map_err(|_| SendFault::Protocol),
-            Err(mut failed) => {
-                if let Some(request) = failed.take_message() {
-                    return Err(SendFault::Unsent(Box::new(request)));
+        outgoing: &mut Outgoing,
+        method: &Method,
+        patience: Duration,
+    ) -> Result<AnswerHead, SendFault> {
+        let mut waiting_since = None;
+        let mut interim = 0;
+        poll_fn(|cx| {
+            let sending = self.poll_sending(outgoing, cx)?;
+            if let Poll::Ready(head) = self.poll_head(method, &mut interim, cx) {
+                return Poll::Ready(head);
+            }
+            if sending && outgoing.waits_for_body() {
+                waiting_since = None;
+                return Poll::Pending;
+            }
+            if waiting_since.replace(outgoing.sent()) != Some(outgoing.sent()) {
+                self.timer.as_mut().reset(Instant::now() + patience);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            Poll::Ready(Err(SendFault::Timeout))
+        })
+        .await
+    }
+
+    /// Sends on; whether there is more to send. A connection that takes no more may still hold an answer.
+    fn poll_sending(
+        &mut self,
+        outgoing: &mut Outgoing,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, SendFault> {
+        if outgoing.is_done() {
+            return Ok(false);
+        }
+        match outgoing.poll_send(&mut self.stream, cx) {
+            Poll::Pending => Ok(true),
+            Poll::Ready(Err(Stopped::Body)) => Err(SendFault::Body),
+            Poll::Ready(Ok(()) | Err(Stopped::Connection)) => Ok(false),
+        }
+    }
+
+    fn poll_head(
+        &mut self,
+        method: &Method,
+        interim: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<AnswerHead, SendFault>> {
+        loop {
+            if !self.buffer.is_empty() {
+                match answer::take(&mut self.buffer, method) {
+                    Err(Malformed) => return Poll::Ready(Err(SendFault::Protocol)),
+                    Ok(Some(head)) if !head.status.is_informational() => {
+                        return Poll::Ready(Ok(head));
+                    }
+                    Ok(Some(_)) if *interim == MOST_INTERIM => {
+                        return Poll::Ready(Err(SendFault::Protocol));
+                    }
+                    Ok(Some(_)) => {
+                        *interim += 1;
+                        continue;
+                    }
+                    Ok(None) => {}
                 }
-                let fault = failed.into_error();
-                Err(if fault.is_parse() {
+            }
+            let read = ready!(self.poll_read(SMALL_READ, cx));
+            if !matches!(read, Ok(1..)) {
+                let begun = !self.buffer.is_empty();
+                return Poll::Ready(Err(if begun {
                     SendFault::Protocol
                 } else {
                     SendFault::NoAnswer
-                })
+                }));
             }
+        }
+    }
+
+    fn poll_read(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.buffer.reserve(room);
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buffer)
+    }
+}
+
+/// An answer's body coming in, while the rest of the request may still be going out.
+pub(in crate::proxy) struct Incoming {
+    state: State,
+    /// Whether the connection can carry another request once this one is over.
+    keep_alive: bool,
+    /// The rest of the request.
+    outgoing: Option<Outgoing>,
+}
+
+enum State {
+    Length(u64),
+    Chunked(Decoder),
+    UntilClose,
+    Done,
+}
+
+/// The upstream's body ended before its end, or is not framed as it said.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the upstream's answer broke off")]
+pub(in crate::proxy) struct Broken;
+
+impl Incoming {
+    /// The body behind a head. `outgoing` is what is left of the request.
+    pub(in crate::proxy) fn new(head: &AnswerHead, outgoing: Option<Outgoing>) -> Self {
+        let state = match head.framing {
+            Framing::Empty => State::Done,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunked(Decoder::default()),
+            Framing::UntilClose => State::UntilClose,
+        };
+        Self {
+            state,
+            keep_alive: head.keep_alive,
+            outgoing,
+        }
+    }
+
+    /// Whether the last byte has been taken.
+    pub(in crate::proxy) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Bytes still to come, where that is known.
+    pub(in crate::proxy) fn remaining(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) => Some(left),
+            State::Done => Some(0),
+            State::Chunked(_) | State::UntilClose => None,
+        }
+    }
+
+    /// Whether the connection can go back to the pool: all read, all sent, nothing left over.
+    pub(in crate::proxy) fn leaves_good(&self, connection: &Connection) -> bool {
+        let sent = self.outgoing.as_ref().is_none_or(Outgoing::is_done);
+        self.is_done() && self.keep_alive && sent && connection.buffer.is_empty()
+    }
+
+    /// The next piece of the body.
+    pub(in crate::proxy) fn poll_frame(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.send_on(connection, cx);
+        loop {
+            let buffer = &mut connection.buffer;
+            match &mut self.state {
+                State::Done => return Poll::Ready(None),
+                State::Length(left) if !buffer.is_empty() => {
+                    let ready = usize::try_from(*left)
+                        .unwrap_or(usize::MAX)
+                        .min(buffer.len());
+                    let data = buffer.split_to(ready).freeze();
+                    *left -= ready as u64;
+                    if *left == 0 {
+                        self.state = State::Done;
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                State::UntilClose if !buffer.is_empty() => {
+                    return Poll::Ready(Some(Ok(Frame::data(buffer.split().freeze()))));
+                }
+                State::Chunked(decoder) => match decoder.next(buffer) {
+                    Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Ok(Piece::Trailers(trailers)) => {
+                        self.state = State::Done;
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                    Ok(Piece::End) => {
+                        self.state = State::Done;
+                        return Poll::Ready(None);
+                    }
+                    Ok(Piece::More) => {}
+                    Err(Malformed) => return Poll::Ready(Some(Err(Broken))),
+                },
+                State::Length(_) | State::UntilClose => {}
+            }
+            let room = if self
+                .remaining()
+                .is_some_and(|left| left < SMALL_READ as u64)
+            {
+                SMALL_READ
+            } else {
+                LARGE_READ
+            };
+            match ready!(connection.poll_read(room, cx)) {
+                Ok(1..) => {}
+                Ok(0) if matches!(self.state, State::UntilClose) => {
+                    self.state = State::Done;
+                    return Poll::Ready(None);
+                }
+                Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken))),
+            }
+        }
+    }
+
+    /// Sends more of the request, if there is more. When that fails the answer may still be whole.
+    fn send_on(&mut self, connection: &mut Connection, cx: &mut Context<'_>) {
+        let Some(outgoing) = &mut self.outgoing else {
+            return;
+        };
+        if let Poll::Ready(sent) = outgoing.poll_send(&mut connection.stream, cx) {
+            self.keep_alive &= sent.is_ok();
+            self.outgoing = None;
         }
     }
 }

@@ -1,15 +1,12 @@
 //! Idle connections of one worker, by endpoint, most recently used first: the warmest is taken, the coldest age out.
 
-use super::exchange::{Connection, SendFault};
+use super::exchange::{Connection, Incoming};
 use crate::domain::upstream::Pool;
-use crate::proxy::body::RequestBody;
 use crate::proxy::worker::Worker;
 use crate::snapshot::endpoints::EndpointState;
 use crate::snapshot::handle::Snapshot;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use hashbrown::{HashMap, HashSet};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,19 +45,19 @@ impl Pools {
     pub(in crate::proxy) fn take(&self, endpoint: u64, now: u64, limits: Pool) -> Option<Aged> {
         let mut pools = self.0.borrow_mut();
         let idle = pools.get_mut(&endpoint)?;
-        idle.retain(|aged| !aged.connection.is_closed());
-        let place = idle.iter().rposition(|aged| {
+        while let Some(mut aged) = idle.pop() {
             let age = Duration::from_nanos(now.saturating_sub(aged.born));
-            aged.connection.is_ready() && age < limits.max_lifetime && !aged.outlived(now)
-        })?;
-        let mut aged = idle.remove(place);
-        aged.reused = true;
-        Some(aged)
+            if age < limits.max_lifetime && !aged.outlived(now) && aged.connection.is_good() {
+                aged.reused = true;
+                return Some(aged);
+            }
+        }
+        None
     }
 
     fn put(&self, endpoint: u64, mut aged: Aged, now: u64, limits: Pool) {
         let age = Duration::from_nanos(now.saturating_sub(aged.born));
-        if aged.connection.is_closed() || age >= limits.max_lifetime {
+        if age >= limits.max_lifetime {
             return;
         }
         let mut pools = self.0.borrow_mut();
@@ -81,7 +78,7 @@ impl Pools {
     pub(in crate::proxy) fn reap(&self, now: u64) {
         let mut pools = self.0.borrow_mut();
         for idle in pools.values_mut() {
-            idle.retain(|aged| !aged.connection.is_closed() && !aged.outlived(now));
+            idle.retain(|aged| !aged.outlived(now) && aged.connection.is_good());
         }
         pools.retain(|_, idle| !idle.is_empty());
     }
@@ -132,15 +129,16 @@ impl Lease {
         self.aged.reused
     }
 
-    pub(in crate::proxy) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendFault> {
-        self.aged.connection.send(request).await
+    pub(in crate::proxy) fn connection(&mut self) -> &mut Connection {
+        &mut self.aged.connection
     }
 
-    /// Back to the pool.
-    pub(in crate::proxy) fn give_back(self) {
+    /// Back to the pool, if the answer has left the connection fit for another request.
+    pub(in crate::proxy) fn give_back(mut self, answer: &Incoming) {
+        if !answer.leaves_good(&self.aged.connection) {
+            return;
+        }
+        self.aged.connection.rest();
         let now = self.worker.clock.monotonic_nanos();
         self.worker
             .pools

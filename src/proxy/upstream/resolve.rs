@@ -78,9 +78,7 @@ async fn open(worker: &Worker, endpoint: &Endpoint) -> Result<Connection, Upstre
         };
         // Without it a head and a small body may wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        return Connection::open(stream, &worker.background)
-            .await
-            .map_err(|_| UpstreamFault::Connect);
+        return Ok(Connection::new(stream));
     }
     Err(UpstreamFault::Connect)
 }

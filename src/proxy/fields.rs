@@ -1,0 +1,153 @@
+//! What a header field is for, by its name: the one table that decides which fields a gateway passes on.
+
+use crate::gate::identity;
+use http::HeaderName;
+
+/// What becomes of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    /// Passed on as it is.
+    EndToEnd,
+    /// For one hop only (RFC 9110 §7.6.1): ends here.
+    HopByHop,
+    /// Names further fields that end here.
+    Connection,
+    /// `TE`: only its `trailers` is understood.
+    Te,
+    /// How the body is framed; every hop frames anew.
+    TransferEncoding,
+    /// How long the body is.
+    ContentLength,
+    /// Whom the request is for.
+    Host,
+    /// `Expect: 100-continue`, which we answer ourselves.
+    Expect,
+    /// Says who calls or who forwards, which is ours to say.
+    Claim,
+}
+
+/// The kind of a request's field.
+pub(super) fn of_request(name: &HeaderName) -> Field {
+    let name = name.as_str();
+    match name {
+        "host" => Field::Host,
+        "connection" => Field::Connection,
+        "te" => Field::Te,
+        "expect" => Field::Expect,
+        "content-length" => Field::ContentLength,
+        "transfer-encoding" => Field::TransferEncoding,
+        "keep-alive"
+        | "upgrade"
+        | "proxy-connection"
+        | "proxy-authorization"
+        | "http2-settings" => Field::HopByHop,
+        _ if is_claim(name) => Field::Claim,
+        _ => Field::EndToEnd,
+    }
+}
+
+/// The kind of an answer's field, by its name in any case.
+pub(super) fn of_answer(name: &str) -> Field {
+    let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+    match name.len() {
+        2 if is("te") => Field::HopByHop,
+        7 if is("upgrade") => Field::HopByHop,
+        10 if is("connection") => Field::Connection,
+        10 if is("keep-alive") => Field::HopByHop,
+        12 if is("x-request-id") => Field::Claim,
+        14 if is("content-length") => Field::ContentLength,
+        16 if is("proxy-connection") => Field::HopByHop,
+        17 if is("transfer-encoding") => Field::TransferEncoding,
+        18 if is("proxy-authenticate") => Field::HopByHop,
+        _ => Field::EndToEnd,
+    }
+}
+
+/// Whether a field says who calls or who forwards, in dash or underscore spelling. One look at the first letter spares
+/// most fields the comparison.
+fn is_claim(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'x') => identity::is_claim(name) || says_who_forwards(name),
+        Some(b'f') => name == "forwarded",
+        _ => false,
+    }
+}
+
+/// Whether a field tells services who forwarded a request: what the caller wrote there is dropped. The whole family of
+/// `X-Forwarded-…` counts, since every service trusts other members of it.
+fn says_who_forwards(name: &str) -> bool {
+    const FAMILY: &str = "x-forwarded";
+    identity::is_spelling_of(name, &["x-real-ip", "x-request-id"])
+        || name
+            .get(..FAMILY.len())
+            .is_some_and(|start| identity::is_spelling_of(start, &[FAMILY]))
+}
+
+/// Names that must not stand in trailers (RFC 9110 §6.5.1): they decide about framing, routing, authentication or
+/// identity, and came too late for that.
+const NOT_IN_TRAILERS: [&str; 16] = [
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "host",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-api-key",
+    "api-key",
+];
+
+/// Whether a field may stand in trailers.
+pub(super) fn may_trail(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    !identity::is_spelling_of(name, &NOT_IN_TRAILERS) && !is_claim(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_request_fields() {
+        let cases = [
+            ("host", Field::Host),
+            ("keep-alive", Field::HopByHop),
+            ("x-consumer-id", Field::Claim),
+            ("x_consumer_id", Field::Claim),
+            ("x_forwarded-for", Field::Claim),
+            ("forwarded", Field::Claim),
+            ("x-mine", Field::EndToEnd),
+            ("accept", Field::EndToEnd),
+        ];
+        for (name, want) in cases {
+            assert_eq!(of_request(&HeaderName::from_static(name)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_answer_fields_in_any_case() {
+        assert_eq!(of_answer("Connection"), Field::Connection);
+        assert_eq!(of_answer("TRANSFER-ENCODING"), Field::TransferEncoding);
+        assert_eq!(of_answer("Content-Type"), Field::EndToEnd);
+    }
+
+    #[test]
+    fn trailers_decide_nothing() {
+        for name in [
+            "content-length",
+            "authorization",
+            "x-consumer-id",
+            "x_api_key",
+        ] {
+            assert!(!may_trail(&HeaderName::from_static(name)), "{name}");
+        }
+        assert!(may_trail(&HeaderName::from_static("grpc-status")));
+    }
+}

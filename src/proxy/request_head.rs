@@ -1,0 +1,163 @@
+//! What a request's head says, in one pass over its fields; refused if it can be understood in more than one way.
+
+use super::error::ProxyError;
+use super::fields::{self, Field};
+use crate::config::ListenerLimits;
+use crate::domain::host::host_name;
+use http::{HeaderName, HeaderValue, Method, Request, Version};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// A head that is clear. Borrows from the request.
+pub(super) struct RequestHead<'a> {
+    /// The host as it was written; `None`: HTTP/1.0 without one.
+    pub(super) host: Option<&'a str>,
+    /// Its name: lower case, without port; empty when there is none.
+    pub(super) host_name: Cow<'a, str>,
+    /// Fields that `Connection` names.
+    pub(super) for_this_hop: SmallVec<[HeaderName; 2]>,
+    /// Whether the caller understands trailers.
+    pub(super) takes_trailers: bool,
+}
+
+/// What one pass over the fields finds.
+#[derive(Default)]
+struct Survey<'a> {
+    bytes: usize,
+    host: Option<&'a HeaderValue>,
+    hosts: usize,
+    coding: Option<&'a HeaderValue>,
+    codings: usize,
+    has_length: bool,
+    for_this_hop: SmallVec<[HeaderName; 2]>,
+    takes_trailers: bool,
+}
+
+const BAD_HOST: ProxyError =
+    ProxyError::BadRequest("Host must be there once and be one valid host");
+
+impl<'a> RequestHead<'a> {
+    /// Reads the head of a request that hyper has found to be well-formed.
+    pub(super) fn understand<B>(
+        request: &'a Request<B>,
+        limits: &ListenerLimits,
+    ) -> Result<Self, ProxyError> {
+        let uri = request.uri();
+        let authority = uri.authority().map(http::uri::Authority::as_str);
+        let target = uri.path_and_query().map_or(0, |path| path.as_str().len());
+        if target + authority.map_or(0, str::len) > limits.max_uri_bytes {
+            return Err(ProxyError::UriTooLong);
+        }
+        let survey = Survey::of(request);
+        if request.headers().len() > limits.max_headers || survey.bytes > limits.max_header_bytes {
+            return Err(ProxyError::HeadersTooLarge);
+        }
+        survey.check_framing(request.version())?;
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            return Err(ProxyError::BadRequest(
+                "this gateway takes no CONNECT and no TRACE",
+            ));
+        }
+        if authority.is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(ProxyError::BadRequest(
+                "the request target is in a form that is not for gateways",
+            ));
+        }
+        let written = survey.host(request.version())?;
+        // The absolute form's authority wins over Host (RFC 9112 §3.2.2); both must be valid.
+        let mut host_name = written.map_or(Ok(Cow::Borrowed("")), host_name_of)?;
+        if let Some(authority) = authority {
+            host_name = host_name_of(authority)?;
+        }
+        let Survey {
+            for_this_hop,
+            takes_trailers,
+            ..
+        } = survey;
+        Ok(Self {
+            host: authority.or(written),
+            host_name,
+            for_this_hop,
+            takes_trailers,
+        })
+    }
+}
+
+fn host_name_of(host: &str) -> Result<Cow<'_, str>, ProxyError> {
+    host_name(host).map_err(|_| BAD_HOST)
+}
+
+impl<'a> Survey<'a> {
+    fn of<B>(request: &'a Request<B>) -> Self {
+        let mut survey = Self::default();
+        for (name, value) in request.headers() {
+            // Name, colon, space, value, line end: as it came over the wire, give or take a space.
+            survey.bytes += name.as_str().len() + value.len() + 4;
+            match fields::of_request(name) {
+                Field::Host => {
+                    survey.host = Some(value);
+                    survey.hosts += 1;
+                }
+                Field::TransferEncoding => {
+                    survey.coding = Some(value);
+                    survey.codings += 1;
+                }
+                Field::ContentLength => survey.has_length = true,
+                Field::Connection => survey.for_this_hop.extend(names_in(value)),
+                Field::Te => survey.takes_trailers |= mentions_trailers(value),
+                Field::EndToEnd | Field::HopByHop | Field::Expect | Field::Claim => {}
+            }
+        }
+        survey
+    }
+
+    /// RFC 9112 §6: one `chunked` and no length, or one length, or neither. hyper has checked the length's form.
+    fn check_framing(&self, version: Version) -> Result<(), ProxyError> {
+        let Some(coding) = self.coding else {
+            return Ok(());
+        };
+        let single = self.codings == 1 && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !single || version != Version::HTTP_11 {
+            return Err(ProxyError::BadRequest(
+                "Transfer-Encoding must be one `chunked`, in HTTP/1.1",
+            ));
+        }
+        if self.has_length {
+            return Err(ProxyError::BadRequest(
+                "Content-Length and Transfer-Encoding exclude each other",
+            ));
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 §3.2: exactly one `Host`; HTTP/1.0 may do without.
+    fn host(&self, version: Version) -> Result<Option<&'a str>, ProxyError> {
+        match (self.host, self.hosts) {
+            (Some(host), 1) => host.to_str().map(Some).map_err(|_| BAD_HOST),
+            (None, _) if version == Version::HTTP_10 => Ok(None),
+            (None | Some(_), _) => Err(BAD_HOST),
+        }
+    }
+}
+
+/// The field names that a `Connection` value lists. `Host` cannot be taken away by it.
+fn names_in(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    // What everybody sends names no field.
+    let is_option = |option: &&[u8]| {
+        !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
+    };
+    let options = value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii);
+    options
+        .filter(is_option)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+}
+
+fn mentions_trailers(value: &HeaderValue) -> bool {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|one| one.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}

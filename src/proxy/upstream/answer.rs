@@ -1,0 +1,300 @@
+//! The head of an upstream's answer: parsed where it lies in the read buffer, cleaned of its hop, and refused if it can
+//! be understood in more than one way.
+
+use super::super::fields::{self, Field};
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use httparse::{Header, ParserConfig, Status};
+use smallvec::SmallVec;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+/// Most fields of an answer.
+const MOST_FIELDS: usize = 128;
+/// Most bytes of an answer's head.
+pub(in crate::proxy) const LARGEST_HEAD: usize = 128 * 1024;
+
+/// An answer is not HTTP/1, or can be read in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) struct Malformed;
+
+/// Where the body ends (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Framing {
+    /// There is none.
+    Empty,
+    /// After so many bytes.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+}
+
+/// The head of an answer, ready to be passed on.
+#[derive(Debug)]
+pub(in crate::proxy) struct AnswerHead {
+    pub(in crate::proxy) status: StatusCode,
+    pub(in crate::proxy) headers: HeaderMap,
+    pub(in crate::proxy) framing: Framing,
+    /// Whether the connection can carry another request.
+    pub(in crate::proxy) keep_alive: bool,
+}
+
+/// Takes the head off the front of the buffer; `None` when more bytes are needed.
+pub(in crate::proxy) fn take(
+    buffer: &mut BytesMut,
+    method: &Method,
+) -> Result<Option<AnswerHead>, Malformed> {
+    let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let status =
+        ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, buffer, &mut slots);
+    let Status::Complete(length) = status.map_err(|_| Malformed)? else {
+        return if buffer.len() > LARGEST_HEAD {
+            Err(Malformed)
+        } else {
+            Ok(None)
+        };
+    };
+    let survey = Survey::of(&parsed, buffer)?;
+    let status = StatusCode::from_u16(parsed.code.ok_or(Malformed)?).map_err(|_| Malformed)?;
+    // Values are slices of the buffer, not copies.
+    let bytes = buffer.split_to(length).freeze();
+    let framing = survey.framing(status, method)?;
+    let keep_alive = survey.keep_alive && framing != Framing::UntilClose;
+    Ok(Some(AnswerHead {
+        status,
+        headers: survey.headers(&bytes)?,
+        framing,
+        keep_alive,
+    }))
+}
+
+/// What one pass over the fields finds.
+struct Survey {
+    /// Name and value of each field that may be passed on, as places in the buffer.
+    passed: SmallVec<[(Range<usize>, Range<usize>); 24]>,
+    for_this_hop: SmallVec<[HeaderName; 2]>,
+    length: Option<u64>,
+    chunked: bool,
+    keep_alive: bool,
+}
+
+impl Survey {
+    fn of(parsed: &httparse::Response<'_, '_>, buffer: &[u8]) -> Result<Self, Malformed> {
+        let modern = parsed.version == Some(1);
+        let mut survey = Self {
+            passed: SmallVec::new(),
+            for_this_hop: SmallVec::new(),
+            length: None,
+            chunked: false,
+            keep_alive: modern,
+        };
+        let place = |part: &[u8]| {
+            let start = part.as_ptr() as usize - buffer.as_ptr() as usize;
+            start..start + part.len()
+        };
+        for field in parsed.headers.iter() {
+            match fields::of_answer(field.name) {
+                Field::TransferEncoding => survey.coding(field.value, modern)?,
+                Field::ContentLength => {
+                    let repeated = survey.length.is_some();
+                    survey.declare_length(field.value)?;
+                    if !repeated {
+                        survey
+                            .passed
+                            .push((place(field.name.as_bytes()), place(field.value)));
+                    }
+                }
+                Field::Connection => survey.connection(field.value),
+                Field::HopByHop | Field::Claim => {}
+                Field::EndToEnd | Field::Te | Field::Host | Field::Expect => {
+                    survey
+                        .passed
+                        .push((place(field.name.as_bytes()), place(field.value)));
+                }
+            }
+        }
+        if survey.chunked && survey.length.is_some() {
+            return Err(Malformed);
+        }
+        Ok(survey)
+    }
+
+    /// Exactly one `chunked`, in HTTP/1.1: anything else would have to be guessed.
+    fn coding(&mut self, value: &[u8], modern: bool) -> Result<(), Malformed> {
+        if self.chunked || !modern || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Malformed);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    /// Digits only; said twice it must say the same.
+    fn declare_length(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        let digits = std::str::from_utf8(value)
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let length = digits.and_then(|text| text.parse().ok()).ok_or(Malformed)?;
+        if self.length.is_some_and(|before| before != length) {
+            return Err(Malformed);
+        }
+        self.length = Some(length);
+        Ok(())
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.keep_alive = false;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if let Ok(name) = HeaderName::from_bytes(option) {
+                self.for_this_hop.push(name);
+            }
+        }
+    }
+
+    fn framing(&self, status: StatusCode, method: &Method) -> Result<Framing, Malformed> {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // Nobody asked for it.
+            return Err(Malformed);
+        }
+        let bodiless = status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            || *method == Method::HEAD;
+        Ok(match (bodiless, self.chunked, self.length) {
+            (true, _, _) | (false, false, Some(0)) => Framing::Empty,
+            (false, true, _) => Framing::Chunked,
+            (false, false, Some(length)) => Framing::Length(length),
+            (false, false, None) => Framing::UntilClose,
+        })
+    }
+
+    fn headers(&self, bytes: &Bytes) -> Result<HeaderMap, Malformed> {
+        // Room for the fields that are added on the way down.
+        let mut headers = HeaderMap::with_capacity(self.passed.len() + 2);
+        for (name, value) in &self.passed {
+            let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| Malformed)?;
+            if self.for_this_hop.contains(&name) {
+                continue;
+            }
+            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone()))
+                .map_err(|_| Malformed)?;
+            headers.append(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Option<AnswerHead>, Malformed> {
+        take(&mut BytesMut::from(text), &Method::GET)
+    }
+
+    #[test]
+    fn framing_of_clear_answers() {
+        let cases = [
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n",
+                Framing::Chunked,
+                true,
+            ),
+            ("HTTP/1.1 200 OK\r\n\r\n", Framing::UntilClose, false),
+            ("HTTP/1.1 204 No Content\r\n\r\n", Framing::Empty, true),
+            (
+                "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n",
+                Framing::Empty,
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\n",
+                Framing::Length(5),
+                false,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n",
+                Framing::Length(5),
+                false,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+        ];
+        for (text, framing, keep_alive) in cases {
+            let head = parse(text).unwrap().unwrap();
+            assert_eq!(
+                (head.framing, head.keep_alive),
+                (framing, keep_alive),
+                "{text}"
+            );
+            assert!(head.headers.get_all("content-length").iter().count() <= 1);
+        }
+    }
+
+    #[test]
+    fn unclear_answers_are_refused() {
+        for text in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\n",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nbad header: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nx: a\r\n b\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "hello\r\n\r\n",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_one_hop_stays_here() {
+        let text = "HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nx-hop: 1\r\nKeep-Alive: timeout=5\r\n\
+                    x-request-id: theirs\r\nx-mine: 1\r\nx-mine: 2\r\ncontent-length: 0\r\n\r\n";
+        let head = parse(text).unwrap().unwrap();
+        assert_eq!(head.headers.len(), 3);
+        assert_eq!(
+            head.headers.get_all("x-mine").iter().collect::<Vec<_>>(),
+            ["1", "2"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_of_a_head_asks_for_more(cut in 0_usize..37) {
+            let text = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
+            prop_assert!(matches!(parse(&text[..cut]), Ok(None)));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = take(&mut BytesMut::from(&bytes[..]), &Method::GET);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A request on its way upstream: its head, then its body as it comes, framed anew, with no more than one piece of it
+//! held at a time. The first piece goes out together with the head if it is there.
+
+use crate::proxy::body::{BodyError, RequestBody};
+use crate::proxy::headers::UpstreamHead;
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::Body;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+/// Why sending stopped.
+pub(in crate::proxy) enum Stopped {
+    /// The caller's body ended early or is refused.
+    Body,
+    /// The connection no longer takes bytes.
+    Connection,
+}
+
+/// A request being sent.
+pub(in crate::proxy) struct Outgoing {
+    head: UpstreamHead,
+    head_sent: usize,
+    body: RequestBody,
+    chunked: bool,
+    piece: Piece,
+    /// The body's end is in `piece` or behind it.
+    ended: bool,
+    /// Bytes of head and body that the socket took.
+    sent: u64,
+}
+
+/// A piece of the body between the two parts of its frame.
+#[derive(Default)]
+struct Piece {
+    before: Bytes,
+    data: Bytes,
+    after: Bytes,
+}
+
+impl Piece {
+    fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.data.is_empty() && self.after.is_empty()
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        for part in [&mut self.before, &mut self.data, &mut self.after] {
+            let here = bytes.min(part.len());
+            part.advance(here);
+            bytes -= here;
+        }
+    }
+}
+
+impl Outgoing {
+    /// Frames a body behind its head: by length where it is known, else in chunks.
+    pub(in crate::proxy) fn new(
+        mut head: UpstreamHead,
+        body: RequestBody,
+        says_empty: bool,
+    ) -> Self {
+        let mut chunked = false;
+        let ended = body.is_end_stream();
+        if !ended {
+            if let Some(length) = body.size_hint().exact() {
+                head.add(
+                    "content-length",
+                    itoa::Buffer::new().format(length).as_bytes(),
+                );
+            } else {
+                chunked = true;
+                head.add("transfer-encoding", b"chunked");
+            }
+        } else if says_empty {
+            head.add("content-length", b"0");
+        }
+        head.end();
+        Self {
+            head,
+            head_sent: 0,
+            body,
+            chunked,
+            piece: Piece::default(),
+            ended,
+            sent: 0,
+        }
+    }
+
+    /// Says who is asked, where that is the endpoint itself; before anything is sent.
+    pub(in crate::proxy) fn aim_at(&mut self, authority: &[u8]) {
+        self.head.aim_at(authority);
+    }
+
+    /// Whether the socket took nothing yet, so that any request can be sent elsewhere.
+    pub(in crate::proxy) fn is_untouched(&self) -> bool {
+        self.sent == 0
+    }
+
+    /// Whether there was nothing but a head, so that it can be said again.
+    pub(in crate::proxy) fn is_bodiless(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Whether all of it has been sent.
+    pub(in crate::proxy) fn is_done(&self) -> bool {
+        self.ended && self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
+    }
+
+    /// Bytes the socket took.
+    pub(in crate::proxy) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether all that came has been sent, and more is to come from the caller.
+    pub(in crate::proxy) fn waits_for_body(&self) -> bool {
+        !self.ended && self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
+    }
+
+    /// Begins again, for another connection; only what [`Outgoing::is_untouched`] or [`Outgoing::is_bodiless`] may.
+    pub(in crate::proxy) fn rewind(&mut self) {
+        self.head_sent = 0;
+        self.sent = 0;
+    }
+
+    /// The head's buffer, for the next request.
+    pub(in crate::proxy) fn into_buffer(self) -> Vec<u8> {
+        self.head.into_buffer()
+    }
+
+    /// Sends on; ready when all is sent or nothing more can be.
+    pub(in crate::proxy) fn poll_send(
+        &mut self,
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Stopped>> {
+        loop {
+            if self.piece.is_empty() && !self.ended {
+                match self.poll_piece(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Stopped::Body)),
+                    // The head does not wait for the body.
+                    Poll::Pending if self.head_sent < self.head.as_bytes().len() => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if self.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(self.poll_write(stream, cx)).is_err() {
+                return Poll::Ready(Err(Stopped::Connection));
+            }
+        }
+    }
+
+    fn poll_write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let head = &self.head.as_bytes()[self.head_sent..];
+        let stream = Pin::new(stream);
+        let written = if self.piece.is_empty() {
+            ready!(stream.poll_write(cx, head))?
+        } else {
+            let parts = [
+                head,
+                &self.piece.before,
+                &self.piece.data,
+                &self.piece.after,
+            ]
+            .map(IoSlice::new);
+            ready!(stream.poll_write_vectored(cx, &parts))?
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_head = written.min(head.len());
+        self.head_sent += of_head;
+        self.piece.advance(written - of_head);
+        self.sent += written as u64;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the next piece of the body.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None => {
+                self.ended = true;
+                if self.chunked {
+                    self.piece.after = Bytes::from_static(b"0\r\n\r\n");
+                }
+            }
+            Some(frame) => match frame?.into_data() {
+                Ok(data) => self.frame_data(data),
+                Err(other) => {
+                    if let Ok(trailers) = other.into_trailers() {
+                        self.ended = true;
+                        self.frame_trailers(&trailers);
+                    }
+                }
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn frame_data(&mut self, data: Bytes) {
+        // An empty chunk would be the last one.
+        if data.is_empty() {
+            return;
+        }
+        if self.chunked {
+            self.piece.before = Bytes::from(format!("{:x}\r\n", data.len()));
+            self.piece.after = Bytes::from_static(b"\r\n");
+        }
+        self.piece.data = data;
+    }
+
+    fn frame_trailers(&mut self, trailers: &HeaderMap) {
+        if !self.chunked {
+            return;
+        }
+        let mut end = Vec::from(b"0\r\n".as_slice());
+        for (name, value) in trailers {
+            end.extend_from_slice(name.as_str().as_bytes());
+            end.extend_from_slice(b": ");
+            end.extend_from_slice(value.as_bytes());
+            end.extend_from_slice(b"\r\n");
+        }
+        end.extend_from_slice(b"\r\n");
+        self.piece.after = Bytes::from(end);
+    }
+}
