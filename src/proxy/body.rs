@@ -156,7 +156,10 @@ impl Body for RequestBody {
             body.ended = true;
             return Poll::Ready(None);
         };
-        let frame = frame?;
+        let frame = frame.inspect_err(|_| {
+            let broken = ProxyError::BadRequest("the request body is broken or ended early");
+            body.fate.fault.set(Some(broken));
+        })?;
         if let Some(data) = frame.data_ref() {
             let bytes = body.fate.bytes.get() + data.len() as u64;
             body.fate.bytes.set(bytes);

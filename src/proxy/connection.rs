@@ -64,6 +64,8 @@ pub(super) struct Connection {
     write_deadline: Cell<Option<Instant>>,
     draining: Cell<bool>,
     cut: Cell<bool>,
+    /// The last answer has ended, but its bytes may not have left yet.
+    unflushed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The caller may still be sending what nobody will read.
     unread: Cell<bool>,
@@ -90,6 +92,7 @@ impl Connection {
             write_deadline: Cell::new(None),
             draining: Cell::new(false),
             cut: Cell::new(false),
+            unflushed: Cell::new(false),
             waker: RefCell::new(None),
             unread: Cell::new(false),
             watch: RefCell::default(),
@@ -127,6 +130,7 @@ impl Connection {
 
     pub(super) fn request_ends(&self) {
         self.phase.set(Phase::Idle);
+        self.unflushed.set(true);
         self.read_deadline
             .set(Some(Instant::now() + self.limits.idle_timeout));
     }
@@ -388,9 +392,14 @@ impl ClientIo {
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Bytes written while a head is being read can only be the parser's refusal.
+    /// Bytes written between two requests can only be the parser's refusal of the next one, which may have come in one
+    /// piece with the one before.
+    fn between_requests(&self) -> bool {
+        self.connection.phase.get() != Phase::Request && !self.connection.unflushed.get()
+    }
+
     fn is_refusal(&self, bytes: &[u8]) -> Option<ProxyError> {
-        if self.connection.phase.get() != Phase::Head || self.refusal.is_some() {
+        if !self.between_requests() || self.refusal.is_some() {
             return None;
         }
         let status = bytes
@@ -500,7 +509,7 @@ impl Write for ClientIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.connection.phase.get() == Phase::Head || self.refusal.is_some() {
+        if self.between_requests() || self.refusal.is_some() {
             let bytes = slices
                 .iter()
                 .map(|slice| &**slice)
@@ -521,7 +530,11 @@ impl Write for ClientIo {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
         ready!(self.poll_interim(cx))?;
-        self.socket()?.poll_flush(cx)
+        let flushed = self.socket()?.poll_flush(cx);
+        if flushed.is_ready() {
+            self.connection.unflushed.set(false);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

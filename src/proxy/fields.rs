@@ -26,19 +26,6 @@ pub(super) enum Field {
     Claim,
 }
 
-/// Names under which services are told who forwarded a request. What the caller wrote there is dropped.
-const FORWARDING: [&str; 9] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
-    "x-real-ip",
-    "x-request-id",
-];
-
 /// The kind of a request's field.
 pub(super) fn of_request(name: &HeaderName) -> Field {
     let name = name.as_str();
@@ -80,10 +67,28 @@ pub(super) fn of_answer(name: &str) -> Field {
 /// most fields the comparison.
 fn is_claim(name: &str) -> bool {
     match name.as_bytes().first() {
-        Some(b'x') => identity::is_claim(name) || identity::is_spelling_of(name, &FORWARDING),
+        Some(b'x') => identity::is_claim(name) || says_who_forwards(name),
         Some(b'f') => name == "forwarded",
         _ => false,
     }
+}
+
+/// Whether a field tells services who forwarded a request, and as what: what the caller wrote there is dropped. The whole
+/// family of `X-Forwarded-…` counts, since every service trusts other members of it, and the two by which some frameworks
+/// replace the path that was decided on.
+fn says_who_forwards(name: &str) -> bool {
+    const FAMILY: &str = "x-forwarded";
+    identity::is_spelling_of(
+        name,
+        &[
+            "x-real-ip",
+            "x-request-id",
+            "x-original-url",
+            "x-rewrite-url",
+        ],
+    ) || name
+        .get(..FAMILY.len())
+        .is_some_and(|start| identity::is_spelling_of(start, &[FAMILY]))
 }
 
 /// Names that must not stand in trailers (RFC 9110 §6.5.1): they decide about framing, routing, authentication or

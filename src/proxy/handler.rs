@@ -14,6 +14,7 @@ use crate::snapshot::handle::Snapshot;
 use crate::snapshot::router::{CompiledRoute, RouteFault};
 use crate::telemetry::metrics::Decision;
 use http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub(super) async fn handle(
     connection.request_begins();
     let mut cx = RequestContext::begin(worker, connection, &request);
     let snapshot = Arc::clone(&cx.view.snapshot); // ONE snapshot for the whole request
+    let has_body = !request.body().is_end_stream();
     let answer = match serve(worker, &snapshot, &mut cx, request).await {
         Ok(answer) => {
             cx.answers(answer.status(), None);
@@ -34,6 +36,9 @@ pub(super) async fn handle(
         }
         Err(error) => {
             cx.answers(error.status(), Some(error.code()));
+            if has_body {
+                connection.body_left();
+            }
             error.answer(&cx.request_id, &snapshot.challenges)
         }
     };

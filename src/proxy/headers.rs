@@ -97,13 +97,14 @@ pub(super) fn prepare<B>(
     permit: &Permit,
     cx: &RequestContext,
 ) -> UpstreamHead {
+    let target = Target::of(request, route);
     let mut upstream = UpstreamHead::begin(cx.worker.head_buffer());
     let host = match &route.upstream.config.host_header {
         HostHeader::Fixed(host) => Some(host.as_bytes()),
         HostHeader::Preserve => head.host.map(str::as_bytes),
         HostHeader::Endpoint => None,
     };
-    upstream.request_line(request.method().as_str(), &Target::of(request, route), host);
+    upstream.request_line(request.method().as_str(), &target, host);
     for (name, value) in request.headers() {
         let passes = fields::of_request(name) == Field::EndToEnd
             && !extract::is_key_field(&route.route.auth, name, value)
@@ -162,7 +163,7 @@ impl<'a> Target<'a> {
     fn of<B>(request: &'a Request<B>, route: &CompiledRoute) -> Self {
         let uri = request.uri();
         let path = match &route.route.strip_prefix {
-            // The router has matched this prefix; what cannot be stripped safely is passed on whole.
+            // The router has matched this prefix, so it is there.
             Some(prefix) => strip_prefix(uri.path(), prefix).unwrap_or(uri.path()),
             None => uri.path(),
         };

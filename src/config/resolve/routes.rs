@@ -137,8 +137,10 @@ fn route_match(item: &Item<'_>, matches: &mut Matches) -> Option<RouteMatch> {
     Some(found)
 }
 
+/// A route that names methods comes before one that takes all, so those two do not compete.
 fn overlap(one: MethodSet, other: MethodSet) -> bool {
-    STANDARD
-        .iter()
-        .any(|method| one.contains(method) && other.contains(method))
+    one.is_any() == other.is_any()
+        && STANDARD
+            .iter()
+            .any(|method| one.contains(method) && other.contains(method))
 }

@@ -72,7 +72,7 @@ impl Connection {
 
     /// Sends a request and waits for the head of its answer; interim answers go to `interim`.
     ///
-    /// `patience` counts from the request's last byte.
+    /// `patience` counts from the last byte that the service took, and not while the caller has to send more.
     pub(in crate::proxy) async fn send(
         &mut self,
         outgoing: &mut Outgoing,
@@ -80,7 +80,7 @@ impl Connection {
         patience: Duration,
         interim: impl Fn(&AnswerHead),
     ) -> Result<AnswerHead, SendFault> {
-        let mut waiting = false;
+        let mut waiting_since = None;
         let mut seen = 0;
         let mut note = |head: &AnswerHead| {
             interim(head);
@@ -89,13 +89,14 @@ impl Connection {
         };
         poll_fn(|cx| {
             let sending = self.poll_sending(outgoing, cx)?;
-            match self.poll_head(method, &mut note, cx) {
-                Poll::Ready(head) => return Poll::Ready(head),
-                Poll::Pending if sending => return Poll::Pending,
-                Poll::Pending => {}
+            if let Poll::Ready(head) = self.poll_head(method, &mut note, cx) {
+                return Poll::Ready(head);
             }
-            if !waiting {
-                waiting = true;
+            if sending && outgoing.waits_for_body() {
+                waiting_since = None;
+                return Poll::Pending;
+            }
+            if waiting_since.replace(outgoing.sent()) != Some(outgoing.sent()) {
                 self.timer.as_mut().reset(Instant::now() + patience);
             }
             ready!(self.timer.as_mut().poll(cx));

@@ -109,6 +109,16 @@ impl Outgoing {
         self.ended && self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
     }
 
+    /// Bytes the socket took.
+    pub(in crate::proxy) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether all that came has been sent, and more is to come from the caller.
+    pub(in crate::proxy) fn waits_for_body(&self) -> bool {
+        !self.ended && self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
+    }
+
     /// Begins again, for another connection; only what [`Outgoing::is_untouched`] or [`Outgoing::is_bodiless`] may.
     pub(in crate::proxy) fn rewind(&mut self) {
         self.head_sent = 0;

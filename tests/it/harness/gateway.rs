@@ -20,6 +20,8 @@ pub(crate) fn hash_of(key: &str) -> String {
 
 /// What a gateway is started from.
 pub(crate) struct GatewayBuilder {
+    /// What the one listener binds.
+    address: &'static str,
     /// Lines under the one listener.
     pub(crate) listener: String,
     /// Everything below listeners and management.
@@ -52,6 +54,7 @@ keys:
     /// A config of the caller's own; see [`GatewayBuilder::rest`].
     pub(crate) fn with_rest(rest: &str) -> Self {
         Self {
+            address: "127.0.0.1:0",
             listener: String::new(),
             rest: rest.to_owned(),
             clock: Arc::new(SystemClock::new()),
@@ -61,6 +64,12 @@ keys:
     /// More settings of the listener, such as `max_connections: 1`; comma-separated.
     pub(crate) fn listener(mut self, settings: &str) -> Self {
         self.listener = format!(", {settings}");
+        self
+    }
+
+    /// Another address than 127.0.0.1, with port 0.
+    pub(crate) fn address(mut self, address: &'static str) -> Self {
+        self.address = address;
         self
     }
 
@@ -78,8 +87,8 @@ keys:
 
     fn yaml(&self) -> String {
         format!(
-            "listeners: [{{ address: 127.0.0.1:0, name: main{} }}]\nmanagement: {{ address: 127.0.0.1:0 }}\nthreads: 2\n{}",
-            self.listener, self.rest
+            "listeners: [{{ address: '{}', name: main{} }}]\nmanagement: {{ address: 127.0.0.1:0 }}\nthreads: 2\n{}",
+            self.address, self.listener, self.rest
         )
     }
 
@@ -148,6 +157,15 @@ impl Gateway {
         let mut client = self.client();
         client.send(bytes);
         client.read()
+    }
+
+    /// These bytes on a connection of their own; the answer must be the last thing on it.
+    pub(crate) fn raw_and_closed(&self, bytes: impl AsRef<[u8]>) -> Answer {
+        let mut client = self.client();
+        client.try_send(bytes);
+        let answer = client.read();
+        assert_eq!(client.rest(), b"", "the connection ends with {answer:?}");
+        answer
     }
 
     /// GET on the management port.
