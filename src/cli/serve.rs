@@ -26,6 +26,8 @@ pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
         let taken = matches!(&fault, StartError::Bind(bind) if bind.source.kind() == io::ErrorKind::AddrInUse);
         Failed::with(if taken { Exit::Conflict } else { Exit::Failure }, fault)
     })?;
+    // With many keys this is most of the memory that the start needs.
+    drop(config);
     for listener in app.listeners() {
         say(&format!(
             "keygate: listening on http://{} ({})",

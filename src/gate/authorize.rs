@@ -75,7 +75,7 @@ fn decide(key: &Key, route: &CompiledRoute, method: &Method) -> Result<(), Denie
     let demanded = route.demand(method).ok_or(Denied::Scope)?;
     // An empty set opens nothing, except a route that demands nothing and that the key names.
     let opened_by_name = demanded.is_empty() && named == Some(true);
-    if key.scopes.is_empty() && !opened_by_name || !key.scopes.holds(demanded) {
+    if key.scopes().is_empty() && !opened_by_name || !key.scopes().holds(demanded) {
         return Err(Denied::Scope);
     }
     Ok(())

@@ -47,7 +47,7 @@ pub fn is_claim(name: &str) -> bool {
 pub(super) fn tell(key: &Key, with_metadata: bool, mut say: impl FnMut(&str, &[u8])) {
     let id = key.id.text(Kind::Key);
     let id = id.as_str().as_bytes();
-    let (consumer, username) = match &key.owner {
+    let (consumer, username) = match key.owner() {
         Some(owner) => (owner.id.as_bytes(), owner.name.as_bytes()),
         None => (id, key.name().as_bytes()),
     };
@@ -55,7 +55,7 @@ pub(super) fn tell(key: &Key, with_metadata: bool, mut say: impl FnMut(&str, &[u
     say("x-consumer-username", username);
     say("x-credential-identifier", id);
     say("x-keygate-workspace", ROOT.as_bytes());
-    say("x-keygate-scopes", key.scopes.header.as_bytes());
+    say("x-keygate-scopes", key.scopes().header.as_bytes());
     if with_metadata {
         say(
             "x-keygate-metadata",

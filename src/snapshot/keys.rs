@@ -12,13 +12,14 @@ use crate::domain::route::LocationSet;
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use dashmap::mapref::one::Ref;
 use http::HeaderValue;
 use ipnet::IpNet;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A scope or a route name as a number, stable for the life of the process.
@@ -73,29 +74,38 @@ pub struct Owner {
     pub consumer: Consumer,
 }
 
-/// Restrictions that few keys have; kept apart to keep the others small.
+/// What many keys have alike, kept once for all of them.
+#[derive(Debug)]
+struct SharedParts {
+    scopes: ScopeSet,
+    owner: Option<Arc<Owner>>,
+    environment: Box<str>,
+}
+
+/// What few keys have; kept apart to keep the others small.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Restrictions {
+struct Rare {
+    hint: Option<Box<str>>,
     routes: Option<Box<[SymbolId]>>,
     ip_allow: Box<[IpNet]>,
     not_before: Option<Timestamp>,
     metadata: Option<HeaderValue>,
 }
 
+/// Later than any time.
+const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
+
 /// One key as the data plane sees it.
 #[derive(Debug)]
 pub struct Key {
     /// `key_…`.
     pub id: Id,
+    hash: KeyHash,
     name: Box<str>,
-    hint: Option<Box<str>>,
-    /// Its rights.
-    pub scopes: Arc<ScopeSet>,
-    /// Its consumer.
-    pub owner: Option<Arc<Owner>>,
-    environment: Arc<str>,
-    restrictions: Option<Box<Restrictions>>,
-    expires_at: Option<Timestamp>,
+    shared: Arc<SharedParts>,
+    rare: Option<Box<Rare>>,
+    /// [`NEVER`]: it does not.
+    expires_at: Timestamp,
     /// The only methods it may use.
     pub methods: MethodSet,
     /// The only places it may stand in.
@@ -114,37 +124,47 @@ impl Key {
 
     /// Display hint, when one is known.
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.rare.as_ref()?.hint.as_deref()
     }
 
     /// Environment of the key.
     pub fn environment(&self) -> &str {
-        &self.environment
+        &self.shared.environment
+    }
+
+    /// Its rights.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.shared.scopes
+    }
+
+    /// Its consumer.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.shared.owner.as_deref()
     }
 
     /// Start of its validity.
     pub fn not_before(&self) -> Option<Timestamp> {
-        self.restrictions.as_ref()?.not_before
+        self.rare.as_ref()?.not_before
     }
 
     /// End of its validity.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.expires_at
+        Some(self.expires_at).filter(|end| *end != NEVER)
     }
 
     /// Its metadata as one JSON object.
     pub fn metadata(&self) -> Option<&HeaderValue> {
-        self.restrictions.as_ref()?.metadata.as_ref()
+        self.rare.as_ref()?.metadata.as_ref()
     }
 
     /// What a person is shown.
     pub fn status(&self, now: Timestamp) -> KeyStatus {
-        KeyStatus::of(self.state, self.not_before(), self.expires_at, now)
+        KeyStatus::of(self.state, self.not_before(), self.expires_at(), now)
     }
 
     /// Whether it may come from this address. IPv4-mapped IPv6 is the same address as IPv4.
     pub fn allows_address(&self, address: IpAddr) -> bool {
-        let Some(limits) = &self.restrictions else {
+        let Some(limits) = &self.rare else {
             return true;
         };
         let address = address.to_canonical();
@@ -153,35 +173,30 @@ impl Key {
 
     /// Whether the key names routes, and this one among them. `None`: it names none.
     pub fn names_route(&self, route: SymbolId) -> Option<bool> {
-        let routes = self.restrictions.as_ref()?.routes.as_ref()?;
+        let routes = self.rare.as_ref()?.routes.as_ref()?;
         Some(routes.contains(&route))
     }
 
     /// Whether this key may do something the other may not, so that it must not come into force too early.
     fn widens(&self, old: &Self) -> bool {
         let state_opens = self.state == KeyState::Active && old.state != KeyState::Active;
-        let lives_longer = match (self.expires_at, old.expires_at) {
-            (None, Some(_)) => true,
-            (Some(new), Some(old)) => new > old,
-            (_, None) => false,
-        };
+        let lives_longer = self.expires_at > old.expires_at;
         state_opens
             || lives_longer
-            || !old.scopes.holds(&self.scopes.ids)
+            || !old.scopes().holds(&self.scopes().ids)
             || !old.methods.covers(self.methods)
             || !old.locations.covers(self.locations)
-            || self.restrictions != old.restrictions
+            || self.rare != old.rare
     }
 
     fn same_spec(&self, other: &Self) -> bool {
         self.id == other.id
             && self.name == other.name
-            && self.hint == other.hint
-            && self.scopes.ids == other.scopes.ids
-            && self.owner.as_ref().map(|owner| &owner.consumer)
-                == other.owner.as_ref().map(|owner| &owner.consumer)
-            && self.environment == other.environment
-            && self.restrictions == other.restrictions
+            && self.scopes().ids == other.scopes().ids
+            && self.owner().map(|owner| &owner.consumer)
+                == other.owner().map(|owner| &owner.consumer)
+            && self.environment() == other.environment()
+            && self.rare == other.rare
             && self.expires_at == other.expires_at
             && self.methods == other.methods
             && self.locations == other.locations
@@ -189,12 +204,14 @@ impl Key {
     }
 }
 
+/// What shared parts are found by: scopes, consumer, environment.
+type SharedName = (Vec<SymbolId>, Option<String>, String);
+
 /// Makes [`Key`]s and shares what they have in common.
 #[derive(Debug, Default)]
 pub struct KeyCompiler {
-    scope_sets: HashMap<Vec<SymbolId>, Arc<ScopeSet>>,
     owners: HashMap<String, Arc<Owner>>,
-    environments: HashMap<String, Arc<str>>,
+    shared: HashMap<SharedName, Arc<SharedParts>>,
 }
 
 impl KeyCompiler {
@@ -214,17 +231,11 @@ impl KeyCompiler {
     pub fn compile(&mut self, spec: &KeySpec, symbols: &Symbols) -> Key {
         Key {
             id: spec.id,
+            hash: spec.hash,
             name: spec.name.as_str().into(),
-            hint: spec.hint.as_deref().map(Into::into),
-            scopes: self.scope_set(&spec.scopes, symbols),
-            owner: spec
-                .consumer
-                .as_ref()
-                .and_then(|name| self.owners.get(name))
-                .cloned(),
-            environment: self.environment(&spec.environment),
-            restrictions: restrictions(spec, symbols),
-            expires_at: spec.expires_at,
+            shared: self.shared(spec, symbols),
+            rare: rare(spec, symbols),
+            expires_at: spec.expires_at.unwrap_or(NEVER),
             methods: spec.methods,
             locations: spec.locations,
             state: spec.state,
@@ -232,33 +243,42 @@ impl KeyCompiler {
         }
     }
 
-    fn scope_set(&mut self, scopes: &[Scope], symbols: &Symbols) -> Arc<ScopeSet> {
-        let mut ids: Vec<SymbolId> = scopes
+    fn shared(&mut self, spec: &KeySpec, symbols: &Symbols) -> Arc<SharedParts> {
+        let mut ids: Vec<SymbolId> = spec
+            .scopes
             .iter()
             .map(|scope| symbols.id(scope.as_str()))
             .collect();
         ids.sort_unstable();
         ids.dedup();
-        if let Some(known) = self.scope_sets.get(&ids) {
-            return Arc::clone(known);
-        }
-        let mut names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        let set = Arc::new(ScopeSet {
-            ids: ids.as_slice().into(),
-            header: header(&names.join(" ")),
-        });
-        self.scope_sets.insert(ids, Arc::clone(&set));
-        set
+        let owner = spec
+            .consumer
+            .as_ref()
+            .and_then(|name| self.owners.get(name))
+            .cloned();
+        let name = (ids, spec.consumer.clone(), spec.environment.clone());
+        let parts = self
+            .shared
+            .entry(name)
+            .or_insert_with_key(|(ids, _, environment)| {
+                let scopes = scope_set(ids, &spec.scopes);
+                Arc::new(SharedParts {
+                    scopes,
+                    owner,
+                    environment: environment.as_str().into(),
+                })
+            });
+        Arc::clone(parts)
     }
+}
 
-    fn environment(&mut self, name: &str) -> Arc<str> {
-        Arc::clone(
-            self.environments
-                .entry(name.to_owned())
-                .or_insert_with(|| name.into()),
-        )
+fn scope_set(ids: &[SymbolId], scopes: &[Scope]) -> ScopeSet {
+    let mut names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    ScopeSet {
+        ids: ids.into(),
+        header: header(&names.join(" ")),
     }
 }
 
@@ -270,7 +290,7 @@ fn owner(consumer: &Consumer) -> Owner {
     }
 }
 
-fn restrictions(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Restrictions>> {
+fn rare(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Rare>> {
     let routes = |names: &Vec<String>| {
         names
             .iter()
@@ -282,7 +302,8 @@ fn restrictions(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Restrictions>> 
             .ok()
             .map(|json| header(&escape_non_ascii(&json)))
     };
-    let limits = Restrictions {
+    let rare = Rare {
+        hint: spec.hint.as_deref().map(Into::into),
         routes: spec.routes.as_ref().map(routes),
         ip_allow: spec.ip_allow.as_slice().into(),
         not_before: spec.not_before,
@@ -292,7 +313,7 @@ fn restrictions(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Restrictions>> 
             metadata()
         },
     };
-    (limits != Restrictions::default()).then(|| Box::new(limits))
+    (rare != Rare::default()).then(|| Box::new(rare))
 }
 
 /// The symbol of a route's name. The slash keeps it apart from scopes of the same spelling.
@@ -341,30 +362,64 @@ impl Hasher for FirstBytes {
     fn write_usize(&mut self, _length: usize) {}
 }
 
+/// A key in the table: found by the hash it holds, so that an entry of the table is one pointer.
+#[derive(Debug)]
+struct Entry(Arc<Key>);
+
+impl Borrow<[u8; 32]> for Entry {
+    fn borrow(&self) -> &[u8; 32] {
+        self.0.hash.as_bytes()
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash.as_bytes().hash(state);
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.hash == other.0.hash
+    }
+}
+
+impl Eq for Entry {}
+
 /// A key found in the table; holds its shard for reading, so it must not live across an await.
-pub type KeyRef<'a> = Ref<'a, [u8; 32], Arc<Key>>;
+pub struct KeyRef<'a>(Ref<'a, Entry, ()>);
+
+impl Deref for KeyRef<'_> {
+    type Target = Arc<Key>;
+
+    fn deref(&self) -> &Arc<Key> {
+        &self.0.key().0
+    }
+}
 
 /// All keys.
 #[derive(Debug, Default)]
-pub struct KeyTable(DashMap<[u8; 32], Arc<Key>, BuildHasherDefault<FirstBytes>>);
+pub struct KeyTable(DashMap<Entry, (), BuildHasherDefault<FirstBytes>>);
 
 impl KeyTable {
     /// The key with this hash.
     pub fn find(&self, hash: &KeyHash) -> Option<KeyRef<'_>> {
-        self.0.get(hash.as_bytes())
+        self.0.get(hash.as_bytes()).map(KeyRef)
     }
 
     /// Puts a key in force, in place of one with the same hash, whose use it takes over if it is the same key.
-    pub fn put(&self, hash: &KeyHash, mut key: Key) {
-        match self.0.entry(*hash.as_bytes()) {
-            Entry::Vacant(free) => {
-                free.insert(Arc::new(key));
+    pub fn put(&self, key: Key) {
+        let key = Arc::new(key);
+        match self.0.entry(Entry(Arc::clone(&key))) {
+            dashmap::Entry::Vacant(free) => {
+                free.insert(());
             }
-            Entry::Occupied(mut taken) => {
-                if taken.get().id == key.id {
-                    key.usage = taken.get().usage.carried();
+            dashmap::Entry::Occupied(taken) => {
+                // Uses are noted under the shard's lock, so none reaches the old one any more.
+                let (Entry(old), ()) = taken.replace_entry(());
+                if old.id == key.id {
+                    key.usage.absorb(&old.usage);
                 }
-                taken.insert(Arc::new(key));
             }
         }
     }
@@ -388,32 +443,27 @@ impl KeyTable {
     pub fn all(&self) -> Vec<Arc<Key>> {
         self.0
             .iter()
-            .map(|entry| Arc::clone(entry.value()))
+            .map(|entry| Arc::clone(&entry.key().0))
             .collect()
     }
 
     /// Splits a change to exactly this set of keys into the part that restricts and the part that widens.
-    pub fn plan(&self, wanted: Vec<(KeyHash, Key)>) -> KeyChange {
+    pub fn plan(&self, wanted: Vec<Key>) -> KeyChange {
         let mut change = KeyChange::default();
-        let mut gone: std::collections::HashSet<[u8; 32]> =
-            self.0.iter().map(|entry| *entry.key()).collect();
-        for (hash, key) in wanted {
-            gone.remove(hash.as_bytes());
-            let Some(old) = self
-                .0
-                .get(hash.as_bytes())
-                .map(|old| Arc::clone(old.value()))
-            else {
-                change.later.push((hash, key));
+        let mut gone: HashSet<KeyHash> = self.0.iter().map(|entry| entry.key().0.hash).collect();
+        for key in wanted {
+            gone.remove(&key.hash);
+            let Some(old) = self.find(&key.hash).map(|old| Arc::clone(&old)) else {
+                change.later.push(key);
                 continue;
             };
             if key.same_spec(&old) {
                 continue;
             }
             if key.widens(&old) {
-                change.later.push((hash, key));
+                change.later.push(key);
             } else {
-                change.now.push((hash, key));
+                change.now.push(key);
             }
         }
         change.removed = gone.into_iter().collect();
@@ -425,26 +475,22 @@ impl KeyTable {
 /// after it, so that no request meets new rights under old routes or old rights under new ones.
 #[derive(Debug, Default)]
 pub struct KeyChange {
-    removed: Vec<[u8; 32]>,
-    now: Vec<(KeyHash, Key)>,
-    later: Vec<(KeyHash, Key)>,
+    removed: Vec<KeyHash>,
+    now: Vec<Key>,
+    later: Vec<Key>,
 }
 
 impl KeyChange {
     /// Step one: removals and restrictions.
     pub fn restrict(&mut self, table: &KeyTable) {
         for hash in self.removed.drain(..) {
-            table.0.remove(&hash);
+            table.remove(&hash);
         }
-        for (hash, key) in self.now.drain(..) {
-            table.put(&hash, key);
-        }
+        self.now.drain(..).for_each(|key| table.put(key));
     }
 
     /// Step two: additions and whatever opens something.
     pub fn widen(&mut self, table: &KeyTable) {
-        for (hash, key) in self.later.drain(..) {
-            table.put(&hash, key);
-        }
+        self.later.drain(..).for_each(|key| table.put(key));
     }
 }

@@ -53,13 +53,7 @@ impl KeyUsage {
         let now = now.as_millis();
         if self.last_used.load(Relaxed) < now {
             self.last_used.fetch_max(now, Relaxed);
-            let halves = halves(from);
-            for (place, half) in self.address.iter().zip(halves) {
-                // Reading first keeps the cache line shared when the caller is the same as before.
-                if place.load(Relaxed) != half {
-                    place.store(half, Relaxed);
-                }
-            }
+            self.came_from(from);
             if self.first_used.load(Relaxed) == NEVER {
                 // Losing this race means that another first use won it.
                 let _ = self
@@ -92,15 +86,27 @@ impl KeyUsage {
         }
     }
 
-    /// A copy for the key's successor after an edit; the caller holds the table's lock, so nothing is lost.
-    pub(super) fn carried(&self) -> Self {
-        let copy = |place: &AtomicU64| AtomicU64::new(place.load(Relaxed));
-        Self {
-            first_used: AtomicI64::new(self.first_used.load(Relaxed)),
-            last_used: AtomicI64::new(self.last_used.load(Relaxed)),
-            address: [copy(&self.address[0]), copy(&self.address[1])],
-            permitted: copy(&self.permitted),
-            refused: copy(&self.refused),
+    /// Takes over the use of the key this one replaces; uses that were noted here meanwhile stay.
+    pub(super) fn absorb(&self, old: &Self) {
+        let read = old.read();
+        self.permitted.fetch_add(read.permitted, Relaxed);
+        self.refused.fetch_add(read.refused, Relaxed);
+        if let (Some(last), Some(from)) = (read.last_used_at, read.last_used_ip)
+            && self.last_used.fetch_max(last.as_millis(), Relaxed) < last.as_millis()
+        {
+            self.came_from(from);
+        }
+        if let Some(first) = read.first_used_at {
+            self.first_used.store(first.as_millis(), Relaxed);
+        }
+    }
+
+    fn came_from(&self, address: IpAddr) {
+        for (place, half) in self.address.iter().zip(halves(address)) {
+            // Reading first keeps the cache line shared when the caller is the same as before.
+            if place.load(Relaxed) != half {
+                place.store(half, Relaxed);
+            }
         }
     }
 }
@@ -141,6 +147,23 @@ mod tests {
         assert_eq!(reading.permitted, 2);
         usage.used(Timestamp::from_millis(3000), there);
         assert_eq!(usage.read().last_used_ip, Some(there));
+    }
+
+    #[test]
+    fn a_successor_takes_over_and_keeps_its_own() {
+        let (old, new) = (KeyUsage::default(), KeyUsage::default());
+        let here: IpAddr = "10.0.0.1".parse().unwrap();
+        old.used(Timestamp::from_millis(1000), here);
+        old.refused();
+        new.used(Timestamp::from_millis(2000), here);
+        new.absorb(&old);
+        let reading = new.read();
+        assert_eq!((reading.permitted, reading.refused), (2, 1));
+        assert_eq!(reading.first_used_at, Some(Timestamp::from_millis(1000)));
+        assert_eq!(reading.last_used_at, Some(Timestamp::from_millis(2000)));
+        let untouched = KeyUsage::default();
+        untouched.absorb(&old);
+        assert_eq!(untouched.read(), old.read());
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::{Config, Listener, ListenerLimits};
-use crate::domain::key::{KeyFormat, KeyHash};
+use crate::domain::key::KeyFormat;
 use crate::snapshot::endpoints::UpstreamCompiler;
 use crate::snapshot::handle::{Challenges, Shared, Snapshot};
 use crate::snapshot::keys::{Key, KeyCompiler, KeyTable, Symbols};
@@ -95,8 +95,8 @@ impl Publisher {
         let symbols = Symbols::default();
         let snapshot = compile(config, 1, &mut upstreams, &fixed, (&symbols, &metrics));
         let keys = KeyTable::default();
-        for (hash, key) in compile_keys(config, &symbols) {
-            keys.put(&hash, key);
+        for key in compile_keys(config, &symbols) {
+            keys.put(key);
         }
         let shared = Arc::new(Shared::new(snapshot, keys, symbols));
         let publisher = Self {
@@ -187,11 +187,11 @@ fn compile(
     }
 }
 
-fn compile_keys(config: &Config, symbols: &Symbols) -> Vec<(KeyHash, Key)> {
+fn compile_keys(config: &Config, symbols: &Symbols) -> Vec<Key> {
     let mut compiler = KeyCompiler::new(&config.consumers);
     config
         .keys
         .iter()
-        .map(|spec| (spec.hash, compiler.compile(spec, symbols)))
+        .map(|spec| compiler.compile(spec, symbols))
         .collect()
 }

@@ -159,14 +159,14 @@ fn page(parts: &AdminParts, wanted: &Wanted) -> Page<KeyView> {
 
 fn view(key: &Key, now: Timestamp) -> KeyView {
     let usage = key.usage.read();
-    let scopes = key.scopes.header.to_str().unwrap_or_default();
+    let scopes = key.scopes().header.to_str().unwrap_or_default();
     KeyView {
         id: key.id.text(Kind::Key).to_string(),
         name: key.name().to_owned(),
         hint: key.hint().map(ToOwned::to_owned),
         status: key.status(now).name(),
         environment: key.environment().to_owned(),
-        consumer: key.owner.as_ref().map(|owner| ConsumerView {
+        consumer: key.owner().map(|owner| ConsumerView {
             id: owner.consumer.id.text(Kind::Consumer).to_string(),
             name: owner.consumer.name.clone(),
         }),
