@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::proxy::{self, BindError, Proxy, ProxyParts};
 use crate::shutdown::{Shutdown, Signals};
 use crate::snapshot::handle::Shared;
-use crate::sync::file;
+use crate::sync::file::{self, Source};
 use crate::sync::publisher::Publisher;
 use crate::telemetry::logs::{self, LogSink, LogThread};
 use crate::telemetry::metrics::Metrics;
@@ -81,6 +81,11 @@ impl App {
             .worker_threads(CONTROL_THREADS)
             .enable_all()
             .build()?;
+        let source = file.clone().map(|file| {
+            let _in_its_runtime = control.enter();
+            Source::watch(file, config.files.clone())
+        });
+        let source = source.transpose()?;
         let publisher = Publisher::start(config, Arc::clone(&metrics), Arc::clone(&clock));
         let shared = publisher.shared();
         let admin = AdminParts {
@@ -88,7 +93,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             listeners: listeners.clone(),
-            config_file: file.clone(),
+            config_file: file,
             token: config.management.token.clone(),
             started_at: clock.now(),
         };
@@ -100,13 +105,8 @@ impl App {
             })?;
         let management = admin.address();
         control.spawn(admin.serve(shutdown.cut.clone()));
-        if let Some(file) = file {
-            control.spawn(file::follow(
-                file,
-                config.files.clone(),
-                publisher,
-                shutdown.drain.clone(),
-            ));
+        if let Some(source) = source {
+            control.spawn(file::follow(source, publisher, shutdown.drain.clone()));
         }
         let parts = ProxyParts {
             shared: Arc::clone(&shared),
@@ -141,9 +141,14 @@ impl App {
         self.management
     }
 
+    /// Takes over the signals that end a process; from now on they mean a drain, see [`App::run_until_signal`].
+    pub fn catch_signals(&self) -> io::Result<Signals> {
+        let _in_its_runtime = self.control.enter();
+        Signals::install()
+    }
+
     /// Serves until SIGTERM or SIGINT, then drains; a second signal cuts.
-    pub fn run_until_signal(self) -> io::Result<()> {
-        let mut signals = self.control.block_on(async { Signals::install() })?;
+    pub fn run_until_signal(self, mut signals: Signals) {
         self.control.block_on(signals.next());
         tracing::info!("draining: no new connections, running requests are finished");
         let cut = self.shutdown.cut.clone();
@@ -153,7 +158,6 @@ impl App {
             cut.cancel();
         });
         self.stop();
-        Ok(())
     }
 
     /// Drains, waits, and ends.

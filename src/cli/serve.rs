@@ -28,6 +28,8 @@ pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
     })?;
     // With many keys this is most of the memory that the start needs.
     drop(config);
+    // Before anything is said: whoever reads it may send a signal.
+    let signals = app.catch_signals()?;
     for listener in app.listeners() {
         say(&format!(
             "keygate: listening on http://{} ({})",
@@ -38,6 +40,6 @@ pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
         "keygate: management on http://{}",
         app.management()
     ));
-    app.run_until_signal()?;
+    app.run_until_signal(signals);
     Ok(Exit::Ok)
 }

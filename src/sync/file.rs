@@ -7,35 +7,62 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Editors write in several steps; this is how long it has to be quiet before the file is read.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// Watches until `stop`, and publishes every good configuration.
-///
-/// # Errors
-/// When the signal handler cannot be installed. A file system that cannot be watched is no error: it is logged, and
-/// SIGHUP still works.
-pub async fn follow(
+/// A config file under watch.
+pub struct Source {
     file: PathBuf,
-    mut files: Vec<PathBuf>,
-    mut publisher: Publisher,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    let mut hangups = signal(SignalKind::hangup())?;
-    let (sender, mut touches) = mpsc::channel(1);
-    let mut watch = Watch::new(sender);
-    watch.set(&files);
-    let mut seen = fingerprint(&files);
+    files: Vec<PathBuf>,
+    /// What is in `files`, as far as is known.
+    seen: Vec<Option<[u8; 32]>>,
+    watch: Watch,
+    touches: mpsc::Receiver<()>,
+    hangups: Signal,
+}
+
+impl Source {
+    /// Begins to watch; what changes from now on is not missed. Belongs in the runtime that [`follow`] will run in.
+    ///
+    /// # Errors
+    /// When the signal handler cannot be installed. A file system that cannot be watched is no error: it is logged, and
+    /// SIGHUP still works.
+    pub fn watch(file: PathBuf, files: Vec<PathBuf>) -> io::Result<Self> {
+        let hangups = signal(SignalKind::hangup())?;
+        let (sender, touches) = mpsc::channel(1);
+        let mut watch = Watch::new(sender);
+        watch.set(&files);
+        Ok(Self {
+            seen: fingerprint(&files),
+            file,
+            files,
+            watch,
+            touches,
+            hangups,
+        })
+    }
+}
+
+/// Publishes every good configuration until `stop`.
+pub async fn follow(source: Source, mut publisher: Publisher, stop: CancellationToken) {
+    let Source {
+        file,
+        mut files,
+        mut seen,
+        mut watch,
+        mut touches,
+        mut hangups,
+    } = source;
     loop {
         let asked = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             hangup = hangups.recv() => hangup.is_some(),
             touch = touches.recv() => {
-                if touch.is_none() { return Ok(()) }
+                if touch.is_none() { return }
                 false
             }
         };
@@ -47,8 +74,11 @@ pub async fn follow(
         if !asked && now == seen {
             continue;
         }
+        // Taken before the files are read: what changes meanwhile differs from it, and is read again.
         seen = now;
-        if let Some(read) = reload(&file, &mut publisher) {
+        if let Some(read) = reload(&file, &mut publisher)
+            && read != files
+        {
             files = read;
             watch.set(&files);
             seen = fingerprint(&files);

@@ -44,8 +44,9 @@ impl Demo {
         if self.once {
             app.stop();
         } else {
+            let signals = app.catch_signals()?;
             print("\nStill running; try it yourself with the commands above. Ctrl-C ends it.")?;
-            app.run_until_signal()?;
+            app.run_until_signal(signals);
         }
         Ok(if good { Exit::Ok } else { Exit::Failure })
     }
