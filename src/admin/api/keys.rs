@@ -7,6 +7,7 @@ use crate::domain::key::KeyStatus;
 use crate::domain::time::Timestamp;
 use crate::snapshot::keys::Key;
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use serde::Serialize;
 use std::net::IpAddr;
@@ -58,8 +59,10 @@ struct Wanted {
 /// Keys by id, a page at a time: `limit`, `cursor`, `status`.
 pub(in crate::admin) async fn list_keys(
     State(parts): State<Arc<AdminParts>>,
-    Query(query): Query<Vec<(String, String)>>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Json<Page<KeyView>>, AdminError> {
+    // Without these two, axum would refuse what is not UTF-8 in words of its own.
+    let Query(query) = query.map_err(|_| AdminError::Invalid(Vec::new()))?;
     let wanted = understand(&query)?;
     let page = tokio::task::spawn_blocking(move || page(&parts, &wanted));
     Ok(Json(page.await.map_err(|_| AdminError::Internal)?))
@@ -68,8 +71,9 @@ pub(in crate::admin) async fn list_keys(
 /// One key.
 pub(in crate::admin) async fn show_key(
     State(parts): State<Arc<AdminParts>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<KeyView>, AdminError> {
+    let Path(id) = id.map_err(|_| AdminError::NotFound)?;
     let id = Id::parse(Kind::Key, &id).ok_or(AdminError::NotFound)?;
     let now = parts.clock.now();
     let all = tokio::task::spawn_blocking(move || parts.shared.keys.all())
