@@ -1,11 +1,18 @@
 //! Integration tests: the real gateway over real sockets.
 
 #![cfg(test)]
+#![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod codes;
 mod decision;
 mod extraction;
+mod forwarding;
 mod harness;
 mod headers;
+mod lifecycle;
+mod logs;
+mod management;
 mod paths;
+mod real_life;
+mod reload;
 mod smoke;

@@ -26,6 +26,11 @@ pub(crate) struct GatewayBuilder {
     pub(crate) listener: String,
     /// Everything below listeners and management.
     pub(crate) rest: String,
+    /// Lines above all else, such as `drain_timeout: 1s`.
+    pub(crate) top: String,
+    /// More settings of the management port.
+    pub(crate) management: String,
+    pub(crate) threads: usize,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -57,6 +62,9 @@ keys:
             address: "127.0.0.1:0",
             listener: String::new(),
             rest: rest.to_owned(),
+            top: String::new(),
+            management: String::new(),
+            threads: 2,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -73,6 +81,37 @@ keys:
         self
     }
 
+    /// More settings of the upstream `app` of [`GatewayBuilder::new`], comma-separated.
+    pub(crate) fn upstream(self, settings: &str) -> Self {
+        self.replace("\"] }\nroutes:", &format!("\"], {settings} }}\nroutes:"))
+    }
+
+    /// One more setting of the route `app` of [`GatewayBuilder::new`].
+    pub(crate) fn route(self, setting: &str) -> Self {
+        self.replace(
+            "    upstream: app\n",
+            &format!("    upstream: app\n    {setting}\n"),
+        )
+    }
+
+    /// Settings above all else, such as `drain_timeout: 1s`.
+    pub(crate) fn top(mut self, lines: &str) -> Self {
+        self.top = format!("{lines}\n");
+        self
+    }
+
+    /// More settings of the management port, comma-separated.
+    pub(crate) fn management(mut self, settings: &str) -> Self {
+        self.management = format!(", {settings}");
+        self
+    }
+
+    /// One worker, so that requests share connections in a known order.
+    pub(crate) fn one_thread(mut self) -> Self {
+        self.threads = 1;
+        self
+    }
+
     /// Replaces text in the rest, which must be there.
     pub(crate) fn replace(mut self, from: &str, to: &str) -> Self {
         assert!(self.rest.contains(from), "{from} is not in the config");
@@ -85,15 +124,20 @@ keys:
         self
     }
 
-    fn yaml(&self) -> String {
+    /// The config file.
+    pub(crate) fn yaml(&self) -> String {
         format!(
-            "listeners: [{{ address: '{}', name: main{} }}]\nmanagement: {{ address: 127.0.0.1:0 }}\nthreads: 2\n{}",
-            self.address, self.listener, self.rest
+            "{}listeners: [{{ address: '{}', name: main{} }}]\nmanagement: {{ address: 127.0.0.1:0{} }}\nthreads: {}\n{}",
+            self.top, self.address, self.listener, self.management, self.threads, self.rest
         )
     }
 
     pub(crate) fn start(self) -> Gateway {
-        let folder = tempfile::tempdir().unwrap();
+        self.start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// As [`GatewayBuilder::start`], in a folder that already holds what the config refers to.
+    pub(crate) fn start_in(self, folder: TempDir) -> Gateway {
         let file = folder.path().join("keygate.yaml");
         std::fs::write(&file, self.yaml()).unwrap();
         let config = config::load(&file).unwrap_or_else(|fault| panic!("{fault}"));
@@ -123,7 +167,7 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) management: SocketAddr,
     pub(crate) file: PathBuf,
-    builder: GatewayBuilder,
+    pub(crate) builder: GatewayBuilder,
     _folder: TempDir,
 }
 
@@ -170,27 +214,17 @@ impl Gateway {
 
     /// GET on the management port.
     pub(crate) fn manage(&self, target: &str) -> Answer {
-        let mut client = Client::connect(self.management);
-        client.send(format!(
-            "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        ));
-        client.read()
+        ask(self.management, &format!("GET {target}"), &[])
+    }
+
+    /// `/status`.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        self.manage("/status").json()
     }
 
     /// The value of one metric line, labels in any order; 0 when it is not there.
     pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let text = self.manage("/metrics").text();
-        let fits = |line: &&str| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && labels
-                    .iter()
-                    .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
-        };
-        text.lines()
-            .filter(fits)
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+        value_of(&self.manage("/metrics").text(), name, labels)
     }
 
     /// Writes the config file anew with a text replaced, as an editor does.
@@ -222,4 +256,31 @@ impl Drop for Gateway {
             app.stop();
         }
     }
+}
+
+/// One request on a connection of its own that is closed behind it: method and target, further header lines.
+pub(crate) fn ask(address: SocketAddr, line: &str, headers: &[&str]) -> Answer {
+    let mut client = Client::connect(address);
+    let mut head = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+    for header in headers {
+        head.push_str(header);
+        head.push_str("\r\n");
+    }
+    client.send(format!("{head}\r\n"));
+    client.read()
+}
+
+/// The sum of a metric's lines with these labels, in any order; 0 when there is none.
+pub(crate) fn value_of(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let fits = |line: &&str| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && labels
+                .iter()
+                .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+    };
+    text.lines()
+        .filter(fits)
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }

@@ -1,0 +1,415 @@
+//! Reload: a change on disk is in force soon, a bad one never, and nobody who is being served notices.
+
+use crate::harness::{Answer, Gateway, GatewayBuilder, KEY, Served, Upstream, hash_of, wait_until};
+use serde_json::json;
+use std::io::{BufReader, Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(10);
+const OTHER: &str = "another-key-of-foreign-form";
+
+fn gateway(upstream: &Upstream) -> Gateway {
+    Gateway::before(upstream.address)
+}
+
+fn with_key(gateway: &Gateway, key: &str) -> Answer {
+    gateway.request("GET /", &[&format!("x-api-key: {key}")])
+}
+
+fn until_status(gateway: &Gateway, key: &str, status: u16) {
+    wait_until(&format!("{status}"), SOON, || {
+        with_key(gateway, key).status == status
+    });
+}
+
+fn until_revision(gateway: &Gateway, revision: u64) {
+    wait_until("the new revision is in force", SOON, || {
+        gateway.status()["revision"] == revision
+    });
+}
+
+fn other_key(scopes: &str) -> String {
+    format!(
+        "keys:\n  - {{ name: second, hash: \"{}\", scopes: [{scopes}] }}\n",
+        hash_of(OTHER)
+    )
+}
+
+#[test]
+fn keys_come_change_and_go() {
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    assert_eq!(with_key(&gateway, OTHER).status, 401);
+    gateway.edit("keys:\n", &other_key("other"));
+    until_status(&gateway, OTHER, 403);
+    gateway.edit("scopes: [other]", "scopes: [app:read]");
+    until_status(&gateway, OTHER, 200);
+    gateway.edit(
+        "scopes: [app:read] }",
+        "scopes: [app:read], state: disabled }",
+    );
+    wait_until("it is disabled", SOON, || {
+        let answer = with_key(&gateway, OTHER);
+        answer.status == 401 && answer.code() == "api_key_disabled"
+    });
+    gateway.edit(hash_of(OTHER).as_str(), &hash_of("a third key"));
+    wait_until("it is gone", SOON, || {
+        let answer = with_key(&gateway, OTHER);
+        answer.status == 401 && answer.code() == "invalid_api_key"
+    });
+    assert_eq!(with_key(&gateway, KEY).status, 200);
+}
+
+#[test]
+fn routes_and_upstreams_change() {
+    let (one, two) = (
+        Upstream::ok(),
+        Upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo".to_vec()),
+    );
+    let mut gateway = gateway(&one);
+    assert_eq!(gateway.get("/").text(), "ok");
+    gateway.edit(&one.address.to_string(), &two.address.to_string());
+    wait_until("the other upstream answers", SOON, || {
+        gateway.get("/").text() == "two"
+    });
+    gateway.edit("path: /", "path: /only/");
+    wait_until("the route is narrower", SOON, || {
+        gateway.get("/").status == 404
+    });
+    assert_eq!(gateway.get("/only/x").text(), "two");
+    assert_eq!(gateway.get("/").code(), "no_route");
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_is_said() {
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    assert_eq!(
+        gateway.metric("keygate_config_last_reload_successful", &[]),
+        1.0
+    );
+    gateway.edit("upstream: app\n", "upstream: nowhere\n    colour: red\n");
+    wait_until("the fault is said", SOON, || {
+        gateway.status()["config"]["last_reload_successful"] == false
+    });
+    assert_eq!(gateway.get("/").status, 200);
+    let status = gateway.status();
+    assert_eq!(status["revision"], 1);
+    let faults = status["config"]["faults"].to_string();
+    for part in ["keygate.yaml:", "nowhere", "colour"] {
+        assert!(faults.contains(part), "{faults}");
+    }
+    assert_eq!(
+        gateway.metric("keygate_config_last_reload_successful", &[]),
+        0.0
+    );
+    let failed = [("result", "failed")];
+    assert_eq!(gateway.metric("keygate_config_reloads_total", &failed), 1.0);
+    gateway.edit(
+        "upstream: nowhere\n    colour: red\n",
+        "upstream: app\n    timeout: 5s\n",
+    );
+    wait_until("it recovers", SOON, || {
+        gateway.status()["config"]["last_reload_successful"] == true
+    });
+    assert_eq!(gateway.status()["config"]["faults"], json!([]));
+    assert_eq!(
+        gateway.metric("keygate_config_last_reload_successful", &[]),
+        1.0
+    );
+    assert_eq!(
+        gateway.metric("keygate_config_reloads_total", &[("result", "ok")]),
+        1.0
+    );
+}
+
+#[test]
+fn a_file_that_is_gone_or_torn_changes_nothing() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let good = std::fs::read_to_string(&gateway.file).unwrap();
+    let failures = || gateway.metric("keygate_config_reloads_total", &[("result", "failed")]);
+    let fails = |count: f64| wait_until("it is refused", SOON, || failures() >= count);
+    std::fs::remove_file(&gateway.file).unwrap();
+    fails(1.0);
+    gateway.write("");
+    fails(2.0);
+    gateway.write(&good[..good.len() / 2]);
+    fails(3.0);
+    assert_eq!(gateway.get("/").status, 200);
+    gateway.write(&good);
+    wait_until("it recovers", SOON, || {
+        gateway.status()["config"]["last_reload_successful"] == true
+    });
+}
+
+#[test]
+fn counters_and_last_use_survive() {
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    for _ in 0..3 {
+        gateway.get("/");
+    }
+    let seen = |gateway: &Gateway| {
+        let key = gateway.manage("/v1/keys").json()["data"][0].clone();
+        (
+            key["id"].clone(),
+            key["uses"].clone(),
+            key["last_used_at"].clone(),
+            key["first_used_at"].clone(),
+        )
+    };
+    let before = seen(&gateway);
+    assert_eq!(before.1, 3);
+    gateway.edit("name: ci,", "name: renamed,");
+    until_revision(&gateway, 2);
+    assert_eq!(seen(&gateway), before);
+    assert_eq!(
+        gateway.manage("/v1/keys").json()["data"][0]["name"],
+        "renamed"
+    );
+    gateway.get("/");
+    assert_eq!(seen(&gateway).1, 4);
+    let labels = [("route", "app"), ("code", "200")];
+    assert_eq!(gateway.metric("keygate_http_requests_total", &labels), 4.0);
+    assert_eq!(
+        gateway.status()["upstreams"][0]["endpoints"][0]["requests"],
+        4
+    );
+}
+
+fn keep_alive_get() -> String {
+    format!("GET / HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n")
+}
+
+#[test]
+fn open_connections_survive_and_obey_the_new_keys() {
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    let mut client = gateway.client();
+    client.send(keep_alive_get());
+    assert_eq!(client.read().status, 200);
+    gateway.edit("name: ci,", "name: renamed,");
+    until_revision(&gateway, 2);
+    client.send(keep_alive_get());
+    assert_eq!(client.read().status, 200);
+    gateway.edit(hash_of(KEY).as_str(), hash_of(OTHER).as_str());
+    until_revision(&gateway, 3);
+    client.send(keep_alive_get());
+    assert_eq!(client.read().code(), "invalid_api_key");
+}
+
+#[test]
+fn a_running_download_survives() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::serving(move |stream, keep| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        keep(crate::harness::read_request(&mut reader).unwrap());
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst")
+            .unwrap();
+        wait.lock().unwrap().recv().unwrap();
+        stream.write_all(b"later").unwrap();
+    });
+    let mut gateway = gateway(&upstream);
+    let mut client = gateway.client();
+    client.send(keep_alive_get());
+    wait_until("it has begun", SOON, || upstream.received().len() == 1);
+    // Even the route and the key it came by are gone.
+    gateway.edit("path: /", "path: /only/");
+    gateway.edit(hash_of(KEY).as_str(), hash_of(OTHER).as_str());
+    wait_until("both are in force", SOON, || {
+        gateway.status()["routes"][0]["path"] == "/only/"
+            && gateway
+                .request("GET /only/", &[&format!("x-api-key: {KEY}")])
+                .status
+                == 401
+    });
+    go.send(()).unwrap();
+    assert_eq!(client.read().text(), "firstlater");
+}
+
+#[test]
+fn a_secret_file_that_changes_is_a_reload() {
+    let upstream = Upstream::ok();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("secrets")).unwrap();
+    let secret = folder.path().join("secrets/key");
+    std::fs::write(&secret, format!("{OTHER}\n")).unwrap();
+    let gateway = GatewayBuilder::new(upstream.address)
+        .replace(
+            "keys:\n",
+            "keys:\n  - { name: filed, secret: \"file:secrets/key\", scopes: [app:read] }\n",
+        )
+        .start_in(folder);
+    assert_eq!(with_key(&gateway, OTHER).status, 200);
+    std::fs::write(&secret, "a-rotated-key-of-foreign-form\n").unwrap();
+    until_status(&gateway, "a-rotated-key-of-foreign-form", 200);
+    assert_eq!(with_key(&gateway, OTHER).status, 401);
+    // Emptied: a fault, and the last good one stays.
+    std::fs::write(&secret, "").unwrap();
+    wait_until("the fault is said", SOON, || {
+        gateway.status()["config"]["last_reload_successful"] == false
+    });
+    assert_eq!(
+        with_key(&gateway, "a-rotated-key-of-foreign-form").status,
+        200
+    );
+    std::fs::write(&secret, OTHER).unwrap();
+    until_status(&gateway, OTHER, 200);
+}
+
+#[test]
+fn what_needs_a_restart_is_said() {
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    assert_eq!(gateway.status()["config"]["needs_restart"], json!([]));
+    gateway.builder.threads = 3;
+    gateway.builder.listener = ", max_headers: 50".into();
+    gateway.edit("name: ci,", "name: renamed,");
+    wait_until("threads are named", SOON, || {
+        gateway.status()["config"]["needs_restart"] == json!(["threads"])
+    });
+    gateway.builder.management = ", token: \"file:token\"".into();
+    let token = gateway.file.with_file_name("token");
+    std::fs::write(token, "a-token-of-some-length").unwrap();
+    gateway.builder.listener = "}, { address: 127.0.0.1:0, name: second".into();
+    gateway.edit("name: renamed,", "name: again,");
+    wait_until("all three are named", SOON, || {
+        gateway.status()["config"]["needs_restart"] == json!(["threads", "listeners", "management"])
+    });
+    assert_eq!(gateway.get("/").status, 200);
+}
+
+#[test]
+fn the_caps_of_a_listener_change_without_restart() {
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    let long = format!("/{}", "a".repeat(200));
+    assert_eq!(gateway.get(&long).status, 200);
+    gateway.builder.listener = ", max_uri_bytes: 100B".into();
+    gateway.edit("name: ci,", "name: renamed,");
+    wait_until("the cap is in force", SOON, || {
+        gateway.get(&long).status == 414
+    });
+}
+
+#[test]
+fn written_in_place_is_noticed_like_renamed() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let yaml = gateway.builder.yaml();
+    std::fs::write(&gateway.file, yaml.replace("name: ci,", "name: in-place,")).unwrap();
+    until_revision(&gateway, 2);
+    gateway.write(&yaml.replace("name: ci,", "name: moved,"));
+    until_revision(&gateway, 3);
+}
+
+#[test]
+fn a_touch_without_a_change_is_no_reload() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let yaml = gateway.builder.yaml();
+    gateway.write(&yaml);
+    std::fs::write(gateway.file.with_file_name("neighbour"), "x").unwrap();
+    gateway.write(&yaml.replace("name: ci,", "name: moved,"));
+    until_revision(&gateway, 2);
+    let labels = [("result", "ok")];
+    assert_eq!(gateway.metric("keygate_config_reloads_total", &labels), 1.0);
+}
+
+fn link(target: &str, at: &Path) {
+    let new = at.with_file_name("new-link");
+    std::os::unix::fs::symlink(target, &new).unwrap();
+    std::fs::rename(new, at).unwrap();
+}
+
+#[test]
+fn a_swapped_symlink_is_noticed() {
+    // As Kubernetes does: keygate.yaml → ..data/keygate.yaml, ..data → ..one, then ..data → ..two.
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let folder = gateway.file.parent().unwrap();
+    let yaml = gateway.builder.yaml();
+    for (name, key) in [("..one", "one"), ("..two", "two")] {
+        std::fs::create_dir(folder.join(name)).unwrap();
+        let text = yaml.replace("name: ci,", &format!("name: {key},"));
+        std::fs::write(folder.join(name).join("keygate.yaml"), text).unwrap();
+    }
+    link("..one", &folder.join("..data"));
+    link("..data/keygate.yaml", &gateway.file);
+    until_revision(&gateway, 2);
+    link("..two", &folder.join("..data"));
+    until_revision(&gateway, 3);
+    assert_eq!(gateway.manage("/v1/keys").json()["data"][0]["name"], "two");
+}
+
+#[test]
+fn no_request_fails_while_reloading() {
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    let (stop, good) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let address = gateway.address;
+    std::thread::scope(|scope| {
+        for kept in [true, true, false, false] {
+            let (stop, good) = (&stop, &good);
+            scope.spawn(move || {
+                let mut client = crate::harness::Client::connect(address);
+                while !stop.load(SeqCst) {
+                    if !kept {
+                        client = crate::harness::Client::connect(address);
+                    }
+                    client.send(keep_alive_get());
+                    assert_eq!(client.read().status, 200);
+                    good.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        for round in 0..8 {
+            let (old, new) = (format!("name: k{round},"), format!("name: k{},", round + 1));
+            gateway.edit(if round == 0 { "name: ci," } else { &old }, &new);
+            until_revision(&gateway, round + 2);
+        }
+        stop.store(true, SeqCst);
+    });
+    assert!(good.load(SeqCst) > 100, "{good:?}");
+}
+
+fn yaml(upstream: &Upstream) -> String {
+    GatewayBuilder::new(upstream.address).yaml()
+}
+
+#[test]
+fn sighup_reloads() {
+    let upstream = Upstream::ok();
+    let served = Served::start(&yaml(&upstream));
+    served.process.signal("HUP");
+    // Asked for, so it is done even though nothing has changed.
+    wait_until("it is counted", SOON, || {
+        served.metric("keygate_config_reloads_total", &[("result", "ok")]) >= 1.0
+    });
+    std::fs::write(&served.file, "nonsense: 1").unwrap();
+    served.process.signal("HUP");
+    wait_until("the fault is logged", SOON, || {
+        served
+            .err
+            .all()
+            .contains("the last good one stays in force")
+    });
+    assert_eq!(served.manage("/readyz").status, 200);
+    let mut answer = String::new();
+    let mut stream = std::net::TcpStream::connect(served.address).unwrap();
+    stream
+        .write_all(
+            keep_alive_get()
+                .replace("a\r\n", "a\r\nconnection: close\r\n")
+                .as_bytes(),
+        )
+        .unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
