@@ -65,18 +65,10 @@ fn get(target: &str, headers: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\n{headers}\r\n")
 }
 
-#[test]
-fn every_request_leaves_one_line() {
-    let upstream = Upstream::answering(|request| match request.target() {
-        "/app/none" => Vec::new(),
-        _ => super::forwarding::ok("hello"),
-    });
-    let mut served = Served::start(&yaml(
-        &upstream,
-        "level: trace, access: true, access_path: true",
-    ));
+/// Requests of every kind; the status, code and route of their lines.
+fn cases() -> Vec<(String, u16, Value, Value)> {
     let key = format!("x-api-key: {KEY}\r\n");
-    let cases: Vec<(String, u16, Value, Value)> = vec![
+    vec![
         (get("/app/a?x=1", &key), 200, Value::Null, "app".into()),
         (
             get("/app/none", &key),
@@ -139,7 +131,20 @@ fn every_request_leaves_one_line() {
             "body_too_large".into(),
             "app".into(),
         ),
-    ];
+    ]
+}
+
+#[test]
+fn every_request_leaves_one_line() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        "/app/none" => Vec::new(),
+        _ => super::forwarding::ok("hello"),
+    });
+    let mut served = Served::start(&yaml(
+        &upstream,
+        "level: trace, access: true, access_path: true",
+    ));
+    let cases = cases();
     let mut seen = BTreeSet::new();
     for (number, (bytes, status, code, route)) in cases.iter().enumerate() {
         let answer = send(&served, bytes).unwrap();
@@ -257,10 +262,10 @@ fn a_log_that_nobody_reads_blocks_no_request() {
     // More than the pipe takes: from here on the log thread is stuck.
     serve(500);
     // More lines than the queue takes.
-    let faults: String = (0..3000)
-        .map(|number| format!("unknown{number}: 1\n"))
+    let faults: Vec<String> = (0..3000)
+        .map(|number| format!("unknown{number}: 1"))
         .collect();
-    std::fs::write(&served.file, faults).unwrap();
+    std::fs::write(&served.file, faults.join("\n")).unwrap();
     wait_until("lines are dropped", SOON, || dropped() > 0.0);
     let before = dropped();
     serve(500);
@@ -347,102 +352,68 @@ fn baggage() -> String {
     )
 }
 
-/// Requests that go wrong in every way that is known, each full of secrets; status expected.
-fn errors() -> Vec<(String, u16)> {
-    let (bags, query) = (baggage(), format!("?password={QUERY}&x=1"));
-    let request =
-        |path: &str, headers: &str| get(&format!("{path}{query}"), &format!("{bags}{headers}"));
+/// A GET full of secrets, with these further header lines.
+fn loaded(path: &str, headers: &str) -> String {
+    get(
+        &format!("{path}?password={QUERY}&x=1"),
+        &format!("{}{headers}", baggage()),
+    )
+}
+
+/// Requests that are refused, or not, for the key they bring; status expected.
+fn keys_good_and_bad() -> Vec<(String, u16)> {
     let native = format!("x-api-key: {KEY}\r\n");
     let foreign = format!("authorization: Bearer {FOREIGN}\r\n");
-    let post = |path: &str, headers: &str, body: &str| {
-        format!("POST {path}{query} HTTP/1.1\r\nhost: a\r\n{bags}{headers}\r\n{body}")
+    let ok = |headers: &str| loaded("/app/ok", headers);
+    let query = |keys: &str| get(&format!("/app/ok?password={QUERY}&{keys}"), &baggage());
+    vec![
+        (ok(&native), 200),
+        (ok(&foreign), 200),
+        (ok(&format!("x-api-key: {FILED}\r\n")), 200),
+        (query(&format!("api_key={KEY}")), 200),
+        (query(&format!("api%5Fkey={FOREIGN}")), 200),
+        (ok(&format!("authorization: Basic {BASIC}\r\n")), 401),
+        (ok(""), 401),
+        (ok(&format!("x-api-key: {WRONG}\r\n")), 401),
+        (ok(&format!("authorization: Bearer {BEARER}\r\n")), 401),
+        (ok(&format!("{native}{foreign}")), 400),
+        (query(&format!("api_key={KEY}&api_key={KEY}")), 400),
+        (loaded("/other/ok", &native), 403),
+        (ok(&format!("{native}x-request-id: {KEY}\r\n")), 200),
+    ]
+}
+
+/// Requests with a good key that go wrong in every way that is known; status expected.
+fn faults() -> Vec<(String, u16)> {
+    let (bags, native) = (baggage(), format!("x-api-key: {KEY}\r\n"));
+    let target = format!("/app/ok?password={QUERY}");
+    let head = format!("GET {target} HTTP/1.1\r\n");
+    let post = |headers: &str| {
+        format!("POST {target} HTTP/1.1\r\nhost: a\r\n{bags}{native}{headers}\r\n\r\n{BODY}")
     };
     vec![
-        (request("/app/ok", &native), 200),
-        (request("/app/ok", &foreign), 200),
-        (request("/app/ok", &format!("x-api-key: {FILED}\r\n")), 200),
-        (get(&format!("/app/ok{query}&api_key={KEY}"), &bags), 200),
+        (loaded("/none", &native), 404),
+        (loaded("/app/%2e%2e/x", &native), 400),
+        (loaded(&format!("/app/{}", "a".repeat(500)), &native), 414),
         (
-            get(&format!("/app/ok{query}&api%5Fkey={FOREIGN}"), &bags),
-            200,
-        ),
-        (
-            request("/app/ok", &format!("authorization: Basic {BASIC}\r\n")),
-            401,
-        ),
-        (request("/app/ok", ""), 401),
-        (request("/app/ok", &format!("x-api-key: {WRONG}\r\n")), 401),
-        (
-            request("/app/ok", &format!("authorization: Bearer {BEARER}\r\n")),
-            401,
-        ),
-        (request("/app/ok", &format!("{native}{foreign}")), 400),
-        (
-            get(
-                &format!("/app/ok{query}&api_key={KEY}&api_key={KEY}"),
-                &bags,
-            ),
-            400,
-        ),
-        (request("/other/ok", &native), 403),
-        (request("/none", &native), 404),
-        (request("/app/%2e%2e/x", &native), 400),
-        (request(&format!("/app/{}", "a".repeat(500)), &native), 414),
-        (
-            request("/app/ok", &format!("{native}x: {}\r\n", "a".repeat(3000))),
+            loaded("/app/ok", &format!("{native}x: {}\r\n", "a".repeat(3000))),
             431,
         ),
+        (post("content-length: 5000"), 413),
+        (post("transfer-encoding: gzip, chunked"), 400),
+        (post("content-length: 90"), 408),
+        (post("transfer-encoding: chunked"), 400),
+        (format!("{head}host: a\r\n{bags}{native}"), 408),
+        (format!("{head}host: {HEADER}@a\r\n{bags}{native}\r\n"), 400),
         (
-            post(
-                "/app/ok",
-                &format!("{native}content-length: 5000\r\n"),
-                BODY,
-            ),
-            413,
-        ),
-        (
-            post(
-                "/app/ok",
-                &format!("{native}transfer-encoding: gzip, chunked\r\n"),
-                BODY,
-            ),
-            400,
-        ),
-        (
-            post("/app/ok", &format!("{native}content-length: 90\r\n"), BODY),
-            408,
-        ),
-        (
-            post(
-                "/app/ok",
-                &format!("{native}transfer-encoding: chunked\r\n"),
-                BODY,
-            ),
-            502,
-        ),
-        (
-            format!("GET /app/ok{query} HTTP/1.1\r\nhost: a\r\n{bags}{native}"),
-            408,
-        ),
-        (
-            format!("GET /app/ok{query} HTTP/1.1\r\nhost: {HEADER}@a\r\n{bags}{native}\r\n"),
-            400,
-        ),
-        (
-            format!(
-                "GET /app/ok{query} HTTP/1.1\r\nhost: a\r\n{bags}{native}bad field {HEADER}\r\n\r\n"
-            ),
+            format!("{head}host: a\r\n{bags}{native}bad field {HEADER}\r\n\r\n"),
             400,
         ),
         (format!("{KEY} {FOREIGN}\r\n\r\n"), 400),
-        (request("/app/close", &native), 502),
-        (request("/app/garbage", &native), 502),
-        (request("/dead/", &native), 502),
-        (request("/slow/", &native), 504),
-        (
-            request("/app/ok", &format!("{native}x-request-id: {KEY}\r\n")),
-            200,
-        ),
+        (loaded("/app/close", &native), 502),
+        (loaded("/app/garbage", &native), 502),
+        (loaded("/dead/", &native), 502),
+        (loaded("/slow/", &native), 504),
     ]
 }
 
@@ -460,10 +431,11 @@ fn no_secret_is_written_anywhere() {
     });
     let (folder, yaml) = canary_config(&upstream, &slow);
     let mut served = Served::start_in(folder, &yaml);
-    for (bytes, status) in errors() {
-        let answer = send(&served, &bytes).unwrap();
-        assert_eq!(answer.status, status, "{bytes}\n{}", answer.text());
-        assert_clean(&bytes, &format!("{:?} {}", answer.headers, answer.text()));
+    let all = [keys_good_and_bad(), faults()].concat();
+    for (bytes, status) in &all {
+        let answer = send(&served, bytes).unwrap();
+        assert_eq!(answer.status, *status, "{bytes}\n{}", answer.text());
+        assert_clean(bytes, &format!("{:?} {}", answer.headers, answer.text()));
     }
     let bearer = format!("authorization: Bearer {TOKEN}");
     for path in [
@@ -491,7 +463,7 @@ fn no_secret_is_written_anywhere() {
     let err = served.err.all();
     assert!(err.contains("\"level\":\"ERROR\""), "the log was on: {err}");
     assert!(!err.contains("panicked"), "{err}");
-    assert!(lines(&served.out.all()).len() >= errors().len());
+    assert!(lines(&served.out.all()).len() >= all.len());
 }
 
 /// Config files that hold secrets where they do not belong; each must fail, and be told without showing them.

@@ -115,12 +115,12 @@ fn status_tells_what_runs() {
     let config = &status["config"];
     assert_eq!(config["file"], json!(gateway.file));
     assert_eq!(config["last_reload_successful"], true);
+    let form = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$").unwrap();
     for time in [
         &status["started_at"],
         &config["applied_at"],
         &config["tried_at"],
     ] {
-        let form = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$").unwrap();
         assert!(form.is_match(time.as_str().unwrap()), "{time}");
     }
 }
@@ -260,7 +260,7 @@ fn open_connections_are_counted() {
 
 /// A gateway with this many keys, the first ten of them disabled.
 fn with_keys(count: usize) -> Gateway {
-    let keys: String = (0..count)
+    let keys: Vec<String> = (0..count)
         .map(|number| {
             let state = if number < 10 { "disabled" } else { "active" };
             format!(
@@ -270,7 +270,7 @@ fn with_keys(count: usize) -> Gateway {
         })
         .collect();
     GatewayBuilder::new(Upstream::ok().address)
-        .replace("keys:\n", &format!("keys:\n{keys}"))
+        .replace("keys:\n", &format!("keys:\n{}", keys.concat()))
         .start()
 }
 
@@ -465,10 +465,7 @@ fn a_public_address_needs_a_token() {
             "{text}"
         );
         std::fs::write(folder.path().join("token"), TOKEN).unwrap();
-        let with_token = public.replace(
-            &format!("{address}"),
-            &format!("{address}, token: \"file:token\""),
-        );
+        let with_token = public.replace(address, &format!("{address}, token: \"file:token\""));
         std::fs::write(&file, with_token).unwrap();
         assert_eq!(
             keygate(&["check", file.to_str().unwrap()]).status.code(),

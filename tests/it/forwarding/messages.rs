@@ -247,6 +247,66 @@ fn an_answer_that_is_no_http_is_a_502() {
 }
 
 #[test]
+fn an_answer_without_end_is_a_502() {
+    let heads: [&[u8]; 3] = [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"x: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
+        b"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+    ];
+    for piece in heads {
+        let upstream = Upstream::serving(move |stream, _| {
+            use std::io::Write;
+            let interim = piece.starts_with(b"HTTP");
+            if !interim {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+            }
+            while stream.write_all(&piece.repeat(100)).is_ok() {}
+        });
+        let gateway = Gateway::before(upstream.address);
+        let answer = gateway.get("/");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (502, "upstream_protocol"),
+            "{}",
+            String::from_utf8_lossy(piece)
+        );
+    }
+}
+
+#[test]
+fn a_chunk_size_without_end_breaks_the_answer() {
+    for endless in ["0", "a;", "\r\n"] {
+        let upstream = Upstream::serving(move |stream, keep| {
+            use std::io::{BufReader, Write};
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            keep(crate::harness::read_request(&mut reader).unwrap());
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            while stream.write_all(endless.repeat(10_000).as_bytes()).is_ok() {}
+        });
+        let gateway = Gateway::before(upstream.address);
+        let mut client = gateway.client();
+        client.send(request("GET /", &[], ""));
+        assert!(client.try_read().is_none(), "{endless:?}");
+    }
+}
+
+#[test]
+fn what_follows_an_answer_is_not_the_next_answer() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        "/first" => [ok("first"), ok("planted")].concat(),
+        _ => ok("own"),
+    });
+    let gateway = GatewayBuilder::new(upstream.address).one_thread().start();
+    let mut client = gateway.client();
+    for _ in 0..3 {
+        client.send(request("GET /first", &[], ""));
+        assert_eq!(client.read().text(), "first");
+        client.send(request("GET /next", &[], ""));
+        assert_eq!(client.read().text(), "own");
+    }
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let upstream = Upstream::answering(|request| ok(request.target()));
     let gateway = Gateway::before(upstream.address);
@@ -426,6 +486,22 @@ fn a_refusal_is_not_reset_under_a_large_body() {
         assert!(client.try_send(vec![b'x'; 200_000]), "{header}");
         assert_eq!(client.rest(), b"");
     }
+}
+
+#[test]
+fn a_body_that_is_framed_wrongly_is_the_callers_fault() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::before(upstream.address);
+    for body in ["zz\r\n", "3\r\nabcd\r\n", "5\r\nhello\r\nx\r\n"] {
+        let answer = gateway.raw(request("POST /", &["transfer-encoding: chunked"], body));
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "bad_request"),
+            "{body}"
+        );
+    }
+    assert!(upstream.received().is_empty());
+    assert_eq!(gateway.metric("keygate_upstream_errors_total", &[]), 0.0);
 }
 
 #[test]

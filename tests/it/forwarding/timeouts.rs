@@ -4,7 +4,7 @@ use super::request;
 use crate::harness::{Client, GatewayBuilder, Upstream, read_request, wait_until};
 use socket2::{Domain, Socket, Type};
 use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Reads a request, sends these bytes, and then nothing until the other side leaves.
@@ -96,6 +96,30 @@ fn an_upstream_that_pauses_mid_body_is_cut() {
             });
         }
     }
+}
+
+#[test]
+fn an_upstream_that_takes_no_more_of_a_body_is_a_504() {
+    // Nobody ever reads there.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gateway = GatewayBuilder::new(listener.local_addr().unwrap())
+        .upstream("idle_timeout: 300ms")
+        .route("max_body: off")
+        .start();
+    let client = gateway.client();
+    let mut stream = client.stream().try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        stream
+            .write_all(request("POST /", &["content-length: 99000000"], "").as_bytes())
+            .unwrap();
+        let _ = stream.write_all(&vec![b'x'; 99_000_000]);
+    });
+    let answer = { client }.read();
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (504, "upstream_timeout")
+    );
+    writer.join().unwrap();
 }
 
 /// A port whose queue of connections is full: nothing is refused, nothing is accepted.

@@ -1,6 +1,6 @@
 //! A client that sends bytes as told and reads one answer at a time; it hides nothing of the protocol.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -120,16 +120,16 @@ impl Client {
                     return Some(answer);
                 }
                 let mut chunk = vec![0; size + 2];
-                self.stream.read_exact(&mut chunk).ok()?;
+                in_time(self.stream.read_exact(&mut chunk))?;
                 answer.body.extend_from_slice(&chunk[..size]);
             }
         }
         if let Some(length) = answer.header("content-length") {
             let mut body = vec![0; length.parse().ok()?];
-            self.stream.read_exact(&mut body).ok()?;
+            in_time(self.stream.read_exact(&mut body))?;
             answer.body = body;
         } else {
-            self.stream.read_to_end(&mut answer.body).ok()?;
+            in_time(self.stream.read_to_end(&mut answer.body))?;
         }
         Some(answer)
     }
@@ -137,7 +137,7 @@ impl Client {
     /// One line without its end; `None` at the end of the connection.
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line).ok()?;
+        in_time(self.stream.read_until(b'\n', &mut line))?;
         let line = line.strip_suffix(b"\r\n")?;
         Some(String::from_utf8_lossy(line).into_owned())
     }
@@ -154,15 +154,24 @@ impl Client {
         }
     }
 
-    /// Whether the other side has closed: waits up to the read timeout for it.
+    /// Waits for the next byte or the end; whether it was the end.
     pub(crate) fn is_closed(&mut self) -> bool {
-        !matches!(self.stream.read(&mut [0]), Ok(1..))
+        !matches!(in_time(self.stream.read(&mut [0])), Some(1..))
     }
 
     /// Everything until the other side closes.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        let _ = self.stream.read_to_end(&mut rest);
+        let _ = in_time(self.stream.read_to_end(&mut rest));
         rest
     }
+}
+
+/// `None` when the connection has ended; panics when nothing came in time.
+fn in_time<T>(read: io::Result<T>) -> Option<T> {
+    read.inspect_err(|fault| {
+        let late = matches!(fault.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!late, "neither bytes nor an end came in time");
+    })
+    .ok()
 }

@@ -13,7 +13,7 @@ impl Process {
         Self(
             command
                 .spawn()
-                .unwrap_or_else(|fault| panic!("{program:?} did not start: {fault}")),
+                .unwrap_or_else(|fault| panic!("{} did not start: {fault}", program.display())),
         )
     }
 
