@@ -133,7 +133,7 @@ fn trailers_pass_both_ways() {
 }
 
 #[test]
-fn interim_answers_do_not_break_the_exchange() {
+fn interim_answers_are_passed_on_and_do_not_break_the_exchange() {
     let upstream = Upstream::answering(|_| {
         let mut all = answer("100 Continue", &[], "");
         all.extend(answer(
@@ -148,6 +148,10 @@ fn interim_answers_do_not_break_the_exchange() {
     let mut client = gateway.client();
     for _ in 0..2 {
         client.send(request("GET /", &[], ""));
+        // A 100 is the gateway's to give.
+        let hints = client.read();
+        assert_eq!(hints.status, 103);
+        assert_eq!(hints.header("link"), Some("</a.css>; rel=preload"));
         let answer = client.read();
         assert_eq!((answer.status, answer.text().as_str()), (200, "final"));
     }
@@ -317,6 +321,29 @@ fn pipelined_requests_are_answered_in_order() {
     client.send(all);
     for number in 0..5 {
         assert_eq!(client.read().text(), format!("/{number}"));
+    }
+}
+
+#[test]
+fn pipelined_bodies_do_not_mix() {
+    let upstream = Upstream::answering(|request| ok(&String::from_utf8_lossy(&request.body)));
+    let gateway = Gateway::before(upstream.address);
+    let mut client = gateway.client();
+    client.send(
+        [
+            request("POST /", &["content-length: 3"], "one"),
+            request(
+                "POST /",
+                &["transfer-encoding: chunked"],
+                "3\r\ntwo\r\n0\r\n\r\n",
+            ),
+            request("POST /", &["content-length: 5"], "three"),
+            request("GET /", &[], ""),
+        ]
+        .concat(),
+    );
+    for text in ["one", "two", "three", ""] {
+        assert_eq!(client.read().text(), text);
     }
 }
 
