@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
     let config = config::load(file).map_err(|fault| match fault {
         ConfigError::Unreadable { .. } => Failed::with(Exit::NotFound, fault),
-        ConfigError::Invalid(_) => Failed::with(Exit::CheckFailed, fault),
+        ConfigError::Invalid { .. } => Failed::with(Exit::CheckFailed, fault),
     })?;
     for warning in &config.warnings {
         say(&format!("keygate: warning: {warning}"));

@@ -1,7 +1,7 @@
 //! Reads the file twice: `saphyr-parser` finds the place of every value, `serde_yaml` says what each value is.
 //! `serde_yaml` alone stops at the first fault and keeps no places; its name stands in this file only.
 
-use super::raw::{Item, Mark, Node, Report, Slip};
+use super::raw::{Item, Mark, Node, Parts, Report, Slip};
 use super::{Config, ConfigError, resolve};
 use serde::de::DeserializeSeed;
 use std::fs::File;
@@ -27,17 +27,24 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
         Ok(tree) => tree,
         Err(slip) => {
             report.fault(slip.place, String::new(), slip.what);
-            return Err(ConfigError::Invalid(report.into_parts().faults));
+            return Err(invalid(report.into_parts()));
         }
     };
     let mut config = resolve::config(&Item::root(&tree, &report));
     let parts = report.into_parts();
     if !parts.faults.is_empty() {
-        return Err(ConfigError::Invalid(parts.faults));
+        return Err(invalid(parts));
     }
     config.warnings = parts.warnings;
     config.files = parts.files;
     Ok(config)
+}
+
+fn invalid(parts: Parts) -> ConfigError {
+    ConfigError::Invalid {
+        faults: parts.faults,
+        files: parts.files,
+    }
 }
 
 fn read(file: &Path) -> io::Result<String> {

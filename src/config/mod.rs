@@ -155,8 +155,13 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It was read, and this is wrong with it.
-    #[error("{}", lines(.0))]
-    Invalid(Vec<Fault>),
+    #[error("{}", lines(.faults))]
+    Invalid {
+        /// Every fault.
+        faults: Vec<Fault>,
+        /// As in [`Config::files`], those that could not be read included: a change to any may be the cure.
+        files: Vec<PathBuf>,
+    },
 }
 
 fn lines(faults: &[Fault]) -> String {

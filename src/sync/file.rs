@@ -1,7 +1,7 @@
 //! The config file as a source: reloads when it, or a file it refers to, changes on disk, and on SIGHUP.
 
 use super::publisher::Publisher;
-use crate::config::{self, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::io;
@@ -45,61 +45,55 @@ impl Source {
             hangups,
         })
     }
+
+    /// Reads the file. The fingerprint is taken before, so that what changes meanwhile differs from it and is read again
+    /// at its touch; files that are new to us are watched first and then read once more.
+    fn load(&mut self) -> Result<Config, ConfigError> {
+        let mut again = true;
+        loop {
+            self.seen = fingerprint(&self.files);
+            let loaded = config::load(&self.file);
+            let files = match &loaded {
+                Ok(Config { files, .. }) | Err(ConfigError::Invalid { files, .. }) => files,
+                Err(ConfigError::Unreadable { .. }) => return loaded,
+            };
+            self.watch.set(files);
+            let settled = *files == self.files;
+            self.files.clone_from(files);
+            if settled || !again {
+                return loaded;
+            }
+            again = false;
+        }
+    }
 }
 
 /// Publishes every good configuration until `stop`.
-pub async fn follow(source: Source, mut publisher: Publisher, stop: CancellationToken) {
-    let Source {
-        file,
-        mut files,
-        mut seen,
-        mut watch,
-        mut touches,
-        mut hangups,
-    } = source;
+pub async fn follow(mut source: Source, mut publisher: Publisher, stop: CancellationToken) {
     loop {
         let asked = tokio::select! {
             () = stop.cancelled() => return,
-            hangup = hangups.recv() => hangup.is_some(),
-            touch = touches.recv() => {
+            hangup = source.hangups.recv() => hangup.is_some(),
+            touch = source.touches.recv() => {
                 if touch.is_none() { return }
                 false
             }
         };
         if !asked {
             tokio::time::sleep(SETTLE).await;
-            while touches.try_recv().is_ok() {}
+            while source.touches.try_recv().is_ok() {}
         }
-        let now = fingerprint(&files);
-        if !asked && now == seen {
+        if !asked && fingerprint(&source.files) == source.seen {
             continue;
         }
-        // Taken before the files are read: what changes meanwhile differs from it, and is read again.
-        seen = now;
-        if let Some(read) = reload(&file, &mut publisher)
-            && read != files
-        {
-            files = read;
-            watch.set(&files);
-            seen = fingerprint(&files);
-        }
-    }
-}
-
-/// Reads the file and publishes it if it is good; gives the files it was made of.
-fn reload(file: &Path, publisher: &mut Publisher) -> Option<Vec<PathBuf>> {
-    match config::load(file) {
-        Ok(config) => {
-            publisher.publish(&config);
-            Some(config.files)
-        }
-        Err(ConfigError::Invalid(faults)) => {
-            publisher.refused(faults.iter().map(ToString::to_string).collect());
-            None
-        }
-        Err(unreadable @ ConfigError::Unreadable { .. }) => {
-            publisher.refused(vec![unreadable.to_string()]);
-            None
+        match source.load() {
+            Ok(config) => publisher.publish(&config),
+            Err(ConfigError::Invalid { faults, .. }) => {
+                publisher.refused(faults.iter().map(ToString::to_string).collect());
+            }
+            Err(unreadable @ ConfigError::Unreadable { .. }) => {
+                publisher.refused(vec![unreadable.to_string()]);
+            }
         }
     }
 }
@@ -133,8 +127,15 @@ impl Watch {
         }
     }
 
+    /// The folders of these files, and those of the files that links among them lead to.
     fn set(&mut self, files: &[PathBuf]) {
-        let wanted: BTreeSet<PathBuf> = files.iter().filter_map(|file| folder(file)).collect();
+        let real = files.iter().filter_map(|file| file.canonicalize().ok());
+        let wanted: BTreeSet<PathBuf> = files
+            .iter()
+            .cloned()
+            .chain(real)
+            .filter_map(|file| folder(&file))
+            .collect();
         let Some(watcher) = &mut self.watcher else {
             return;
         };

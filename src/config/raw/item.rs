@@ -126,11 +126,13 @@ impl<'a> Item<'a> {
 
     /// The secret that this value refers to.
     pub(crate) fn read_secret(&self) -> Option<Secret<String>> {
-        let (secret, file) = self.read_scalar(|text| secret(text, self.report.folder()))?;
-        if let Some(file) = file {
-            self.report.read(file);
-        }
-        Some(secret)
+        self.read_scalar(|text| {
+            let (secret, file) = secret(text, self.report.folder());
+            if let Some(file) = file {
+                self.report.read(file);
+            }
+            secret
+        })
     }
 
     /// The items of a list; none when it is something else.

@@ -9,7 +9,7 @@ mod typed;
 
 pub(super) use fields::Fields;
 pub(super) use item::Item;
-pub(super) use report::Report;
+pub(super) use report::{Parts, Report};
 #[cfg(test)]
 pub(super) use tree::Kind;
 pub(super) use tree::{Mark, Node, Slip};

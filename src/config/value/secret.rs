@@ -10,19 +10,19 @@ use zeroize::Zeroizing;
 const MAX_BYTES: u64 = 64 * 1024;
 const EXPECTED: &str = "a secret is given as `file:path` or `env:NAME`, never in this file";
 
-/// The secret that a reference names, and the file it was in.
+/// The secret that a reference names, and the file it should be in.
 pub(crate) fn secret(
     reference: &str,
     folder: &Path,
-) -> Result<(Secret<String>, Option<PathBuf>), String> {
+) -> (Result<Secret<String>, String>, Option<PathBuf>) {
     if let Some(name) = reference.strip_prefix("env:") {
-        return Ok((from_environment(name)?, None));
+        return (from_environment(name), None);
     }
     match reference.strip_prefix("file:") {
-        Some("") | None => Err(EXPECTED.into()),
+        Some("") | None => (Err(EXPECTED.into()), None),
         Some(path) => {
             let path = folder.join(path);
-            Ok((from_file(&path)?, Some(path)))
+            (from_file(&path), Some(path))
         }
     }
 }
