@@ -264,6 +264,21 @@ fn a_secret_file_that_changes_is_a_reload() {
 }
 
 #[test]
+fn a_secret_file_that_comes_late_cures_the_reload() {
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    gateway.edit(
+        "keys:\n",
+        "keys:\n  - { name: filed, secret: \"file:late\", scopes: [app:read] }\n",
+    );
+    wait_until("the fault is said", SOON, || {
+        gateway.status()["config"]["last_reload_successful"] == false
+    });
+    std::fs::write(gateway.file.with_file_name("late"), OTHER).unwrap();
+    until_status(&gateway, OTHER, 200);
+}
+
+#[test]
 fn what_needs_a_restart_is_said() {
     let upstream = Upstream::ok();
     let mut gateway = gateway(&upstream);
@@ -346,6 +361,20 @@ fn a_swapped_symlink_is_noticed() {
     link("..two", &folder.join("..data"));
     until_revision(&gateway, 3);
     assert_eq!(gateway.manage("/v1/keys").json()["data"][0]["name"], "two");
+}
+
+#[test]
+fn a_linked_file_is_noticed_where_it_is() {
+    let upstream = Upstream::ok();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let gateway = gateway(&upstream);
+    let yaml = gateway.builder.yaml();
+    let real = elsewhere.path().join("real.yaml");
+    std::fs::write(&real, yaml.replace("name: ci,", "name: linked,")).unwrap();
+    link(real.to_str().unwrap(), &gateway.file);
+    until_revision(&gateway, 2);
+    std::fs::write(&real, yaml.replace("name: ci,", "name: edited,")).unwrap();
+    until_revision(&gateway, 3);
 }
 
 #[test]
