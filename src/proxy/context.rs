@@ -64,7 +64,7 @@ impl RequestContext {
         let now = worker.clock.now();
         let path = view.snapshot.log_path.then(|| request.uri().path().into());
         Box::new(Self {
-            request_id: request_id(worker, request, now),
+            request_id: request_id(worker, &view, request, now),
             started: worker.clock.monotonic_nanos(),
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
@@ -188,10 +188,17 @@ fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
-fn request_id<B>(worker: &Worker, request: &Request<B>, now: Timestamp) -> HeaderValue {
+fn request_id<B>(
+    worker: &Worker,
+    view: &View,
+    request: &Request<B>,
+    now: Timestamp,
+) -> HeaderValue {
     let mut given = request.headers().get_all(super::error::REQUEST_ID).iter();
     if let (Some(id), None) = (given.next(), given.next())
-        && id.to_str().is_ok_and(harmless)
+        && id
+            .to_str()
+            .is_ok_and(|id| harmless(id, view.snapshot.key_format.brand()))
     {
         return id.clone();
     }
@@ -199,9 +206,13 @@ fn request_id<B>(worker: &Worker, request: &Request<B>, now: Timestamp) -> Heade
 }
 
 /// Short, of an alphabet that needs no escaping anywhere, and nothing the redactor would mask.
-fn harmless(id: &str) -> bool {
+fn harmless(id: &str, brand: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let own = || Id::parse(Kind::Request, id).is_some();
-    let clean = || !id.contains("kg_") && id.bytes().all(letter);
+    let native = || {
+        id.match_indices(brand)
+            .any(|(at, _)| id[at + brand.len()..].starts_with('_'))
+    };
+    let clean = || !native() && id.bytes().all(letter);
     (1..=LONGEST_FOREIGN_ID).contains(&id.len()) && (own() || clean())
 }
