@@ -224,6 +224,84 @@ fn requests_that_are_running_at_the_end_leave_a_line() {
 }
 
 #[test]
+fn one_connection_too_many_leaves_a_line() {
+    let upstream = Upstream::ok();
+    let yaml = GatewayBuilder::new(upstream.address)
+        .listener("max_connections: 1")
+        .yaml();
+    let served = Served::start(&yaml);
+    let mut first = Client::connect(served.address);
+    first.send(get("/", &format!("x-api-key: {KEY}\r\n")));
+    assert_eq!(first.read().status, 200);
+    let mut second = Client::connect(served.address);
+    assert_eq!(second.read().code(), "overloaded");
+    assert!(second.is_closed());
+    let codes: Vec<Value> = until_lines(&served, 2)
+        .iter()
+        .map(|line| line["code"].clone())
+        .collect();
+    assert_eq!(codes, [Value::Null, "overloaded".into()]);
+    first.send(get("/", &format!("x-api-key: {KEY}\r\n")));
+    assert_eq!(first.read().status, 200);
+}
+
+#[test]
+fn a_line_counts_the_bytes_of_both_bodies() {
+    let upstream = Upstream::answering(|_| super::forwarding::ok("hello world"));
+    let yaml = GatewayBuilder::new(upstream.address)
+        .yaml()
+        .replace("name: main", "name: 'a \"quoted\" name'");
+    let served = Served::start(&yaml);
+    let post = format!("POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n");
+    send(
+        &served,
+        format!("{post}transfer-encoding: chunked\r\n\r\n5\r\nthere\r\n0\r\n\r\n"),
+    );
+    let line = &until_lines(&served, 1)[0];
+    assert_eq!(
+        (&line["request.bytes"], &line["response.bytes"]),
+        (&5.into(), &11.into())
+    );
+    assert_eq!(line["listener"], "a \"quoted\" name");
+}
+
+#[test]
+fn a_request_id_from_outside_is_kept_unless_it_is_a_key() {
+    let upstream = Upstream::ok();
+    let own = keygate::domain::key::KeyFormat::new("acme", &["live".to_owned()])
+        .unwrap()
+        .generate("live")
+        .unwrap();
+    let yaml = GatewayBuilder::new(upstream.address)
+        .top("key_format: { brand: acme }")
+        .yaml();
+    let mut served = Served::start(&yaml);
+    for (given, kept) in [
+        ("trace-1.a_b", true),
+        (own.expose(), false),
+        (&*format!("x{}", own.expose()), false),
+        ("with space", false),
+        ("quote\"", false),
+        (&*"x".repeat(65), false),
+    ] {
+        let answer = send(
+            &served,
+            get(
+                "/",
+                &format!("x-api-key: {KEY}\r\nx-request-id: {given}\r\n"),
+            ),
+        )
+        .unwrap();
+        let id = answer.header("x-request-id").unwrap();
+        assert_eq!(id == given, kept, "{given}");
+        assert!(kept || id.starts_with("req_"), "{id}");
+        assert_eq!(upstream.last().header("x-request-id"), Some(id));
+    }
+    served.stop();
+    assert!(!served.out.all().contains(own.expose()));
+}
+
+#[test]
 fn access_lines_go_to_their_file() {
     let upstream = Upstream::ok();
     let folder = tempfile::tempdir().unwrap();
