@@ -3,7 +3,7 @@
 use crate::admin::server::{Admin, AdminParts, ListenerInfo};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::proxy::{self, BindError, Proxy, ProxyParts};
+use crate::proxy::{self, BindError, Proxy, ProxyParts, WorkerFault};
 use crate::shutdown::{Shutdown, Signals};
 use crate::snapshot::handle::Shared;
 use crate::sync::file::{self, Source};
@@ -35,6 +35,15 @@ pub enum StartError {
     /// The table of metrics contradicts itself.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl From<WorkerFault> for StartError {
+    fn from(fault: WorkerFault) -> Self {
+        match fault {
+            WorkerFault::Bind(fault) => Self::Bind(fault),
+            WorkerFault::System(fault) => Self::System(fault),
+        }
+    }
 }
 
 /// Where access lines and diagnostics go.

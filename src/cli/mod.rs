@@ -98,10 +98,23 @@ pub fn run() -> ExitCode {
         Command::Demo(demo) => demo.run(),
     };
     let exit = ended.unwrap_or_else(|failed| {
-        say(&format!("keygate: {:#}", failed.cause));
+        say(&format!("keygate: {}", with_causes(&failed.cause)));
         failed.exit
     });
     ExitCode::from(exit as u8)
+}
+
+/// A fault and what led to it, in one line; some already say their cause themselves.
+fn with_causes(fault: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in fault.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text.push_str(colon);
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn or_default(config: Option<PathBuf>) -> PathBuf {

@@ -101,25 +101,29 @@ impl BoundListener {
         &self.state.name
     }
 
-    /// One thread's socket.
-    pub(super) fn socket(&self) -> io::Result<std::net::TcpListener> {
+    /// One thread's socket. Fails when someone else took the address since the probe.
+    pub(super) fn socket(&self) -> Result<std::net::TcpListener, BindError> {
         let address = self.state.address;
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
+        listen(address).map_err(|source| BindError { address, source })
     }
 
     pub(super) fn state(&self) -> Arc<ListenerState> {
         Arc::clone(&self.state)
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// One place among a listener's connections; given back when dropped.

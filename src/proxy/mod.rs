@@ -16,4 +16,4 @@ mod upstream;
 mod worker;
 
 pub use listener::{BindError, BoundListener, bind};
-pub use worker::{Proxy, ProxyParts, start};
+pub use worker::{Proxy, ProxyParts, WorkerFault, start};

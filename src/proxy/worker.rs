@@ -1,7 +1,7 @@
 //! One core: a thread with its own runtime, listeners, upstream connections and log buffer. A request never leaves it.
 
 use super::connection::Connection;
-use super::listener::{self, BoundListener, ListenerState};
+use super::listener::{self, BindError, BoundListener, ListenerState};
 use super::upstream::pool::Pools;
 use super::upstream::resolve::Resolver;
 use crate::clock::Clock;
@@ -67,18 +67,30 @@ impl Proxy {
     }
 }
 
+/// Why the workers did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerFault {
+    /// A socket is not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No thread, or no runtime for it.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
 /// Starts `threads` workers on these listeners.
-///
-/// # Errors
-/// When a thread, its runtime or one of its sockets cannot be had.
-pub fn start(parts: &ProxyParts, listeners: &[BoundListener], threads: usize) -> io::Result<Proxy> {
+pub fn start(
+    parts: &ProxyParts,
+    listeners: &[BoundListener],
+    threads: usize,
+) -> Result<Proxy, WorkerFault> {
     let resolver = Arc::new(Resolver::new());
     let mut started = Vec::with_capacity(threads);
     for number in 0..threads {
         let sockets = listeners
             .iter()
             .map(BoundListener::socket)
-            .collect::<io::Result<Vec<_>>>()?;
+            .collect::<Result<Vec<_>, BindError>>()?;
         let states: Vec<_> = listeners.iter().map(BoundListener::state).collect();
         let (parts, resolver) = (parts.clone(), Arc::clone(&resolver));
         let runtime = tokio::runtime::Builder::new_current_thread()
