@@ -1,7 +1,8 @@
 //! The process from start to end, and every command: what it prints, and the exit code scripts go by.
 
 use crate::harness::{
-    Answer, Client, GatewayBuilder, KEY, Served, Upstream, ask, hash_of, keygate, wait_until,
+    Answer, Client, GatewayBuilder, KEY, Served, Upstream, ask, free_port, hash_of, keygate,
+    wait_until,
 };
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
@@ -210,6 +211,7 @@ fn a_taken_port_is_one_clear_line() {
             let said = Written::new(&yaml_at(&listener, &management)).run(&["serve"]);
             assert_eq!(said.status.code(), Some(5), "{}", err(&said));
             let text = err(&said);
+            assert_eq!(text.matches("os error").count(), 1, "{text}");
             assert_eq!(text.lines().count(), 1, "{text}");
             assert!(
                 text.starts_with(&format!("keygate: cannot listen on {taken}: ")),
@@ -218,6 +220,14 @@ fn a_taken_port_is_one_clear_line() {
             assert_eq!(out(&said), "");
         }
     }
+}
+
+#[test]
+fn one_address_for_two_purposes_is_a_conflict() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let said = Written::new(&yaml_at(&address, &address)).run(&["serve"]);
+    assert_eq!(said.status.code(), Some(5), "{}", err(&said));
+    assert!(err(&said).contains(&address), "{}", err(&said));
 }
 
 #[test]
