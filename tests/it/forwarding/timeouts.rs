@@ -103,7 +103,7 @@ fn an_upstream_that_takes_no_more_of_a_body_is_a_504() {
     // Nobody ever reads there.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gateway = GatewayBuilder::new(listener.local_addr().unwrap())
-        .upstream("idle_timeout: 300ms")
+        .upstream("first_byte_timeout: 300ms")
         .route("max_body: off")
         .start();
     let client = gateway.client();
