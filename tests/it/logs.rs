@@ -240,7 +240,11 @@ fn one_connection_too_many_leaves_a_line() {
         .iter()
         .map(|line| line["code"].clone())
         .collect();
-    assert_eq!(codes, [Value::Null, "overloaded".into()]);
+    // Lines of different threads may come in any order.
+    assert!(
+        codes.contains(&Value::Null) && codes.contains(&"overloaded".into()),
+        "{codes:?}"
+    );
     first.send(get("/", &format!("x-api-key: {KEY}\r\n")));
     assert_eq!(first.read().status, 200);
 }

@@ -348,6 +348,30 @@ fn pipelined_bodies_do_not_mix() {
 }
 
 #[test]
+fn a_length_beside_chunks_ends_the_connection_behind_another_request_too() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::before(upstream.address);
+    let twice = request(
+        "POST /twice",
+        &["content-length: 3", "transfer-encoding: chunked"],
+        "3\r\ntwo\r\n0\r\n\r\n",
+    );
+    let last = request("GET /last", &[], "");
+    let mut client = gateway.client();
+    client.send([request("GET /", &[], ""), twice, last].concat());
+    assert_eq!(client.read().text(), "ok");
+    // Refused, or read by its chunks alone (RFC 9112 §6.1); nothing behind it is read either way.
+    let answer = client.read();
+    assert!(matches!(answer.status, 200 | 400), "{answer:?}");
+    assert_eq!(client.rest(), b"");
+    for received in upstream.received() {
+        assert_ne!(received.target(), "/last");
+        let framings = ["content-length", "transfer-encoding"].map(|name| received.header(name));
+        assert!(framings.contains(&None), "{received:?}");
+    }
+}
+
+#[test]
 fn garbage_behind_a_good_request_is_a_problem_too() {
     let upstream = Upstream::ok();
     let gateway = Gateway::before(upstream.address);
