@@ -5,6 +5,7 @@ use super::worker::Worker;
 use crate::config::Listener;
 use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -30,6 +31,8 @@ pub struct BindError {
 /// A listener whose address is known to be ours.
 pub struct BoundListener {
     state: Arc<ListenerState>,
+    /// The socket that learnt a free port and must not lose it again.
+    first: Cell<Option<std::net::TcpListener>>,
 }
 
 /// What the threads of a listener share.
@@ -56,11 +59,15 @@ pub fn bind(
             address: listener.address,
             source,
         };
-        let address = if listener.reuse_port_handover && listener.address.port() != 0 {
-            listener.address
-        } else {
-            probe(listener.address).map_err(fail)?
-        };
+        let mut address = listener.address;
+        let mut first = None;
+        if address.port() == 0 {
+            let socket = listen(address).map_err(fail)?;
+            address = socket.local_addr().map_err(fail)?;
+            first = Some(socket);
+        } else if !listener.reuse_port_handover {
+            probe(address).map_err(fail)?;
+        }
         let state = ListenerState {
             place,
             name: listener.name.clone(),
@@ -70,12 +77,13 @@ pub fn bind(
         };
         Ok(BoundListener {
             state: Arc::new(state),
+            first: Cell::new(first),
         })
     });
     bound.collect()
 }
 
-fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
+fn probe(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -83,11 +91,7 @@ fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
     )?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(1)?;
-    socket
-        .local_addr()?
-        .as_socket()
-        .ok_or_else(|| io::Error::other("not an IP socket"))
+    socket.listen(1)
 }
 
 impl BoundListener {
@@ -103,6 +107,9 @@ impl BoundListener {
 
     /// One thread's socket. Fails when someone else took the address since the probe.
     pub(super) fn socket(&self) -> Result<std::net::TcpListener, BindError> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
         let address = self.state.address;
         listen(address).map_err(|source| BindError { address, source })
     }
