@@ -20,16 +20,18 @@ pub fn host_name(value: &str) -> Result<Cow<'_, str>, HostFault> {
         // One address, one spelling: `[0:0::1]` is `[::1]`.
         return Ok(Cow::Owned(format!("[{address}]")));
     }
-    let (name, after) = value
-        .split_once(':')
-        .map_or((value, None), |(name, after)| (name, Some(after)));
+    let (name, after) = match memchr::memchr(b':', value.as_bytes()) {
+        Some(colon) => (&value[..colon], Some(&value[colon + 1..])),
+        None => (value, None),
+    };
     port(after)?;
-    registered_name(name)?;
+    let has_capitals = registered_name(name)?;
     let name = name.strip_suffix('.').unwrap_or(name);
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Ok(Cow::Owned(name.to_ascii_lowercase()));
-    }
-    Ok(Cow::Borrowed(name))
+    Ok(if has_capitals {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    })
 }
 
 fn port(digits: Option<&str>) -> Result<(), HostFault> {
@@ -44,21 +46,29 @@ fn port(digits: Option<&str>) -> Result<(), HostFault> {
     }
 }
 
-/// Letters, digits, `-`, `_` and `.`: what real names are made of. RFC 3986 would also allow escapes and sub-delims,
-/// which no resolver knows and which have hidden attacks.
-fn registered_name(name: &str) -> Result<(), HostFault> {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
+/// Letters, digits, `-`, `_` and `.`: what real names are made of, and whether there are capitals. RFC 3986 would also
+/// allow escapes and sub-delims, which no resolver knows and which have hidden attacks. One pass: this is on every request.
+fn registered_name(name: &str) -> Result<bool, HostFault> {
     let absolute = name.strip_suffix('.').unwrap_or(name);
-    if name.len() <= 254 && absolute.split('.').all(label) {
-        Ok(())
-    } else {
+    let (mut label, mut capitals) = (0, false);
+    for byte in absolute.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
+            b'A'..=b'Z' => {
+                label += 1;
+                capitals = true;
+            }
+            b'.' if label > 0 => label = 0,
+            _ => return Err(HostFault),
+        }
+        if label > 63 {
+            return Err(HostFault);
+        }
+    }
+    if label == 0 || name.len() > 254 {
         Err(HostFault)
+    } else {
+        Ok(capitals)
     }
 }
 

@@ -189,8 +189,14 @@ impl Paths {
 
     /// The routes of each prefix of a path that ends at a segment border, longest first.
     fn prefixes_of<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Vec<usize>> {
-        let ends =
-            std::iter::once(path.len()).chain(path.rmatch_indices('/').map(|(slash, _)| slash));
+        // No prefix is longer than the longest, so slashes behind that need no look.
+        let mut end = Some(path.len());
+        let ends = std::iter::from_fn(move || {
+            let this = end?;
+            let head = &path.as_bytes()[..this.min(self.longest + 1)];
+            end = memchr::memrchr(b'/', head).filter(|slash| *slash < this);
+            Some(this)
+        });
         ends.filter(|end| *end <= self.longest)
             .filter_map(|end| self.prefixes.get(&path[..end]))
     }

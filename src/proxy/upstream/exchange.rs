@@ -152,7 +152,10 @@ impl Connection {
     }
 
     fn poll_read(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.buffer.reserve(room);
+        // Topping up a buffer that has room costs more than reading into what it has.
+        if self.buffer.capacity() - self.buffer.len() < room / 4 {
+            self.buffer.reserve(room);
+        }
         poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buffer)
     }
 }
