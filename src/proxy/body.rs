@@ -254,13 +254,12 @@ impl AnswerBody {
 
     /// The body came to its end: the upstream's connection is free again.
     fn ended(&mut self) {
+        let Some(cx) = &mut self.cx else { return };
+        let now = cx.completed();
         if let Content::Upstream(body) = &mut self.content
             && let Some(lease) = body.lease.take()
         {
-            lease.give_back(&body.incoming);
-        }
-        if let Some(cx) = &mut self.cx {
-            cx.complete = true;
+            lease.give_back(&body.incoming, now);
         }
     }
 

@@ -131,8 +131,6 @@ impl Connection {
     pub(super) fn request_ends(&self) {
         self.phase.set(Phase::Idle);
         self.unflushed.set(true);
-        self.read_deadline
-            .set(Some(Instant::now() + self.limits.idle_timeout));
     }
 
     /// Whether the head had both a length and a transfer coding; hyper shows only the latter.
@@ -163,14 +161,24 @@ impl Connection {
     fn head_came(&self, bytes: &[u8]) {
         if self.phase.get() == Phase::Idle {
             self.phase.set(Phase::Head);
-            self.read_deadline
-                .set(Some(Instant::now() + self.limits.header_timeout));
+            self.read_deadline.set(None);
             *self.watch.borrow_mut() = HeadWatch::default();
         }
         self.watch.borrow_mut().feed(bytes);
     }
 
+    /// The nearest deadline. Asked for only when there is nothing to do, so that a request that goes straight through
+    /// never looks at the clock for it.
     fn deadline(&self) -> Option<Instant> {
+        if self.read_deadline.get().is_none() {
+            let limit = match self.phase.get() {
+                Phase::Idle => Some(self.limits.idle_timeout),
+                Phase::Head => Some(self.limits.header_timeout),
+                Phase::Request => None,
+            };
+            self.read_deadline
+                .set(limit.map(|limit| Instant::now() + limit));
+        }
         match (self.read_deadline.get(), self.write_deadline.get()) {
             (Some(read), Some(write)) => Some(read.min(write)),
             (read, write) => read.or(write),

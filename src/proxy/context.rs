@@ -48,6 +48,8 @@ pub(super) struct RequestContext {
     /// When the decision was made; what follows is forwarding.
     pub(super) decided: u64,
     upstream_nanos: Option<u64>,
+    /// When the last byte was handed on; 0 while it has not been.
+    ended: u64,
     status: u16,
     code: Option<&'static str>,
     /// The answer was handed on to its end.
@@ -80,6 +82,7 @@ impl RequestContext {
             endpoint: None,
             decided: 0,
             upstream_nanos: None,
+            ended: 0,
             status: CLIENT_GONE.0,
             code: Some(CLIENT_GONE.1),
             complete: false,
@@ -140,12 +143,20 @@ impl RequestContext {
         self.path = None;
     }
 
+    /// The answer was handed on to its end; gives the time of that.
+    pub(super) fn completed(&mut self) -> u64 {
+        self.complete = true;
+        self.ended = self.worker.clock.monotonic_nanos();
+        self.ended
+    }
+
     fn account(&self) {
-        let nanos = self
-            .worker
-            .clock
-            .monotonic_nanos()
-            .saturating_sub(self.started);
+        let end = if self.ended == 0 {
+            self.worker.clock.monotonic_nanos()
+        } else {
+            self.ended
+        };
+        let nanos = end.saturating_sub(self.started);
         let route = self.route();
         let metrics = route.map_or(&*self.worker.no_route, |route| &*route.metrics);
         metrics.finished(self.method, self.status, seconds(nanos));

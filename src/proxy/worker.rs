@@ -131,6 +131,8 @@ pub(super) struct Worker {
     view: RefCell<Rc<View>>,
     access: Option<AccessBuffer>,
     reaping: Cell<bool>,
+    /// Whether a flush of the log is planned.
+    flushing: Cell<bool>,
     /// Where heads are read into, before hyper gets them.
     pub(super) scratch: RefCell<Vec<u8>>,
     /// Buffers for heads, used again and again.
@@ -161,6 +163,7 @@ impl Worker {
             background: TaskTracker::new(),
             view: RefCell::new(view),
             reaping: Cell::new(false),
+            flushing: Cell::new(false),
             scratch: RefCell::new(vec![0; SCRATCH]),
             head_buffers: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
@@ -244,15 +247,18 @@ impl Worker {
     /// Takes a finished request into the log.
     pub(super) fn log(self: &Rc<Self>, record: &AccessRecord<'_>) {
         let Some(access) = &self.access else { return };
-        if access.append(record) {
-            let worker = Rc::clone(self);
-            self.background.spawn_local(async move {
-                tokio::time::sleep(FLUSH_EVERY).await;
-                if let Some(access) = &worker.access {
-                    access.flush();
-                }
-            });
+        access.append(record);
+        if self.flushing.replace(true) {
+            return;
         }
+        let worker = Rc::clone(self);
+        self.background.spawn_local(async move {
+            tokio::time::sleep(FLUSH_EVERY).await;
+            worker.flushing.set(false);
+            if let Some(access) = &worker.access {
+                access.flush();
+            }
+        });
     }
 
     /// Sees to it that idle upstream connections are closed in time, without waking an idle worker for nothing.

@@ -8,9 +8,12 @@ use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// A full buffer is handed over at once.
 const FULL: usize = 32 * 1024;
+/// Buffers kept for the next lines.
+const SPARE: usize = 4;
 
 /// One finished request, refusals included. Holds no header, no query and no secret.
 #[derive(Debug)]
@@ -162,24 +165,29 @@ pub struct AccessBuffer {
     brand: String,
     lines: RefCell<Vec<u8>>,
     count: Cell<u64>,
+    /// Buffers on their way back from the log thread: fresh ones would cost a page fault for each page, each time.
+    home: SyncSender<Vec<u8>>,
+    empty: Receiver<Vec<u8>>,
 }
 
 impl AccessBuffer {
     /// An empty buffer in front of a sink.
     pub fn new(sink: LogSink, brand: &str) -> Self {
+        let (home, empty) = sync_channel(SPARE);
         let lines = RefCell::new(Vec::with_capacity(FULL + 1024));
         Self {
             sink,
             brand: brand.to_owned(),
             lines,
             count: Cell::new(0),
+            home,
+            empty,
         }
     }
 
-    /// Appends a record. True when it is the first one since the last flush, so that the caller plans the next flush.
-    pub fn append(&self, record: &AccessRecord<'_>) -> bool {
+    /// Appends a record; hands over when the buffer is full.
+    pub fn append(&self, record: &AccessRecord<'_>) {
         let mut lines = self.lines.borrow_mut();
-        let first = lines.is_empty();
         record.write(&mut lines, &self.brand);
         self.count.set(self.count.get() + 1);
         let full = lines.len() >= FULL;
@@ -187,15 +195,18 @@ impl AccessBuffer {
         if full {
             self.flush();
         }
-        first && !full
     }
 
     /// Hands over what is there.
     pub fn flush(&self) {
         let mut lines = self.lines.borrow_mut();
         if !lines.is_empty() {
-            let batch = std::mem::replace(&mut *lines, Vec::with_capacity(FULL + 1024));
-            self.sink.access(batch, self.count.take());
+            let next = self
+                .empty
+                .try_recv()
+                .unwrap_or_else(|_| Vec::with_capacity(FULL + 1024));
+            let batch = std::mem::replace(&mut *lines, next);
+            self.sink.access(batch, self.count.take(), &self.home);
         }
     }
 }

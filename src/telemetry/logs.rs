@@ -15,7 +15,8 @@ const QUEUE: usize = 1024;
 
 /// Whole lines for one of the sinks.
 enum Batch {
-    Access(Vec<u8>),
+    /// Access lines, and where the empty buffer goes back to.
+    Access(Vec<u8>, SyncSender<Vec<u8>>),
     Diagnostic(Vec<u8>),
     Flush(SyncSender<()>),
 }
@@ -62,9 +63,14 @@ impl LogSink {
         Ok((sink.clone(), LogThread { sink, thread }))
     }
 
-    /// Hands over complete access lines; `lines` tells how many, for the count of what was dropped.
-    pub fn access(&self, batch: Vec<u8>, lines: u64) {
-        if self.queue.try_send(Batch::Access(batch)).is_err() {
+    /// Hands over complete access lines; `lines` tells how many, for the count of what was dropped. The buffer comes back
+    /// empty by `home`.
+    pub fn access(&self, batch: Vec<u8>, lines: u64, home: &SyncSender<Vec<u8>>) {
+        if self
+            .queue
+            .try_send(Batch::Access(batch, home.clone()))
+            .is_err()
+        {
             self.dropped.inc_by(lines);
         }
     }
@@ -104,12 +110,15 @@ impl Writer {
     fn run(mut self, batches: &Receiver<Batch>) {
         loop {
             match batches.recv_timeout(Duration::from_millis(500)) {
-                Ok(Batch::Access(lines)) => {
+                Ok(Batch::Access(mut lines, home)) => {
                     // Composed of our own ids and numbers; what is foreign in them was redacted one by one.
                     let _ = self
                         .access
                         .write_all(&lines)
                         .and_then(|()| self.access.flush());
+                    lines.clear();
+                    // A worker that has buffers enough lets this one go.
+                    let _ = home.try_send(lines);
                 }
                 Ok(Batch::Diagnostic(line)) => {
                     let clean = self.clean(&line);
@@ -228,12 +237,14 @@ mod tests {
             counter(),
         )
         .unwrap();
-        sink.access(b"a line\n".to_vec(), 1);
+        let (home, back) = sync_channel(1);
+        sink.access(b"a line\n".to_vec(), 1, &home);
         sink.make_writer()
             .write_all(b"c Bearer hunter2 d\n")
             .unwrap();
         thread.finish();
         assert_eq!(access.0.lock().unwrap().as_slice(), b"a line\n");
+        assert!(back.recv().unwrap().is_empty());
         assert_eq!(
             diagnostics.0.lock().unwrap().as_slice(),
             b"c Bearer [redacted] d\n"
@@ -243,6 +254,7 @@ mod tests {
     #[test]
     fn a_stuck_sink_drops_and_counts_and_never_blocks() {
         let (release, gate) = sync_channel(1);
+        let (home, _back) = sync_channel(1);
         let dropped = counter();
         let (sink, thread) = LogSink::with_writers(
             "kg",
@@ -252,7 +264,7 @@ mod tests {
         )
         .unwrap();
         for _ in 0..QUEUE + 10 {
-            sink.access(b"line\n".to_vec(), 3);
+            sink.access(b"line\n".to_vec(), 3, &home);
         }
         assert!(dropped.get() >= 9 * 3, "{}", dropped.get());
         drop(release);

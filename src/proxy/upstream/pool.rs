@@ -134,12 +134,11 @@ impl Lease {
     }
 
     /// Back to the pool, if the answer has left the connection fit for another request.
-    pub(in crate::proxy) fn give_back(mut self, answer: &Incoming) {
+    pub(in crate::proxy) fn give_back(mut self, answer: &Incoming, now: u64) {
         if !answer.leaves_good(&self.aged.connection) {
             return;
         }
         self.aged.connection.rest();
-        let now = self.worker.clock.monotonic_nanos();
         self.worker
             .pools
             .put(self.endpoint, self.aged, now, self.limits);
