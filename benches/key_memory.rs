@@ -9,7 +9,7 @@
 
 mod common;
 
-use keygate::snapshot::keys::Symbols;
+use keygate::snapshot::key::Symbols;
 use mimalloc::MiMalloc;
 
 #[global_allocator]

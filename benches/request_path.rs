@@ -6,7 +6,7 @@ use common::{Check, headers, plain_key, router};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::Method;
 use keygate::domain::key::KeyFormat;
-use keygate::snapshot::keys::Symbols;
+use keygate::snapshot::key::Symbols;
 use std::hint::black_box;
 
 fn keys(c: &mut Criterion) {

@@ -1,7 +1,6 @@
 //! `keygate hash`: from a key to the hash that a config file holds. The key comes by standard input, never by argument.
 
-use super::{Exit, Failed, print, say};
-use crate::config;
+use super::{Exit, Failed, load, print, say};
 use crate::domain::key::{KeyFormat, MAX_PRESENTED_LEN, PlainKey, Shape};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -26,7 +25,7 @@ pub(super) struct Hash {
 impl Hash {
     pub(super) fn run(self, config: Option<&Path>) -> Result<Exit, Failed> {
         let format = match config {
-            Some(file) => config::load(file)?.key_format,
+            Some(file) => load(file)?.key_format,
             None => KeyFormat::default(),
         };
         if self.generate {

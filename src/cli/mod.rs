@@ -6,9 +6,10 @@ mod hash;
 mod health;
 mod serve;
 
+use crate::config::{self, Config, ConfigError};
 use clap::{Parser, Subcommand};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Where the config file is looked for when nobody says.
@@ -115,6 +116,14 @@ fn with_causes(fault: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Loads a config file; what is wrong with it has its exit code.
+fn load(file: &Path) -> Result<Config, Failed> {
+    config::load(file).map_err(|fault| match fault {
+        ConfigError::Unreadable { .. } => Failed::with(Exit::NotFound, fault),
+        ConfigError::Invalid { .. } => Failed::with(Exit::CheckFailed, fault),
+    })
 }
 
 fn or_default(config: Option<PathBuf>) -> PathBuf {

@@ -1,18 +1,14 @@
 //! `keygate serve`: run the gateway until a signal.
 
-use super::{Exit, Failed, say};
+use super::{Exit, Failed, load, say};
 use crate::app::{App, Output, StartError};
 use crate::clock::SystemClock;
-use crate::config::{self, ConfigError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
-    let config = config::load(file).map_err(|fault| match fault {
-        ConfigError::Unreadable { .. } => Failed::with(Exit::NotFound, fault),
-        ConfigError::Invalid { .. } => Failed::with(Exit::CheckFailed, fault),
-    })?;
+    let config = load(file)?;
     for warning in &config.warnings {
         say(&format!("keygate: warning: {warning}"));
     }

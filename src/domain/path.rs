@@ -4,6 +4,9 @@
 
 use std::borrow::Cow;
 
+/// Rounds of decoding after the first.
+const MOST_ROUNDS: usize = 4;
+
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathFault {
@@ -124,17 +127,21 @@ fn escape(digits: &[u8]) -> Option<u8> {
 }
 
 /// A decoded path may hold `%` as data (`100%25`), but no separator, dot segment or control byte may come out of
-/// decoding it again, however often.
+/// decoding it again. What is encoded more often than anybody does by mistake is refused: each round reads the whole
+/// path, so their number must not be the caller's choice.
 fn refuse_deeper_encodings(decoded: &str) -> Result<(), PathFault> {
     let mut current = Cow::Borrowed(decoded.as_bytes());
-    // Each round makes the text shorter, so this ends.
-    while let Some(next) = decode_again(&current)? {
-        current = Cow::Owned(next);
+    for _ in 0..MOST_ROUNDS {
+        match decode_again(&current)? {
+            Some(next) => current = Cow::Owned(next),
+            None => {
+                return std::str::from_utf8(&current)
+                    .map_err(|_| PathFault::Utf8)
+                    .and_then(refuse_dot_segments);
+            }
+        }
     }
-    match std::str::from_utf8(&current) {
-        Ok(text) => refuse_dot_segments(text),
-        Err(_) => Err(PathFault::Utf8),
-    }
+    Err(PathFault::DoubleEncoded)
 }
 
 /// One more round of decoding, with `%` kept where no escape follows; `None` when nothing was decoded.
@@ -256,6 +263,13 @@ mod tests {
         for (path, want) in cases {
             assert_eq!(lax_reading(path), Err(want), "{path}");
         }
+    }
+
+    #[test]
+    fn no_number_of_encodings_costs_more_than_a_few_rounds() {
+        let path = format!("/%{}", "25".repeat(4000));
+        assert_eq!(lax_reading(&path), Err(PathFault::DoubleEncoded));
+        assert_eq!(lax_reading("/%252541").as_deref(), Ok("/%2541"));
     }
 
     #[test]

@@ -147,8 +147,9 @@ impl LocationSet {
         self.0 & (1 << kind.index()) != 0
     }
 
-    /// Whether this set holds every kind of the other.
-    pub fn covers(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
+    /// The kinds in both sets.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }

@@ -4,7 +4,7 @@ use super::verify::{Refusal, Verified};
 use super::{Denied, identity};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::snapshot::keys::Key;
+use crate::snapshot::key::Key;
 use crate::snapshot::router::CompiledRoute;
 use http::{HeaderMap, Method, header};
 use std::net::IpAddr;

@@ -2,7 +2,7 @@
 //! and underscore spelling alike, since CGI-like services merge the two.
 
 use crate::domain::id::{Id, Kind};
-use crate::snapshot::keys::Key;
+use crate::snapshot::key::Key;
 use std::sync::LazyLock;
 
 /// Names under which services are told who calls: consumer, key, workspace, scopes, metadata. The last three are other
@@ -40,7 +40,11 @@ pub fn is_spelling_of(name: &str, names: &[&str]) -> bool {
 
 /// Whether a field claims to say who calls. Such a field of the caller's never goes upstream.
 pub fn is_claim(name: &str) -> bool {
-    is_spelling_of(name, &OURS) || name.starts_with("x-keygate-")
+    const FAMILY: &str = "x-keygate";
+    is_spelling_of(name, &OURS)
+        || name
+            .get(..FAMILY.len())
+            .is_some_and(|start| is_spelling_of(start, &[FAMILY]))
 }
 
 /// Says who calls: exactly one of each.
@@ -75,6 +79,7 @@ mod tests {
             "x_consumer_id",
             "x-consumer_id",
             "x-keygate-anything",
+            "x_keygate_scopes",
         ] {
             assert!(is_claim(name), "{name}");
         }

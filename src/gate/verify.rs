@@ -4,19 +4,13 @@ use super::Denied;
 use super::extract::Presented;
 use crate::domain::key::{KeyFormat, KeyHash, KeyState, Shape};
 use crate::domain::time::Timestamp;
-use crate::snapshot::keys::{Key, KeyRef, KeyTable};
+use crate::snapshot::key::Key;
+use crate::snapshot::keys::{KeyRef, KeyTable};
 use std::net::IpAddr;
 
 /// A key that exists and is in force; what it may do is `authorize`'s business. Holds the table's shard.
 pub struct Verified<'a> {
     pub(super) key: KeyRef<'a>,
-}
-
-impl Verified<'_> {
-    /// The key.
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
 }
 
 /// A refusal, and the key it is about if there is one, for the log.

@@ -6,6 +6,7 @@ use super::error::{ProxyError, UpstreamFault};
 use super::fields::may_trail;
 use super::upstream::exchange;
 use super::upstream::pool::Lease;
+use crate::gate::identity::is_spelling_of;
 use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
@@ -92,6 +93,8 @@ struct Streaming {
     fate: Rc<BodyFate>,
     connection: Rc<Connection>,
     most: Option<u64>,
+    /// Fields that are places for keys, also in trailers.
+    keys: Vec<HeaderName>,
     pause: Pause,
     ended: bool,
 }
@@ -105,12 +108,13 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    /// A body that is passed on as it comes, up to `most` bytes.
+    /// A body that is passed on as it comes, up to `most` bytes; without the fields of `keys` in its trailers.
     pub(super) fn streaming(
         incoming: Incoming,
         fate: Rc<BodyFate>,
         connection: Rc<Connection>,
         most: Option<u64>,
+        keys: Vec<HeaderName>,
     ) -> Self {
         let pause = Pause::new(connection.limits.body_timeout, None);
         Self(Some(Box::new(Streaming {
@@ -118,6 +122,7 @@ impl RequestBody {
             fate,
             connection,
             most,
+            keys,
             pause,
             ended: false,
         })))
@@ -168,7 +173,7 @@ impl Body for RequestBody {
                 return Poll::Ready(Some(Err(BodyError::TooLarge)));
             }
         }
-        Poll::Ready(Some(Ok(without_forbidden_trailers(frame))))
+        Poll::Ready(Some(Ok(without_forbidden_trailers(frame, &body.keys))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -185,12 +190,16 @@ impl Body for RequestBody {
 }
 
 /// Takes out of a frame of trailers what must not come so late.
-fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+fn without_forbidden_trailers(frame: Frame<Bytes>, keys: &[HeaderName]) -> Frame<Bytes> {
+    let is_key = |name: &HeaderName| {
+        keys.iter()
+            .any(|key| is_spelling_of(name.as_str(), &[key.as_str()]))
+    };
     match frame.into_trailers() {
         Ok(mut trailers) => {
             let forbidden: Vec<HeaderName> = trailers
                 .keys()
-                .filter(|name| !may_trail(name))
+                .filter(|name| !may_trail(name) || is_key(name))
                 .cloned()
                 .collect();
             for name in forbidden {

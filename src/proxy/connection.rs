@@ -3,7 +3,11 @@
 //!
 //! A connection has one timer, set again only when it fires or a nearer deadline appears: a kept-alive request does not
 //! touch it. Deadlines are told apart by what the connection is doing (its [`Phase`]).
+//!
+//! Long for its state: timers, refusals, drain and lingering all hang on what the connection is doing, and are kept where
+//! that can be seen at once.
 
+use super::client_io::ClientIo;
 use super::context::RequestContext;
 use super::error::ProxyError;
 use super::handler;
@@ -14,11 +18,9 @@ use super::worker::Worker;
 use crate::config::ListenerLimits;
 use crate::domain::method;
 use crate::telemetry::access::connection_members;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -28,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -73,8 +75,8 @@ pub(super) struct Connection {
     watch: RefCell<HeadWatch>,
     /// Interim answers that wait to be written.
     interim: RefCell<Vec<u8>>,
-    /// The parser's refusal, once it gave one.
-    refusal: Cell<Option<ProxyError>>,
+    /// The parser gave its refusal.
+    refused: Cell<bool>,
     /// The socket, handed back when hyper lets go of it.
     leftover: RefCell<Option<TcpStream>>,
 }
@@ -97,7 +99,7 @@ impl Connection {
             unread: Cell::new(false),
             watch: RefCell::default(),
             interim: RefCell::default(),
-            refusal: Cell::new(None),
+            refused: Cell::new(false),
             leftover: RefCell::new(None),
         }
     }
@@ -139,8 +141,17 @@ impl Connection {
         watch.length && watch.coding
     }
 
-    /// Passes an interim answer on, in front of whatever is written next.
+    /// Whether the head's target had a fragment; hyper cuts it off.
+    pub(super) fn has_fragment(&self) -> bool {
+        self.watch.borrow().fragment
+    }
+
+    /// Passes an interim answer on, in front of whatever is written next. Not into the bytes of an answer that have yet to
+    /// leave: rather none than one in the wrong place.
     pub(super) fn interim(&self, answer: &AnswerHead) {
+        if self.unflushed.get() {
+            return;
+        }
         let mut out = self.interim.borrow_mut();
         let reason = answer.status.canonical_reason().unwrap_or_default();
         // Writing to a Vec cannot fail.
@@ -158,13 +169,54 @@ impl Connection {
     }
 
     /// Bytes of a head came, or the first of the next one.
-    fn head_came(&self, bytes: &[u8]) {
+    pub(super) fn head_came(&self, bytes: &[u8]) {
         if self.phase.get() == Phase::Idle {
             self.phase.set(Phase::Head);
             self.read_deadline.set(None);
             *self.watch.borrow_mut() = HeadWatch::default();
         }
         self.watch.borrow_mut().feed(bytes);
+    }
+
+    pub(super) fn is_in_request(&self) -> bool {
+        self.phase.get() == Phase::Request
+    }
+
+    /// Bytes written between two requests can only be the parser's refusal of the next one, which may have come in one
+    /// piece with the one before.
+    pub(super) fn is_between_requests(&self) -> bool {
+        !self.is_in_request() && !self.unflushed.get()
+    }
+
+    /// The parser gave its refusal.
+    pub(super) fn refused(&self) {
+        self.refused.set(true);
+    }
+
+    /// All that was written has left.
+    pub(super) fn flushed(&self) {
+        self.unflushed.set(false);
+    }
+
+    /// The socket took bytes, or would not.
+    pub(super) fn wrote(&self, took: bool) {
+        match (took, self.write_deadline.get()) {
+            (false, None) => self
+                .write_deadline
+                .set(Some(Instant::now() + self.limits.body_timeout)),
+            (true, Some(_)) => self.write_deadline.set(None),
+            (false, Some(_)) | (true, None) => {}
+        }
+    }
+
+    /// Interim answers that wait to be written.
+    pub(super) fn interim_answers(&self) -> RefMut<'_, Vec<u8>> {
+        self.interim.borrow_mut()
+    }
+
+    /// hyper has let go of the socket.
+    pub(super) fn hand_back(&self, stream: Option<TcpStream>) {
+        *self.leftover.borrow_mut() = stream;
     }
 
     /// The nearest deadline. Asked for only when there is nothing to do, so that a request that goes straight through
@@ -208,10 +260,13 @@ pub(super) async fn serve(
     let _ = stream.set_nodelay(true);
     let connection = Rc::new(Connection::new(&listener, limits, peer));
     let number = worker.register(&connection);
+    if worker.is_draining() {
+        connection.drain();
+    }
     let end = drive(&worker, &connection, stream).await;
     worker.unregister(number);
     let stream = connection.leftover.take();
-    let unheard = connection.refusal.get().is_some() || connection.unread.get();
+    let unheard = connection.refused.get() || connection.unread.get();
     match (end, stream) {
         (End::HeadTooSlow, Some(stream)) => refuse_slow_head(&worker, &connection, stream).await,
         (End::Done, Some(stream)) if unheard => linger(stream).await,
@@ -353,7 +408,11 @@ async fn refuse_slow_head(worker: &Rc<Worker>, connection: &Rc<Connection>, mut 
 }
 
 /// The answer to a request whose head could not be read, accounted for like any other.
-fn refuse(worker: &Rc<Worker>, connection: &Rc<Connection>, fault: ProxyError) -> Vec<u8> {
+pub(super) fn refuse(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    fault: ProxyError,
+) -> Vec<u8> {
     let head = http::Request::new(());
     let mut cx = RequestContext::begin(worker, connection, &head);
     cx.unreadable(method::SLOTS - 1);
@@ -366,187 +425,9 @@ fn refuse(worker: &Rc<Worker>, connection: &Rc<Connection>, fault: ProxyError) -
 async fn linger(mut stream: TcpStream) {
     let rest = async {
         stream.shutdown().await?;
-        let mut scrap = vec![0; 16 * 1024];
+        let mut scrap = vec![0; 4 * 1024];
         while stream.read(&mut scrap).await? > 0 {}
         io::Result::Ok(())
     };
     let _ = tokio::time::timeout(LINGER, rest).await;
-}
-
-/// The socket as hyper sees it. Notes when bytes come and when writing stalls, and puts our answer in the place of the
-/// bare one that hyper's parser writes when it cannot read a head.
-struct ClientIo {
-    stream: Option<TokioIo<TcpStream>>,
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
-    /// Our answer to an unreadable head, and how much of it is written.
-    refusal: Option<(Vec<u8>, usize)>,
-}
-
-impl ClientIo {
-    fn new(stream: TcpStream, worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
-        Self {
-            stream: Some(TokioIo::new(stream)),
-            worker,
-            connection,
-            refusal: None,
-        }
-    }
-
-    fn socket(&mut self) -> io::Result<Pin<&mut TokioIo<TcpStream>>> {
-        self.stream
-            .as_mut()
-            .map(Pin::new)
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    /// Bytes written between two requests can only be the parser's refusal of the next one, which may have come in one
-    /// piece with the one before.
-    fn between_requests(&self) -> bool {
-        self.connection.phase.get() != Phase::Request && !self.connection.unflushed.get()
-    }
-
-    fn is_refusal(&self, bytes: &[u8]) -> Option<ProxyError> {
-        if !self.between_requests() || self.refusal.is_some() {
-            return None;
-        }
-        let status = bytes
-            .strip_prefix(b"HTTP/1.1 ")
-            .or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?
-            .get(..3)?;
-        let status = std::str::from_utf8(status).ok()?.parse().ok()?;
-        Some(ProxyError::of_parser(status))
-    }
-
-    /// Reads what may be a head, with a look at it before hyper has it.
-    fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let worker = Rc::clone(&self.worker);
-        let mut scratch = worker.scratch.borrow_mut();
-        let room = scratch.len().min(buffer.remaining());
-        let mut read = ReadBuf::new(&mut scratch[..room]);
-        ready!(Pin::new(self.socket()?.get_mut().inner_mut()).poll_read(cx, &mut read))?;
-        if !read.filled().is_empty() {
-            self.connection.head_came(read.filled());
-            buffer.put_slice(read.filled());
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Writes the interim answers that wait.
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let connection = Rc::clone(&self.connection);
-        let mut waiting = connection.interim.borrow_mut();
-        while !waiting.is_empty() {
-            let written = ready!(self.socket()?.poll_write(cx, &waiting))?;
-            waiting.drain(..written);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some((answer, written)) = &mut self.refusal {
-            if *written == answer.len() {
-                return Poll::Ready(Ok(()));
-            }
-            let Some(stream) = &mut self.stream else {
-                break;
-            };
-            *written += ready!(Pin::new(stream).poll_write(cx, &answer[*written..]))?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn note<T>(&self, written: &Poll<T>) {
-        let stalled = written.is_pending();
-        match (stalled, self.connection.write_deadline.get()) {
-            (true, None) => {
-                self.connection
-                    .write_deadline
-                    .set(Some(Instant::now() + self.connection.limits.body_timeout));
-            }
-            (false, Some(_)) => self.connection.write_deadline.set(None),
-            (true, Some(_)) | (false, None) => {}
-        }
-    }
-}
-
-impl Drop for ClientIo {
-    fn drop(&mut self) {
-        *self.connection.leftover.borrow_mut() = self.stream.take().map(TokioIo::into_inner);
-    }
-}
-
-impl Read for ClientIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.connection.phase.get() == Phase::Request {
-            return self.socket()?.poll_read(cx, buffer);
-        }
-        self.poll_head(cx, buffer)
-    }
-}
-
-impl Write for ClientIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if let Some(fault) = self.is_refusal(bytes) {
-            self.connection.refusal.set(Some(fault));
-            self.refusal = Some((refuse(&self.worker, &self.connection, fault), 0));
-        }
-        if self.refusal.is_some() {
-            return self.poll_refusal(cx).map_ok(|()| bytes.len());
-        }
-        ready!(self.poll_interim(cx))?;
-        let written = self.socket()?.poll_write(cx, bytes);
-        self.note(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.between_requests() || self.refusal.is_some() {
-            let bytes = slices
-                .iter()
-                .map(|slice| &**slice)
-                .find(|slice| !slice.is_empty())
-                .unwrap_or_default();
-            return self.poll_write(cx, bytes);
-        }
-        ready!(self.poll_interim(cx))?;
-        let written = self.socket()?.poll_write_vectored(cx, slices);
-        self.note(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_refusal(cx))?;
-        ready!(self.poll_interim(cx))?;
-        let flushed = self.socket()?.poll_flush(cx);
-        if flushed.is_ready() {
-            self.connection.unflushed.set(false);
-        }
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_refusal(cx))?;
-        self.socket()?.poll_shutdown(cx)
-    }
 }

@@ -124,6 +124,20 @@ impl RequestContext {
         }
     }
 
+    /// The caller presented this: it must not stand in the log or in the answer by another way.
+    pub(super) fn hide(&mut self, presented: &[u8]) {
+        if self.request_id.as_bytes() == presented {
+            self.request_id = self.worker.request_id(self.now);
+        }
+        if self
+            .path
+            .as_ref()
+            .is_some_and(|path| memchr::memmem::find(path.as_bytes(), presented).is_some())
+        {
+            self.path = Some("[redacted]".into());
+        }
+    }
+
     /// Passes an interim answer on: not to HTTP/1.0, and not the 100 that is ours to give (RFC 9110 §15.2).
     pub(super) fn pass_interim(&self, answer: &AnswerHead) {
         if self.modern && answer.status != StatusCode::CONTINUE {

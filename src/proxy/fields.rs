@@ -73,27 +73,30 @@ fn is_claim(name: &str) -> bool {
     }
 }
 
-/// Whether a field tells services who forwarded a request, and as what: what the caller wrote there is dropped. The whole
-/// family of `X-Forwarded-…` counts, since every service trusts other members of it, and the two by which some frameworks
-/// replace the path that was decided on.
+/// Fields by which some services are told who forwarded a request, or replace the path or the method that was decided on.
+const FORWARDED_OR_REPLACED: [&str; 7] = [
+    "x-real-ip",
+    "x-request-id",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
+
+/// Whether a field says who forwarded a request, and as what: what the caller wrote there is dropped. The whole family of
+/// `X-Forwarded-…` counts, since every service trusts other members of it.
 fn says_who_forwards(name: &str) -> bool {
     const FAMILY: &str = "x-forwarded";
-    identity::is_spelling_of(
-        name,
-        &[
-            "x-real-ip",
-            "x-request-id",
-            "x-original-url",
-            "x-rewrite-url",
-        ],
-    ) || name
-        .get(..FAMILY.len())
-        .is_some_and(|start| identity::is_spelling_of(start, &[FAMILY]))
+    identity::is_spelling_of(name, &FORWARDED_OR_REPLACED)
+        || name
+            .get(..FAMILY.len())
+            .is_some_and(|start| identity::is_spelling_of(start, &[FAMILY]))
 }
 
 /// Names that must not stand in trailers (RFC 9110 §6.5.1): they decide about framing, routing, authentication or
 /// identity, and came too late for that.
-const NOT_IN_TRAILERS: [&str; 16] = [
+const NOT_IN_TRAILERS: [&str; 14] = [
     "authorization",
     "cache-control",
     "connection",
@@ -108,8 +111,6 @@ const NOT_IN_TRAILERS: [&str; 16] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-api-key",
-    "api-key",
 ];
 
 /// Whether a field may stand in trailers.
@@ -152,7 +153,7 @@ mod tests {
             "content-length",
             "authorization",
             "x-consumer-id",
-            "x_api_key",
+            "x_consumer_id",
         ] {
             assert!(!may_trail(&HeaderName::from_static(name)), "{name}");
         }

@@ -12,6 +12,7 @@ use super::upstream::pool::Lease;
 use super::upstream::resolve;
 use super::worker::Worker;
 use crate::gate::authorize::Permit;
+use crate::gate::extract;
 use crate::snapshot::endpoints::EndpointState;
 use crate::snapshot::router::CompiledRoute;
 use http::header::{HeaderValue, VIA};
@@ -76,8 +77,15 @@ fn attach_body(
     let fate = Rc::new(BodyFate::default());
     cx.bytes_in = Some(Rc::clone(&fate.bytes));
     let connection = Rc::clone(&cx.connection);
+    // Only what is chunked can have trailers.
+    let chunked = body.size_hint().exact().is_none();
+    let keys = if chunked {
+        extract::key_fields(&route.route.auth).cloned().collect()
+    } else {
+        Vec::new()
+    };
     Ok((
-        RequestBody::streaming(body, Rc::clone(&fate), connection, most),
+        RequestBody::streaming(body, Rc::clone(&fate), connection, most, keys),
         Some(fate),
     ))
 }
@@ -94,7 +102,7 @@ async fn attempt(
     let mut fault = UpstreamFault::Connect;
     for endpoint in upstream.in_turn() {
         cx.endpoint = Some(Arc::clone(endpoint));
-        outgoing.aim_at(endpoint.authority.as_bytes());
+        outgoing.aim_at(endpoint.endpoint.authority.as_bytes());
         let pooled = worker
             .pools
             .take(endpoint.number, cx.decided, upstream.config.pool);

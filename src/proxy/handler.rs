@@ -103,6 +103,7 @@ fn decide(
                     .map_err(|denied| (denied, None));
             };
             location = Some(presented.location);
+            cx.hide(presented.expose());
             let key = verify::check(
                 &worker.shared.keys,
                 &snapshot.key_format,

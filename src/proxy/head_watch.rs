@@ -1,10 +1,22 @@
 //! A look at a request's head before hyper reads it, for what hyper does not tell: whether the head says both how long
-//! its body is and that it is chunked. Request smuggling lives on that (RFC 9112 §11.2).
+//! its body is and that it is chunked, which request smuggling lives on (RFC 9112 §11.2), and whether its target has a
+//! fragment. A head that came in one piece with the request before it is not seen; hyper frames it in one way.
 
 const LENGTH: &[u8] = b"content-length";
 const CODING: &[u8] = b"transfer-encoding";
 /// The longer of the two names and its colon.
 const LONGEST: usize = CODING.len() + 1;
+
+/// Where in a head the watch is.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Before or in the request line. Empty lines before it mean nothing (RFC 9112 §2.2).
+    #[default]
+    RequestLine,
+    Fields,
+    /// Behind the head.
+    Body,
+}
 
 /// Watches the lines of one head as they come, in pieces of any size.
 #[derive(Debug, Default)]
@@ -12,7 +24,9 @@ pub(super) struct HeadWatch {
     /// The beginning of the current line.
     line: [u8; LONGEST],
     filled: usize,
-    ended: bool,
+    place: Place,
+    /// The target has a fragment, which hyper cuts off (RFC 9112 §3.2 allows none).
+    pub(super) fragment: bool,
     /// A `Content-Length` was there.
     pub(super) length: bool,
     /// A `Transfer-Encoding` was there.
@@ -22,9 +36,11 @@ pub(super) struct HeadWatch {
 impl HeadWatch {
     /// The next bytes. What stands behind the head's end is not looked at.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
-        while !self.ended && !bytes.is_empty() {
+        while self.place != Place::Body && !bytes.is_empty() {
             let end = memchr::memchr(b'\n', bytes);
             let part = &bytes[..end.unwrap_or(bytes.len())];
+            self.fragment |=
+                self.place == Place::RequestLine && memchr::memchr(b'#', part).is_some();
             let kept = part.len().min(LONGEST - self.filled);
             self.line[self.filled..self.filled + kept].copy_from_slice(&part[..kept]);
             self.filled += kept;
@@ -36,7 +52,12 @@ impl HeadWatch {
 
     fn line_ends(&mut self) {
         let line = &self.line[..self.filled];
-        self.ended = matches!(line, [] | [b'\r']);
+        let empty = matches!(line, [] | [b'\r']);
+        match (&self.place, empty) {
+            (Place::RequestLine, false) => self.place = Place::Fields,
+            (Place::Fields, true) => self.place = Place::Body,
+            _ => {}
+        }
         if let Some(colon) = line.iter().position(|byte| *byte == b':') {
             let name = line[..colon].trim_ascii();
             self.length |= name.eq_ignore_ascii_case(LENGTH);
@@ -65,6 +86,25 @@ mod tests {
         for step in 1..text.len() {
             assert_eq!(watch(text, step), (true, true), "{step}");
         }
+    }
+
+    #[test]
+    fn empty_lines_before_a_request_do_not_end_it() {
+        assert_eq!(
+            watch("\r\n\r\nGET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", 3),
+            (true, false)
+        );
+    }
+
+    #[test]
+    fn a_fragment_is_seen_in_the_target_only() {
+        let fragment = |text: &str| {
+            let mut watch = HeadWatch::default();
+            watch.feed(text.as_bytes());
+            watch.fragment
+        };
+        assert!(fragment("GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n"));
+        assert!(!fragment("GET /a HTTP/1.1\r\nreferer: /a#b\r\n\r\n"));
     }
 
     #[test]

@@ -203,9 +203,12 @@ fn welcome(worker: &Rc<Worker>, state: &Arc<ListenerState>, stream: TcpStream, p
             served.await;
             drop(seat);
         });
-    } else {
+    } else if let Some(place) = worker.turning_away() {
         let refused =
             connection::turn_away(Rc::clone(worker), Arc::clone(state), limits, stream, peer);
-        worker.tasks.spawn_local(refused);
+        worker.tasks.spawn_local(async move {
+            refused.await;
+            drop(place);
+        });
     }
 }

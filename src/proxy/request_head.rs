@@ -32,6 +32,9 @@ struct Survey<'a> {
     takes_trailers: bool,
 }
 
+/// Fields that `Connection` may name.
+const MOST_OPTIONS: usize = 32;
+
 const BAD_HOST: ProxyError =
     ProxyError::BadRequest("Host must be there once and be one valid host");
 
@@ -53,6 +56,12 @@ impl<'a> RequestHead<'a> {
             return Err(ProxyError::HeadersTooLarge);
         }
         survey.check_framing(request.version(), connection)?;
+        if survey.for_this_hop.len() > MOST_OPTIONS {
+            return Err(ProxyError::BadRequest("Connection names too many fields"));
+        }
+        if connection.has_fragment() {
+            return Err(ProxyError::BadRequest("the request target has a fragment"));
+        }
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(ProxyError::BadRequest(
                 "this gateway takes no CONNECT and no TRACE",
@@ -102,7 +111,11 @@ impl<'a> Survey<'a> {
                     survey.coding = Some(value);
                     survey.codings += 1;
                 }
-                Field::Connection => survey.for_this_hop.extend(names_in(value)),
+                Field::Connection => {
+                    // One more than may be, so that too many are noticed and no more are read.
+                    let room = (MOST_OPTIONS + 1).saturating_sub(survey.for_this_hop.len());
+                    survey.for_this_hop.extend(names_in(value).take(room));
+                }
                 Field::Te => survey.takes_trailers |= mentions_trailers(value),
                 Field::EndToEnd
                 | Field::HopByHop

@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 
 /// Log lines wait at most this long in a worker.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
+/// Connections over the cap that are told so at a time; the others are closed at once, or the cap would be none.
+const MOST_TURNED_AWAY: usize = 64;
 /// Room for what one read of a head may bring.
 const SCRATCH: usize = 16 * 1024;
 /// Buffers kept for the next requests, and how large each may have grown.
@@ -110,6 +112,15 @@ pub fn start(
     Ok(Proxy { threads: started })
 }
 
+/// One connection that is being told why it is turned away.
+pub(super) struct TurnedAway(Rc<Worker>);
+
+impl Drop for TurnedAway {
+    fn drop(&mut self) {
+        self.0.turned_away.set(self.0.turned_away.get() - 1);
+    }
+}
+
 /// A worker's own hold on the snapshot in force.
 pub(super) struct View {
     pub(super) snapshot: Arc<Snapshot>,
@@ -131,6 +142,7 @@ pub(super) struct Worker {
     view: RefCell<Rc<View>>,
     access: Option<AccessBuffer>,
     reaping: Cell<bool>,
+    turned_away: Cell<usize>,
     /// Whether a flush of the log is planned.
     flushing: Cell<bool>,
     /// Where heads are read into, before hyper gets them.
@@ -163,6 +175,7 @@ impl Worker {
             background: TaskTracker::new(),
             view: RefCell::new(view),
             reaping: Cell::new(false),
+            turned_away: Cell::new(0),
             flushing: Cell::new(false),
             scratch: RefCell::new(vec![0; SCRATCH]),
             head_buffers: RefCell::default(),
@@ -283,6 +296,19 @@ impl Worker {
             .borrow_mut()
             .insert(number, Rc::clone(connection));
         number
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+
+    /// A place among the connections that are told why they are turned away; `None` when enough are being told.
+    pub(super) fn turning_away(self: &Rc<Self>) -> Option<TurnedAway> {
+        let busy = self.turned_away.get();
+        (busy < MOST_TURNED_AWAY).then(|| {
+            self.turned_away.set(busy + 1);
+            TurnedAway(Rc::clone(self))
+        })
     }
 
     pub(super) fn unregister(&self, number: u64) {

@@ -2,7 +2,6 @@
 
 use crate::domain::upstream::{Endpoint, Upstream};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
-use http::HeaderValue;
 use prometheus::IntGauge;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +14,6 @@ pub struct EndpointState {
     pub number: u64,
     /// Where it is.
     pub endpoint: Endpoint,
-    /// [`Endpoint::authority`] as a header.
-    pub authority: HeaderValue,
     /// Requests sent to it.
     pub requests: AtomicU64,
     /// Connections that could not be made.
@@ -128,8 +125,6 @@ impl UpstreamCompiler {
         gauge.set(1);
         Arc::new(EndpointState {
             number: self.numbers,
-            authority: HeaderValue::from_str(&endpoint.authority)
-                .unwrap_or(HeaderValue::from_static("")),
             endpoint: endpoint.clone(),
             requests: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),

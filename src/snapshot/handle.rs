@@ -1,6 +1,7 @@
 //! The handle that both halves hold: the snapshot in force, the key table, and how the last reload went.
 
-use super::keys::{KeyChange, KeyTable, Symbols};
+use super::key::Symbols;
+use super::keys::{KeyChange, KeyTable};
 use super::router::Router;
 use crate::config::{Forwarding, ListenerLimits};
 use crate::domain::key::KeyFormat;

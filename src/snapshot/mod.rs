@@ -2,6 +2,7 @@
 
 pub mod endpoints;
 pub mod handle;
+pub mod key;
 pub mod keys;
 pub mod router;
 pub mod usage;

@@ -2,7 +2,7 @@
 //! before the longest prefix, a route that names methods before one that takes all.
 
 use super::endpoints::UpstreamState;
-use super::keys::{SymbolId, Symbols, route_symbol};
+use super::key::{SymbolId, Symbols, route_symbol};
 use crate::domain::method;
 use crate::domain::path::{PathFault, lax_reading};
 use crate::domain::route::{HostMatch, PathMatch, Route};

@@ -5,7 +5,9 @@
 use super::logs::LogSink;
 use super::redact::redact;
 use crate::domain::id::{Id, Kind};
+use crate::domain::path::lax_reading;
 use crate::domain::time::Timestamp;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -100,9 +102,21 @@ impl AccessRecord<'_> {
         push_optional(out, b",\"upstream.endpoint\":", self.endpoint);
         if let Some(path) = self.path {
             out.extend_from_slice(b",\"path\":");
-            push_json(out, &redact(path, brand));
+            push_json(out, &shown(path, brand));
         }
         out.extend_from_slice(b"}\n");
+    }
+}
+
+/// A path for the log. One whose percent-encoding hides something to mask is not shown at all.
+fn shown<'a>(path: &'a str, brand: &str) -> Cow<'a, str> {
+    let decoded = path.contains('%').then(|| lax_reading(path));
+    match decoded {
+        None => redact(path, brand),
+        Some(Ok(decoded)) if matches!(redact(&decoded, brand), Cow::Borrowed(_)) => {
+            redact(path, brand)
+        }
+        Some(_) => Cow::Borrowed("[redacted]"),
     }
 }
 
@@ -263,6 +277,18 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(json["listener"], "my \"x\" \\");
         assert_eq!(json["peer.address"], "127.0.0.1:5000");
+    }
+
+    #[test]
+    fn an_encoded_key_is_not_shown_either() {
+        for path in [
+            "/a/kg%5Flive%5F0123456789abcdefghijABCDEFGHIJ",
+            "/a%",
+            "/k%67_live_0123456789abcdefghijABCDEFGHIJ",
+        ] {
+            assert_eq!(shown(path, "kg"), "[redacted]", "{path}");
+        }
+        assert_eq!(shown("/a%20b", "kg"), "/a%20b");
     }
 
     #[test]

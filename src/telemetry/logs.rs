@@ -15,8 +15,8 @@ const QUEUE: usize = 1024;
 
 /// Whole lines for one of the sinks.
 enum Batch {
-    /// Access lines, and where the empty buffer goes back to.
-    Access(Vec<u8>, SyncSender<Vec<u8>>),
+    /// Access lines, how many, and where the empty buffer goes back to.
+    Access(Vec<u8>, u64, SyncSender<Vec<u8>>),
     Diagnostic(Vec<u8>),
     Flush(SyncSender<()>),
 }
@@ -55,6 +55,8 @@ impl LogSink {
             brand,
             access,
             diagnostics,
+            dropped: dropped.clone(),
+            failing: false,
         };
         let thread = std::thread::Builder::new()
             .name("keygate-log".into())
@@ -68,7 +70,7 @@ impl LogSink {
     pub fn access(&self, batch: Vec<u8>, lines: u64, home: &SyncSender<Vec<u8>>) {
         if self
             .queue
-            .try_send(Batch::Access(batch, home.clone()))
+            .try_send(Batch::Access(batch, lines, home.clone()))
             .is_err()
         {
             self.dropped.inc_by(lines);
@@ -103,6 +105,9 @@ struct Writer {
     brand: String,
     access: Box<dyn Write + Send>,
     diagnostics: Box<dyn Write + Send>,
+    dropped: IntCounter,
+    /// The last access lines could not be written.
+    failing: bool,
 }
 
 impl Writer {
@@ -110,12 +115,13 @@ impl Writer {
     fn run(mut self, batches: &Receiver<Batch>) {
         loop {
             match batches.recv_timeout(Duration::from_millis(500)) {
-                Ok(Batch::Access(mut lines, home)) => {
+                Ok(Batch::Access(mut lines, count, home)) => {
                     // Composed of our own ids and numbers; what is foreign in them was redacted one by one.
-                    let _ = self
+                    let written = self
                         .access
                         .write_all(&lines)
                         .and_then(|()| self.access.flush());
+                    self.note(written, count);
                     lines.clear();
                     // A worker that has buffers enough lets this one go.
                     let _ = home.try_send(lines);
@@ -130,6 +136,24 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Lines that could not be written are lost like those that were dropped, and are counted with them. Said once, until
+    /// writing works again.
+    fn note(&mut self, written: io::Result<()>, lines: u64) {
+        match written {
+            Ok(()) => self.failing = false,
+            Err(fault) => {
+                self.dropped.inc_by(lines);
+                if !std::mem::replace(&mut self.failing, true) {
+                    // There is nowhere left to complain if this fails too.
+                    let _ = writeln!(
+                        self.diagnostics,
+                        "keygate: access lines cannot be written: {fault}"
+                    );
+                }
             }
         }
     }
@@ -248,6 +272,42 @@ mod tests {
         assert_eq!(
             diagnostics.0.lock().unwrap().as_slice(),
             b"c Bearer [redacted] d\n"
+        );
+    }
+
+    /// A full disk.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_said_once() {
+        let (said, dropped) = (Shared::default(), counter());
+        let (sink, thread) = LogSink::with_writers(
+            "kg",
+            Box::new(Full),
+            Box::new(said.clone()),
+            dropped.clone(),
+        )
+        .unwrap();
+        let (home, _back) = sync_channel(1);
+        sink.access(b"a\n".to_vec(), 1, &home);
+        sink.access(b"b\nc\n".to_vec(), 2, &home);
+        thread.finish();
+        assert_eq!(dropped.get(), 3);
+        assert_eq!(
+            String::from_utf8(said.0.lock().unwrap().clone())
+                .unwrap()
+                .lines()
+                .count(),
+            1
         );
     }
 

@@ -1,6 +1,7 @@
 //! The one redactor in front of every log sink. Our own code logs no secret in the first place; this is the second
 //! lock, for texts that others wrote (paths, error messages).
 
+use crate::domain::key::BODY_LEN;
 use std::borrow::Cow;
 
 const MASK: &str = "[redacted]";
@@ -19,7 +20,8 @@ const ANNOUNCEMENTS: [&str; 9] = [
     "x-api-key: ",
 ];
 
-/// Masks every native-looking key (`<brand>_<env>_<many letters>`) and every value behind a word that announces one.
+/// Masks every native-looking key (`<brand>_<env>_<many letters>`), also of another brand, and every value behind a word
+/// that announces one.
 pub fn redact<'a>(text: &'a str, brand: &str) -> Cow<'a, str> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     let lower = text.to_ascii_lowercase();
@@ -27,15 +29,26 @@ pub fn redact<'a>(text: &'a str, brand: &str) -> Cow<'a, str> {
         .match_indices(brand)
         .filter_map(|(at, _)| native_span(&lower, at, brand));
     found.extend(keys);
+    found.extend(
+        lower
+            .match_indices('_')
+            .filter_map(|(at, _)| body_span(&lower, at)),
+    );
     for word in ANNOUNCEMENTS {
-        let values = lower
-            .match_indices(word)
-            .map(|(at, _)| (at + word.len(), value_end(&lower, at + word.len())));
-        found.extend(values.filter(|(start, end)| start < end));
+        // A match inside a value that is masked already needs no second look: the text is read once per word.
+        let mut masked = 0;
+        for (at, _) in lower.match_indices(word) {
+            let start = at + word.len();
+            if start > masked {
+                masked = value_end(&lower, start);
+                found.push((start, masked));
+            }
+        }
     }
     if found.is_empty() {
         return Cow::Borrowed(text);
     }
+    found.retain(|(start, end)| start < end);
     found.sort_unstable();
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
@@ -59,6 +72,17 @@ fn native_span(text: &str, at: usize, brand: &str) -> Option<(usize, usize)> {
     let len = body.bytes().take_while(u8::is_ascii_alphanumeric).count();
     let start = text.len() - body.len();
     (len >= LEAST_SECRET).then_some((start, start + len))
+}
+
+/// The body of a native key of any brand behind an underscore: as many letters and digits as such a body has.
+fn body_span(text: &str, underscore: usize) -> Option<(usize, usize)> {
+    let start = underscore + 1;
+    let len = text[start..]
+        .bytes()
+        .take_while(u8::is_ascii_alphanumeric)
+        .take(BODY_LEN + 1)
+        .count();
+    (len == BODY_LEN).then_some((start, start + len))
 }
 
 /// Where a value ends: at a space, a quote, a separator or the text's end.
@@ -107,6 +131,11 @@ mod tests {
         for (text, want) in cases {
             assert_eq!(redact(&text, "kg"), want);
         }
+    }
+
+    #[test]
+    fn a_text_of_announcements_is_masked_in_one_go() {
+        assert_eq!(redact(&"token=".repeat(20_000), "kg"), "token=[redacted]");
     }
 
     proptest! {

@@ -282,16 +282,16 @@ fn data_is_forwarded_byte_for_byte() {
 fn a_fragment_leads_nowhere_else() {
     let upstream = Upstream::ok();
     let gateway = site(&upstream);
-    for (target, forwarded) in [
-        ("/public/x#/../../admin", "/public/x"),
-        ("/public/x#?q", "/public/x"),
-        ("/public/x?q#y", "/public/x?q"),
+    for target in [
+        "/public/x#/../../admin",
+        "/public/x#?q",
+        "/public/x?q#y",
+        "/public/x#",
+        "/admin#/public",
     ] {
-        let (route, arrived) = taken(&gateway, &upstream, &format!("GET {target}"), "a");
-        assert_eq!((route.as_str(), arrived.as_str()), ("public", forwarded));
+        bad(&gateway.request(&format!("GET {target}"), &[]), target);
     }
-    let answer = gateway.request("GET /admin#/public", &[]);
-    assert_eq!(answer.status, 401);
+    assert!(upstream.received().is_empty());
 }
 
 #[test]

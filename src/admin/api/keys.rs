@@ -5,7 +5,7 @@ use crate::admin::server::AdminParts;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::KeyStatus;
 use crate::domain::time::Timestamp;
-use crate::snapshot::keys::Key;
+use crate::snapshot::key::Key;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};

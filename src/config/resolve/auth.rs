@@ -119,7 +119,7 @@ fn covers(entries: &[(Method, Vec<Scope>)], taken: MethodSet) -> bool {
             _ => MethodSet::EMPTY.with(method),
         })
         .fold(MethodSet::EMPTY, union);
-    listed.covers(taken)
+    listed.intersection(taken) == taken
 }
 
 fn union(one: MethodSet, other: MethodSet) -> MethodSet {

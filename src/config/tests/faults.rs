@@ -182,7 +182,7 @@ const SECTIONS: &[Case] = &[
     (
         r#"log: { level: "", access: yes, access_path: 1, access_file: "" }"#,
         &[
-            "1:15: log.level: expected a level such as `info`, or a filter such as `info,keygate=debug`",
+            "1:15: log.level: expected a level (off, error, warn, info, debug, trace), or a filter such as `info,keygate=debug`",
             "1:27: log.access: expected `true` or `false`",
             "1:45: log.access_path: expected `true` or `false`",
             "1:61: log.access_file: expected the path of a file",

@@ -188,13 +188,28 @@ pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// A filter for log lines. Only its characters are checked here; what it means is up to the subscriber.
+/// A filter for log lines: levels, alone or behind the name of a module. A misspelt level would silence everything.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    let fits = !text.trim().is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if fits {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let module = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte))
+    };
+    let directive = |part: &str| {
+        let (name, level) = part
+            .split_once('=')
+            .map_or((None, part), |(name, level)| (Some(name), level));
+        name.is_none_or(module) && LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))
+    };
+    if text.split(',').all(directive) {
         return Ok(text.into());
     }
-    Err("expected a level such as `info`, or a filter such as `info,keygate=debug`".into())
+    Err(format!(
+        "expected a level ({}), or a filter such as `info,keygate=debug`",
+        LEVELS.join(", ")
+    ))
 }
 
 /// Text without control characters.

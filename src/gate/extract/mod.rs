@@ -2,6 +2,7 @@
 //! again before the request goes upstream, whatever the decision was, leaving all other bytes as they came.
 
 use super::Denied;
+use super::identity::is_spelling_of;
 use crate::domain::key::MAX_PRESENTED_LEN;
 use crate::domain::route::{AuthPolicy, Location, LocationKind};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -14,15 +15,7 @@ pub struct Presented<'a> {
     pub location: LocationKind,
 }
 
-impl<'a> Presented<'a> {
-    /// A key and its place.
-    pub fn new(bytes: &'a [u8], location: LocationKind) -> Self {
-        Self {
-            bytes: Cow::Borrowed(bytes),
-            location,
-        }
-    }
-
+impl Presented<'_> {
     /// The bytes; the name is there to be searched for in review.
     pub fn expose(&self) -> &[u8] {
         &self.bytes
@@ -155,10 +148,32 @@ fn percent_decoded(text: &str) -> Cow<'_, [u8]> {
 /// where it is a Bearer value.
 pub fn is_key_field(policy: &AuthPolicy, name: &HeaderName, value: &HeaderValue) -> bool {
     policy.locations.iter().any(|location| match location {
-        Location::Header(place) => place == name,
-        Location::Bearer => *name == AUTHORIZATION && bearer(value).is_some(),
+        // Services that merge dashes and underscores would take the one for the other.
+        Location::Header(place) => is_spelling_of(name.as_str(), &[place.as_str()]),
+        Location::Bearer => *name == AUTHORIZATION && resembles_bearer(value),
         Location::Query(_) => false,
     })
+}
+
+/// The header fields that are places for keys by this policy.
+pub fn key_fields(policy: &AuthPolicy) -> impl Iterator<Item = &HeaderName> {
+    policy
+        .locations
+        .iter()
+        .filter_map(|location| match location {
+            Location::Header(name) => Some(name),
+            Location::Bearer | Location::Query(_) => None,
+        })
+}
+
+/// A Bearer value, or what a lax service may take for one: with other white space than RFC 6750 has.
+fn resembles_bearer(value: &HeaderValue) -> bool {
+    let scheme = value
+        .as_bytes()
+        .trim_ascii()
+        .split(u8::is_ascii_whitespace)
+        .next();
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
 /// The query without the parameters that are places for keys; every other byte as it was. `None`: nothing to cut.

@@ -63,7 +63,7 @@ pub(in crate::proxy) fn take(
     // Values are slices of the buffer, not copies.
     let bytes = buffer.split_to(length).freeze();
     let framing = survey.framing(status, method)?;
-    let keep_alive = survey.keep_alive && framing != Framing::UntilClose;
+    let keep_alive = survey.keep_alive && !survey.closes && framing != Framing::UntilClose;
     Ok(Some(AnswerHead {
         status,
         headers: survey.headers(&bytes)?,
@@ -80,6 +80,8 @@ struct Survey {
     length: Option<u64>,
     chunked: bool,
     keep_alive: bool,
+    /// Said somewhere, whatever else is said.
+    closes: bool,
 }
 
 impl Survey {
@@ -91,6 +93,7 @@ impl Survey {
             length: None,
             chunked: false,
             keep_alive: modern,
+            closes: false,
         };
         let place = |part: &[u8]| {
             let start = part.as_ptr() as usize - buffer.as_ptr() as usize;
@@ -148,7 +151,7 @@ impl Survey {
     fn connection(&mut self, value: &[u8]) {
         for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if option.eq_ignore_ascii_case(b"close") {
-                self.keep_alive = false;
+                self.closes = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
             } else if let Ok(name) = HeaderName::from_bytes(option) {
@@ -225,6 +228,11 @@ mod tests {
             ),
             (
                 "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\n",
+                Framing::Length(5),
+                false,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nconnection: close, keep-alive\r\ncontent-length: 5\r\n\r\n",
                 Framing::Length(5),
                 false,
             ),

@@ -71,7 +71,7 @@ impl Pools {
 
     /// Whether any connection is idle.
     pub(in crate::proxy) fn any_idle(&self) -> bool {
-        !self.0.borrow().is_empty()
+        self.0.borrow().values().any(|idle| !idle.is_empty())
     }
 
     /// Closes what is dead or has been idle for too long.

@@ -59,26 +59,37 @@ pub(in crate::proxy) async fn connect(
     upstream: &UpstreamState,
 ) -> Result<Lease, UpstreamFault> {
     let limit = upstream.config.connect_timeout;
-    let opened = tokio::time::timeout(limit, open(worker, &endpoint.endpoint)).await;
+    let opened = tokio::time::timeout(limit, open(worker, &endpoint.endpoint, limit)).await;
     let connection = opened.unwrap_or(Err(UpstreamFault::ConnectTimeout));
     endpoint.connected(connection.is_ok());
     let aged = Aged::fresh(connection?, worker.clock.monotonic_nanos());
     Ok(Lease::new(worker, endpoint, upstream.config.pool, aged))
 }
 
-async fn open(worker: &Worker, endpoint: &Endpoint) -> Result<Connection, UpstreamFault> {
+/// Tries the addresses of a name one after the other. Each gets its share of the time, so that one that never answers
+/// leaves some for the others.
+async fn open(
+    worker: &Worker,
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<Connection, UpstreamFault> {
     let addresses = worker
         .resolver
         .addresses(endpoint)
         .await
         .map_err(|_| UpstreamFault::Dns)?;
+    let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut fault = UpstreamFault::Connect;
     for address in addresses.iter() {
-        let Ok(stream) = TcpStream::connect(address).await else {
-            continue;
-        };
-        // Without it a head and a small body may wait for an acknowledgement.
-        let _ = stream.set_nodelay(true);
-        return Ok(Connection::new(stream));
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Without it a head and a small body may wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                return Ok(Connection::new(stream));
+            }
+            Ok(Err(_)) => fault = UpstreamFault::Connect,
+            Err(_) => fault = UpstreamFault::ConnectTimeout,
+        }
     }
-    Err(UpstreamFault::Connect)
+    Err(fault)
 }

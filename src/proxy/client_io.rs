@@ -1,0 +1,187 @@
+//! The caller's socket as hyper sees it. Notes when bytes come and when writing stalls, looks at heads before hyper does,
+//! writes interim answers, which hyper cannot, and puts our answer in the place of the bare one that hyper's parser gives.
+//!
+//! It relies on two habits of hyper: what is written between two requests is the parser's refusal of the next one, and
+//! `poll_flush` is asked once everything before has been written. `tests/it/codes.rs` fails when either changes.
+
+use super::connection::{Connection, refuse};
+use super::error::ProxyError;
+use super::worker::Worker;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+/// See the head of this file.
+pub(super) struct ClientIo {
+    stream: Option<TokioIo<TcpStream>>,
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    /// Our answer to an unreadable head, and how much of it is written.
+    refusal: Option<(Vec<u8>, usize)>,
+}
+
+impl ClientIo {
+    pub(super) fn new(stream: TcpStream, worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
+        Self {
+            stream: Some(TokioIo::new(stream)),
+            worker,
+            connection,
+            refusal: None,
+        }
+    }
+
+    fn socket(&mut self) -> io::Result<Pin<&mut TokioIo<TcpStream>>> {
+        self.stream
+            .as_mut()
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn is_refusal(&self, bytes: &[u8]) -> Option<ProxyError> {
+        if !self.connection.is_between_requests() || self.refusal.is_some() {
+            return None;
+        }
+        let status = bytes
+            .strip_prefix(b"HTTP/1.1 ")
+            .or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?
+            .get(..3)?;
+        let status = std::str::from_utf8(status).ok()?.parse().ok()?;
+        Some(ProxyError::of_parser(status))
+    }
+
+    /// Reads what may be a head, with a look at it before hyper has it.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let worker = Rc::clone(&self.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let room = scratch.len().min(buffer.remaining());
+        let mut read = ReadBuf::new(&mut scratch[..room]);
+        ready!(Pin::new(self.socket()?.get_mut().inner_mut()).poll_read(cx, &mut read))?;
+        if !read.filled().is_empty() {
+            self.connection.head_came(read.filled());
+            buffer.put_slice(read.filled());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the interim answers that wait.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let connection = Rc::clone(&self.connection);
+        let mut waiting = connection.interim_answers();
+        while !waiting.is_empty() {
+            let written = ready!(self.socket()?.poll_write(cx, &waiting))?;
+            waiting.drain(..some(written)?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((answer, written)) = &mut self.refusal {
+            if *written == answer.len() {
+                return Poll::Ready(Ok(()));
+            }
+            let Some(stream) = &mut self.stream else {
+                break;
+            };
+            *written += some(ready!(
+                Pin::new(stream).poll_write(cx, &answer[*written..])
+            )?)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A socket that takes nothing and says so is dead.
+fn some(written: usize) -> io::Result<usize> {
+    if written == 0 {
+        Err(io::ErrorKind::WriteZero.into())
+    } else {
+        Ok(written)
+    }
+}
+
+impl Drop for ClientIo {
+    fn drop(&mut self) {
+        self.connection
+            .hand_back(self.stream.take().map(TokioIo::into_inner));
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.connection.is_in_request() {
+            return self.socket()?.poll_read(cx, buffer);
+        }
+        self.poll_head(cx, buffer)
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(fault) = self.is_refusal(bytes) {
+            self.connection.refused();
+            self.refusal = Some((refuse(&self.worker, &self.connection, fault), 0));
+        }
+        if self.refusal.is_some() {
+            return self.poll_refusal(cx).map_ok(|()| bytes.len());
+        }
+        ready!(self.poll_interim(cx))?;
+        let written = self.socket()?.poll_write(cx, bytes);
+        self.connection.wrote(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.connection.is_between_requests() || self.refusal.is_some() {
+            let bytes = slices
+                .iter()
+                .map(|slice| &**slice)
+                .find(|slice| !slice.is_empty())
+                .unwrap_or_default();
+            return self.poll_write(cx, bytes);
+        }
+        ready!(self.poll_interim(cx))?;
+        let written = self.socket()?.poll_write_vectored(cx, slices);
+        self.connection.wrote(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusal(cx))?;
+        ready!(self.poll_interim(cx))?;
+        let flushed = self.socket()?.poll_flush(cx);
+        if flushed.is_ready() {
+            self.connection.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusal(cx))?;
+        self.socket()?.poll_shutdown(cx)
+    }
+}

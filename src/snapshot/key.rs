@@ -1,0 +1,487 @@
+//! A key as the data plane sees it: one allocation with its use counters in it, and what makes it from a declaration.
+
+use super::usage::KeyUsage;
+use crate::domain::consumer::Consumer;
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::{KeyHash, KeySpec, KeyState, KeyStatus};
+use crate::domain::method::MethodSet;
+use crate::domain::route::LocationSet;
+use crate::domain::scope::Scope;
+use crate::domain::time::Timestamp;
+use http::HeaderValue;
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A scope or a route name as a number, stable for the life of the process.
+pub type SymbolId = u32;
+
+/// Gives each name a number that never changes, so that keys outlive a reload without being compiled again.
+#[derive(Debug, Default)]
+pub struct Symbols(Mutex<HashMap<Box<str>, SymbolId>>);
+
+impl Symbols {
+    /// The number of a name; new names get the next one.
+    pub fn id(&self, name: &str) -> SymbolId {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = known.get(name) {
+            return *id;
+        }
+        let id = SymbolId::try_from(known.len()).unwrap_or(SymbolId::MAX);
+        known.insert(name.into(), id);
+        id
+    }
+}
+
+/// A key's scopes: sorted numbers to check by, and the header that tells them upstream. Shared by all keys that have
+/// the same.
+#[derive(Debug)]
+pub struct ScopeSet {
+    ids: Box<[SymbolId]>,
+    /// The names, space-separated, sorted; for `X-Keygate-Scopes`.
+    pub header: HeaderValue,
+}
+
+impl ScopeSet {
+    /// Whether the set is empty: it opens nothing then.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Whether all demanded scopes are in the set. Sets are small: a scan beats a search.
+    pub fn holds(&self, demanded: &[SymbolId]) -> bool {
+        demanded.iter().all(|id| self.ids.contains(id))
+    }
+}
+
+/// Who owns a key, with the headers that tell it upstream. Shared by all keys of the consumer.
+#[derive(Debug)]
+pub struct Owner {
+    /// `X-Consumer-ID`.
+    pub id: HeaderValue,
+    /// `X-Consumer-Username`.
+    pub name: HeaderValue,
+    /// The consumer itself.
+    pub consumer: Consumer,
+}
+
+/// What many keys have alike, kept once for all of them.
+#[derive(Debug)]
+struct SharedParts {
+    scopes: ScopeSet,
+    owner: Option<Arc<Owner>>,
+    environment: Box<str>,
+}
+
+/// What few keys have; kept apart to keep the others small.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Rare {
+    hint: Option<Box<str>>,
+    routes: Option<Box<[SymbolId]>>,
+    ip_allow: Box<[IpNet]>,
+    not_before: Option<Timestamp>,
+    metadata: Option<HeaderValue>,
+}
+
+/// Later than any time.
+const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
+
+/// One key as the data plane sees it.
+#[derive(Debug)]
+pub struct Key {
+    /// `key_…`.
+    pub id: Id,
+    /// Hash of its secret.
+    pub(super) hash: KeyHash,
+    name: Box<str>,
+    shared: Arc<SharedParts>,
+    rare: Option<Box<Rare>>,
+    /// [`NEVER`]: it does not.
+    expires_at: Timestamp,
+    /// The only methods it may use.
+    pub methods: MethodSet,
+    /// The only places it may stand in.
+    pub locations: LocationSet,
+    /// In force or not.
+    pub state: KeyState,
+    /// Its use.
+    pub usage: KeyUsage,
+}
+
+impl Key {
+    /// Name for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Display hint, when one is known.
+    pub fn hint(&self) -> Option<&str> {
+        self.rare.as_ref()?.hint.as_deref()
+    }
+
+    /// Environment of the key.
+    pub fn environment(&self) -> &str {
+        &self.shared.environment
+    }
+
+    /// Its rights.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.shared.scopes
+    }
+
+    /// Its consumer.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.shared.owner.as_deref()
+    }
+
+    /// Start of its validity.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.rare.as_ref()?.not_before
+    }
+
+    /// End of its validity.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at).filter(|end| *end != NEVER)
+    }
+
+    /// Its metadata as one JSON object.
+    pub fn metadata(&self) -> Option<&HeaderValue> {
+        self.rare.as_ref()?.metadata.as_ref()
+    }
+
+    /// What a person is shown.
+    pub fn status(&self, now: Timestamp) -> KeyStatus {
+        KeyStatus::of(self.state, self.not_before(), self.expires_at(), now)
+    }
+
+    /// Whether it may come from this address. IPv4-mapped IPv6 is the same address as IPv4.
+    pub fn allows_address(&self, address: IpAddr) -> bool {
+        let Some(limits) = &self.rare else {
+            return true;
+        };
+        let address = address.to_canonical();
+        limits.ip_allow.is_empty() || limits.ip_allow.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether the key names routes, and this one among them. `None`: it names none.
+    pub fn names_route(&self, route: SymbolId) -> Option<bool> {
+        let routes = self.rare.as_ref()?.routes.as_ref()?;
+        Some(routes.contains(&route))
+    }
+
+    /// This key with only the rights that it and its predecessor both have, for the moment in which one takes over from
+    /// the other.
+    pub(super) fn met_with(&self, old: &Self) -> Self {
+        let ids = self
+            .scopes()
+            .ids
+            .iter()
+            .copied()
+            .filter(|id| old.scopes().ids.contains(id))
+            .collect();
+        let shared = SharedParts {
+            scopes: ScopeSet {
+                ids,
+                header: self.scopes().header.clone(),
+            },
+            owner: self.shared.owner.clone(),
+            environment: self.shared.environment.clone(),
+        };
+        let rare = Rare::met(self.rare.as_deref(), old.rare.as_deref());
+        Self {
+            id: self.id,
+            hash: self.hash,
+            name: self.name.clone(),
+            shared: Arc::new(shared),
+            rare: Some(Box::new(rare)),
+            expires_at: self.expires_at.min(old.expires_at),
+            methods: self.methods.intersection(old.methods),
+            locations: self.locations.intersection(old.locations),
+            state: if self.state == KeyState::Active {
+                old.state
+            } else {
+                self.state
+            },
+            usage: KeyUsage::default(),
+        }
+    }
+
+    pub(super) fn same_spec(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.name == other.name
+            && self.scopes().ids == other.scopes().ids
+            && self.owner().map(|owner| &owner.consumer)
+                == other.owner().map(|owner| &owner.consumer)
+            && self.environment() == other.environment()
+            && self.rare == other.rare
+            && self.expires_at == other.expires_at
+            && self.methods == other.methods
+            && self.locations == other.locations
+            && self.state == other.state
+    }
+}
+
+impl Rare {
+    /// What both allow, with the new one's words.
+    fn met(new: Option<&Self>, old: Option<&Self>) -> Self {
+        let none = Self::default();
+        let (new, old) = (new.unwrap_or(&none), old.unwrap_or(&none));
+        let routes = match (&new.routes, &old.routes) {
+            (Some(new), Some(old)) => Some(
+                new.iter()
+                    .copied()
+                    .filter(|route| old.contains(route))
+                    .collect(),
+            ),
+            (one, other) => one.clone().or_else(|| other.clone()),
+        };
+        Self {
+            hint: new.hint.clone(),
+            routes,
+            ip_allow: met_networks(&new.ip_allow, &old.ip_allow),
+            not_before: new.not_before.max(old.not_before),
+            metadata: new.metadata.clone(),
+        }
+    }
+}
+
+/// The addresses in both lists, where an empty list is every address. Two networks are apart or one is in the other.
+fn met_networks(new: &[IpNet], old: &[IpNet]) -> Box<[IpNet]> {
+    if new.is_empty() || old.is_empty() {
+        return if new.is_empty() {
+            old.into()
+        } else {
+            new.into()
+        };
+    }
+    let pairs = new
+        .iter()
+        .flat_map(|one| old.iter().map(move |other| (one, other)));
+    let both = |(one, other): (&IpNet, &IpNet)| {
+        if one.contains(other) {
+            Some(*other)
+        } else {
+            other.contains(one).then_some(*one)
+        }
+    };
+    let met: Vec<IpNet> = pairs.filter_map(both).collect();
+    // An empty list would mean every address: this one is no caller's.
+    if met.is_empty() {
+        Box::new([IpNet::from(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))])
+    } else {
+        met.into()
+    }
+}
+
+/// What shared parts are found by: scopes, consumer, environment.
+type SharedName = (Vec<SymbolId>, Option<String>, String);
+
+/// Makes [`Key`]s and shares what they have in common.
+#[derive(Debug, Default)]
+pub struct KeyCompiler {
+    owners: HashMap<String, Arc<Owner>>,
+    shared: HashMap<SharedName, Arc<SharedParts>>,
+}
+
+impl KeyCompiler {
+    /// A compiler that knows these consumers.
+    pub fn new(consumers: &[Consumer]) -> Self {
+        let owners = consumers
+            .iter()
+            .map(|consumer| (consumer.name.clone(), Arc::new(owner(consumer))))
+            .collect();
+        Self {
+            owners,
+            ..Self::default()
+        }
+    }
+
+    /// The key that a declaration describes, unused.
+    pub fn compile(&mut self, spec: &KeySpec, symbols: &Symbols) -> Key {
+        Key {
+            id: spec.id,
+            hash: spec.hash,
+            name: spec.name.as_str().into(),
+            shared: self.shared(spec, symbols),
+            rare: rare(spec, symbols),
+            expires_at: spec.expires_at.unwrap_or(NEVER),
+            methods: spec.methods,
+            locations: spec.locations,
+            state: spec.state,
+            usage: KeyUsage::default(),
+        }
+    }
+
+    fn shared(&mut self, spec: &KeySpec, symbols: &Symbols) -> Arc<SharedParts> {
+        let mut ids: Vec<SymbolId> = spec
+            .scopes
+            .iter()
+            .map(|scope| symbols.id(scope.as_str()))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let owner = spec
+            .consumer
+            .as_ref()
+            .and_then(|name| self.owners.get(name))
+            .cloned();
+        let name = (ids, spec.consumer.clone(), spec.environment.clone());
+        let parts = self
+            .shared
+            .entry(name)
+            .or_insert_with_key(|(ids, _, environment)| {
+                let scopes = scope_set(ids, &spec.scopes);
+                Arc::new(SharedParts {
+                    scopes,
+                    owner,
+                    environment: environment.as_str().into(),
+                })
+            });
+        Arc::clone(parts)
+    }
+}
+
+fn scope_set(ids: &[SymbolId], scopes: &[Scope]) -> ScopeSet {
+    let mut names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    ScopeSet {
+        ids: ids.into(),
+        header: header(&names.join(" ")),
+    }
+}
+
+fn owner(consumer: &Consumer) -> Owner {
+    Owner {
+        id: header(consumer.id.text(Kind::Consumer).as_str()),
+        name: header(&consumer.name),
+        consumer: consumer.clone(),
+    }
+}
+
+fn rare(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Rare>> {
+    let routes = |names: &Vec<String>| {
+        names
+            .iter()
+            .map(|name| symbols.id(&route_symbol(name)))
+            .collect()
+    };
+    let metadata = || {
+        serde_json::to_string(&spec.metadata)
+            .ok()
+            .map(|json| header(&escape_non_ascii(&json)))
+    };
+    let rare = Rare {
+        hint: spec.hint.as_deref().map(Into::into),
+        routes: spec.routes.as_ref().map(routes),
+        ip_allow: spec.ip_allow.as_slice().into(),
+        not_before: spec.not_before,
+        metadata: if spec.metadata.is_empty() {
+            None
+        } else {
+            metadata()
+        },
+    };
+    (rare != Rare::default()).then(|| Box::new(rare))
+}
+
+/// The symbol of a route's name. The slash keeps it apart from scopes of the same spelling.
+pub fn route_symbol(name: &str) -> String {
+    format!("route/{name}")
+}
+
+/// JSON in a header is kept to ASCII, by the escapes that JSON has for that.
+fn escape_non_ascii(json: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter.is_ascii() {
+            out.push(letter);
+        } else {
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
+}
+
+/// A header value of a text that the config has already found to be one.
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static("invalid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn networks_meet() {
+        let cases: [(&[&str], &[&str], &[&str]); 5] = [
+            (&[], &[], &[]),
+            (&["10.0.0.0/8"], &[], &["10.0.0.0/8"]),
+            (
+                &["10.0.0.0/8"],
+                &["10.1.0.0/16", "11.0.0.0/8"],
+                &["10.1.0.0/16"],
+            ),
+            (&["10.1.0.0/16"], &["10.0.0.0/8"], &["10.1.0.0/16"]),
+            (&["10.0.0.0/8"], &["11.0.0.0/8"], &["::/128"]),
+        ];
+        for (new, old, want) in cases {
+            assert_eq!(*met_networks(&nets(new), &nets(old)), *nets(want));
+        }
+    }
+
+    fn key(change: impl FnOnce(&mut KeySpec)) -> (Key, Symbols) {
+        let symbols = Symbols::default();
+        // The same numbers for both versions.
+        for name in ["a", "b", "route/x", "route/y"] {
+            symbols.id(name);
+        }
+        let hash = KeyHash::of(b"secret");
+        let mut spec = KeySpec {
+            id: hash.declared_id(),
+            name: "k".into(),
+            hash,
+            hint: None,
+            consumer: None,
+            environment: "live".into(),
+            scopes: vec![Scope::parse("a").unwrap()],
+            routes: None,
+            methods: MethodSet::ANY,
+            ip_allow: Vec::new(),
+            locations: LocationSet::ANY,
+            not_before: None,
+            expires_at: None,
+            state: KeyState::Active,
+            metadata: std::collections::BTreeMap::new(),
+        };
+        change(&mut spec);
+        (KeyCompiler::new(&[]).compile(&spec, &symbols), symbols)
+    }
+
+    #[test]
+    fn between_two_versions_a_key_has_the_rights_of_both() {
+        let (old, symbols) = key(|spec| spec.routes = Some(vec!["x".into()]));
+        let (new, _) = key(|spec| {
+            spec.scopes = vec![Scope::parse("b").unwrap()];
+            spec.expires_at = Some(Timestamp::from_millis(5));
+        });
+        let met = new.met_with(&old);
+        assert!(met.scopes().is_empty());
+        assert_eq!(met.expires_at(), Some(Timestamp::from_millis(5)));
+        assert_eq!(met.names_route(symbols.id("route/x")), Some(true));
+        assert_eq!(met.names_route(symbols.id("route/y")), Some(false));
+        let (revoked, _) = key(|spec| spec.state = KeyState::Revoked);
+        assert_eq!(new.met_with(&revoked).state, KeyState::Revoked);
+        assert_eq!(revoked.met_with(&new).state, KeyState::Revoked);
+    }
+}
