@@ -12,7 +12,7 @@ use crate::telemetry::logs::{self, LogSink, LogThread};
 use crate::telemetry::metrics::Metrics;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -27,8 +27,13 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The log file cannot be opened.
-    #[error("cannot write the access log: {0}")]
-    Log(io::Error),
+    #[error("cannot write the access log {file}: {source}", file = .file.display())]
+    Log {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// No threads, no descriptors, no signals.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -158,12 +163,15 @@ impl App {
 
     /// Serves until SIGTERM or SIGINT, then drains; a second signal cuts.
     pub fn run_until_signal(self, mut signals: Signals) {
-        self.control.block_on(signals.next());
-        tracing::info!("draining: no new connections, running requests are finished");
+        let signal = self.control.block_on(signals.next());
+        tracing::info!(
+            signal,
+            "draining: no new connections, running requests are finished"
+        );
         let cut = self.shutdown.cut.clone();
         self.control.spawn(async move {
-            signals.next().await;
-            tracing::warn!("second signal: what still runs is cut");
+            let signal = signals.next().await;
+            tracing::warn!(signal, "second signal: what still runs is cut");
             cut.cancel();
         });
         self.stop();
@@ -195,8 +203,12 @@ fn start_log(
     }
     let file = config.log.access_file.as_deref();
     let (sink, thread) =
-        LogSink::start(config.key_format.brand(), file, metrics.log_dropped.clone())
-            .map_err(StartError::Log)?;
+        LogSink::start(config.key_format.brand(), file, metrics.log_dropped.clone()).map_err(
+            |source| StartError::Log {
+                file: file.unwrap_or(Path::new("-")).to_owned(),
+                source,
+            },
+        )?;
     logs::install(&config.log.level, &sink);
     Ok((Some(sink), Some(thread)))
 }

@@ -43,11 +43,11 @@ impl Signals {
         })
     }
 
-    /// Waits for the next of either.
-    pub async fn next(&mut self) {
+    /// Waits for the next of either, and gives its name.
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

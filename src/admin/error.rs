@@ -12,6 +12,9 @@ pub(super) enum AdminError {
     /// No token, or a wrong one.
     #[error("an admin token is needed: `Authorization: Bearer …`")]
     Unauthorized,
+    /// Asked for under a foreign name.
+    #[error("without a token this port answers to addresses and `localhost` only")]
+    Misdirected,
     /// No such thing.
     #[error("there is nothing here")]
     NotFound,
@@ -41,6 +44,11 @@ impl AdminError {
     fn row(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized"),
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected",
+                "Misdirected request",
+            ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,

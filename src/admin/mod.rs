@@ -3,5 +3,6 @@
 mod api;
 mod auth;
 mod error;
+mod listener;
 mod routes;
 pub mod server;

@@ -1,5 +1,6 @@
 //! The management listener and what its handlers share.
 
+use super::listener::CappedListener;
 use super::routes;
 use crate::clock::Clock;
 use crate::domain::secret::Secret;
@@ -69,7 +70,7 @@ impl Admin {
     /// Serves until `stop`.
     pub async fn serve(self, stop: CancellationToken) {
         let app = routes::all(self.parts);
-        let served = axum::serve(self.listener, app);
+        let served = axum::serve(CappedListener::new(self.listener), app);
         tokio::select! {
             ended = async { served.await } => {
                 if let Err(fault) = ended {

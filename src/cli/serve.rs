@@ -19,8 +19,14 @@ pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
         Output::Process,
     );
     let app = app.map_err(|fault| {
-        let taken = matches!(&fault, StartError::Bind(bind) if bind.source.kind() == io::ErrorKind::AddrInUse);
-        Failed::with(if taken { Exit::Conflict } else { Exit::Failure }, fault)
+        let exit = match &fault {
+            StartError::Bind(bind) if bind.source.kind() == io::ErrorKind::AddrInUse => {
+                Exit::Conflict
+            }
+            StartError::Log { .. } => Exit::NotFound,
+            StartError::Bind(_) | StartError::System(_) | StartError::Metrics(_) => Exit::Failure,
+        };
+        Failed::with(exit, fault)
     })?;
     // With many keys this is most of the memory that the start needs.
     drop(config);

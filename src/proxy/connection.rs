@@ -37,6 +37,8 @@ use tokio::time::{Instant, Sleep};
 /// How long the rest of a refused request is read and thrown away, so that the caller gets to read the answer instead
 /// of a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// And how much of it.
+const MOST_LINGERED: usize = 4 * 1024 * 1024;
 /// Hyper's own read buffer, when the caps on a head are smaller.
 const LEAST_BUFFER: usize = 8192;
 /// Bytes of a request line besides its target.
@@ -426,7 +428,13 @@ async fn linger(mut stream: TcpStream) {
     let rest = async {
         stream.shutdown().await?;
         let mut scrap = vec![0; 4 * 1024];
-        while stream.read(&mut scrap).await? > 0 {}
+        let mut left = MOST_LINGERED;
+        while left > 0 {
+            match stream.read(&mut scrap).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
         io::Result::Ok(())
     };
     let _ = tokio::time::timeout(LINGER, rest).await;

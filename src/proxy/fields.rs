@@ -38,6 +38,8 @@ pub(super) fn of_request(name: &HeaderName) -> Field {
         "transfer-encoding" => Field::TransferEncoding,
         "keep-alive"
         | "upgrade"
+        // What CGI programs take for the address of a proxy to use (httpoxy, CVE-2016-5385).
+        | "proxy"
         | "proxy-connection"
         | "proxy-authorization"
         | "http2-settings" => Field::HopByHop,

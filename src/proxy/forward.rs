@@ -5,7 +5,7 @@ use super::body::{AnswerBody, BodyFate, RequestBody};
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::headers::UpstreamHead;
-use super::upstream::answer::AnswerHead;
+use super::upstream::answer::{AnswerHead, Malformed};
 use super::upstream::exchange::{Incoming as AnswerStream, SendFault};
 use super::upstream::outgoing::Outgoing;
 use super::upstream::pool::Lease;
@@ -48,17 +48,30 @@ pub(super) async fn send(
     match sent {
         Ok((answer, lease)) => {
             cx.answered();
-            Ok(pass_on(answer, lease, outgoing, (route, deadline), cx))
+            pass_on(answer, lease, outgoing, (route, deadline), cx)
+                .map_err(|fault| failed(fault, route, cx))
         }
         Err(fault) => {
             // The caller's own body may be what ended the exchange.
             if let Some(cause) = fate.and_then(|fate| fate.fault.get()) {
                 return Err(cause);
             }
-            route.upstream.metrics.failed(fault.reason());
-            Err(fault.into())
+            Err(failed(fault, route, cx))
         }
     }
+}
+
+/// Counts and notes what the upstream did.
+fn failed(fault: UpstreamFault, route: &CompiledRoute, cx: &RequestContext) -> ProxyError {
+    route.upstream.metrics.failed(fault.reason());
+    let endpoint = cx
+        .endpoint
+        .as_ref()
+        .map(|endpoint| endpoint.endpoint.authority.as_str());
+    let request = cx.request_id.to_str().unwrap_or_default();
+    tracing::debug!(upstream = %route.upstream.config.name, endpoint, reason = fault.reason(), request.id = request,
+        "an upstream failed a request");
+    fault.into()
 }
 
 /// Refuses a body that says it is too large; any other is counted on its way.
@@ -167,17 +180,19 @@ impl From<SendFault> for UpstreamFault {
 
 fn pass_on(
     head: AnswerHead,
-    lease: Lease,
+    mut lease: Lease,
     outgoing: Outgoing,
     (route, deadline): (&CompiledRoute, Option<Instant>),
     cx: &RequestContext,
-) -> Response<AnswerBody> {
-    let incoming = if outgoing.is_done() {
+) -> Result<Response<AnswerBody>, UpstreamFault> {
+    let rest = if outgoing.is_done() {
         cx.worker.recycle(outgoing.into_buffer());
-        AnswerStream::new(&head, None)
+        None
     } else {
-        AnswerStream::new(&head, Some(outgoing))
+        Some(outgoing)
     };
+    let incoming = AnswerStream::begin(&head, rest, lease.connection())
+        .map_err(|Malformed| UpstreamFault::Protocol)?;
     let body = AnswerBody::upstream(
         incoming,
         lease,
@@ -192,5 +207,5 @@ fn pass_on(
             .headers_mut()
             .append(VIA, HeaderValue::from_static("1.1 keygate"));
     }
-    answer
+    Ok(answer)
 }

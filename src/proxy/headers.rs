@@ -11,10 +11,12 @@ use crate::domain::upstream::HostHeader;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
 use crate::snapshot::router::CompiledRoute;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use std::io::Write;
 use std::net::IpAddr;
 use std::ops::Range;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A request's head as bytes, up to where the framing of the body is said. Kept until the answer begins, so that it can
 /// be said again.
@@ -84,6 +86,16 @@ impl UpstreamHead {
         self.bytes
     }
 
+    fn hex(&mut self, bytes: &[u8]) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for byte in bytes {
+            self.push(&[
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]);
+        }
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -105,7 +117,9 @@ pub(super) fn prepare<B>(
         HostHeader::Endpoint => None,
     };
     upstream.request_line(request.method().as_str(), &target, host);
+    let mut traced = false;
     for (name, value) in request.headers() {
+        traced |= name == TRACEPARENT;
         let passes = fields::of_request(name) == Field::EndToEnd
             && !extract::is_key_field(&route.route.auth, name, value)
             && !head.for_this_hop.contains(name);
@@ -118,8 +132,21 @@ pub(super) fn prepare<B>(
         upstream.add("te", b"trailers");
         upstream.add("connection", b"te");
     }
+    if !traced {
+        begin_trace(&mut upstream, cx);
+    }
     say_who_forwards(&mut upstream, head, cx);
     upstream
+}
+
+/// A trace of the service begins here if the caller has none (W3C Trace Context §3.2): random ids, not sampled.
+fn begin_trace(upstream: &mut UpstreamHead, cx: &RequestContext) {
+    let (trace, span) = (cx.worker.random(), cx.worker.random());
+    upstream.push(b"traceparent: 00-");
+    upstream.hex(&trace.to_be_bytes());
+    upstream.push(b"-");
+    upstream.hex(&span.to_be_bytes()[..8]);
+    upstream.push(b"-00\r\n");
 }
 
 fn say_who_forwards(upstream: &mut UpstreamHead, head: &RequestHead<'_>, cx: &RequestContext) {

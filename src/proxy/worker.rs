@@ -233,6 +233,11 @@ impl Worker {
         Rc::clone(&view)
     }
 
+    /// Random bits that need no secrecy; never all zero in either half.
+    pub(super) fn random(&self) -> u128 {
+        self.random.borrow_mut().u128(..) | (1 << 64) | 1
+    }
+
     /// A fresh `X-Request-Id`.
     pub(super) fn request_id(&self, now: Timestamp) -> HeaderValue {
         let random = self.random.borrow_mut().u128(..);

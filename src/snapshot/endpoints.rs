@@ -23,14 +23,16 @@ pub struct EndpointState {
 }
 
 impl EndpointState {
-    /// Notes that a connection succeeded or failed.
-    pub fn connected(&self, good: bool) {
+    /// Notes that a connection succeeded or failed; whether that is news.
+    pub fn connected(&self, good: bool) -> bool {
         if !good {
             self.connect_failures.fetch_add(1, Relaxed);
         }
-        if self.up.swap(good, Relaxed) != good {
+        let news = self.up.swap(good, Relaxed) != good;
+        if news {
             self.gauge.set(i64::from(good));
         }
+        news
     }
 
     /// Whether the last connection succeeded; true before the first.

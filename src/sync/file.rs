@@ -2,10 +2,13 @@
 
 use super::publisher::Publisher;
 use crate::config::{self, Config, ConfigError};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use std::collections::BTreeSet;
+use notify::event::ModifyKind;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -108,20 +111,25 @@ fn fingerprint(files: &[PathBuf]) -> Vec<Option<[u8; 32]>> {
 
 /// Watches folders, not files: editors and orchestrators replace files by renaming.
 struct Watch {
+    /// Names of our files. Bytes written to other files in their folders, such as a log, are none of our business.
+    names: Arc<Mutex<HashSet<OsString>>>,
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
 }
 
 impl Watch {
     fn new(touched: mpsc::Sender<()>) -> Self {
+        let names: Arc<Mutex<HashSet<OsString>>> = Arc::default();
+        let ours = Arc::clone(&names);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
+            if event.is_ok_and(|event| concerns(&event, &ours)) {
                 // A full queue means that a touch is waiting already.
                 let _ = touched.try_send(());
             }
         });
         let watcher = watcher.inspect_err(warn_unwatched).ok();
         Self {
+            names,
             watcher,
             folders: BTreeSet::new(),
         }
@@ -130,12 +138,12 @@ impl Watch {
     /// The folders of these files, and those of the files that links among them lead to.
     fn set(&mut self, files: &[PathBuf]) {
         let real = files.iter().filter_map(|file| file.canonicalize().ok());
-        let wanted: BTreeSet<PathBuf> = files
+        let all: Vec<PathBuf> = files.iter().cloned().chain(real).collect();
+        let wanted: BTreeSet<PathBuf> = all.iter().filter_map(|file| folder(file)).collect();
+        let names = all
             .iter()
-            .cloned()
-            .chain(real)
-            .filter_map(|file| folder(&file))
-            .collect();
+            .filter_map(|file| Some(file.file_name()?.to_owned()));
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names.collect();
         let Some(watcher) = &mut self.watcher else {
             return;
         };
@@ -149,6 +157,27 @@ impl Watch {
             }
         }
         self.folders = wanted;
+    }
+}
+
+/// Whether an event may mean another config: anything that happens to our files, and whatever comes, goes or is renamed in
+/// their folders, since links may lead there.
+fn concerns(event: &notify::Event, ours: &Mutex<HashSet<OsString>>) -> bool {
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+            let ours = ours.lock().unwrap_or_else(PoisonError::into_inner);
+            event
+                .paths
+                .iter()
+                .filter_map(|path| path.file_name())
+                .any(|name| ours.contains(name))
+        }
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => true,
     }
 }
 

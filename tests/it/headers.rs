@@ -26,8 +26,9 @@ fn names(received: &Received) -> Vec<String> {
 }
 
 /// All that a plain request with a key arrives with.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "host",
+    "traceparent",
     "x-consumer-id",
     "x-consumer-username",
     "x-credential-identifier",

@@ -7,6 +7,7 @@ mod codes;
 mod decision;
 mod extraction;
 mod forwarding;
+mod hardening;
 mod harness;
 mod headers;
 mod lifecycle;

@@ -93,8 +93,10 @@ fn understand(query: &[(String, String)]) -> Result<Wanted, AdminError> {
         status: None,
     };
     let mut faults = Vec::new();
-    for (name, value) in query {
+    for (place, (name, value)) in query.iter().enumerate() {
+        let twice = query[..place].iter().any(|(before, _)| before == name);
         let fault = match name.as_str() {
+            _ if twice => Some(("duplicate", String::from("given twice"))),
             "limit" => match value.parse() {
                 Ok(limit @ 1..=LARGEST_LIMIT) => {
                     wanted.limit = limit;

@@ -19,11 +19,15 @@ pub(super) fn auth(fields: &Fields<'_>, methods: Option<MethodSet>) -> AuthPolic
             .item()
             .warn("scopes have no effect on requests without a key, because `required` is false");
     }
+    let preflight = fields.flag("preflight", false);
+    if preflight && methods.is_some_and(|taken| !taken.contains(&Method::OPTIONS)) {
+        fields.item().warn("preflights are OPTIONS requests, which this route does not take: add OPTIONS to its methods");
+    }
     AuthPolicy {
         required,
         locations: locations(fields, required),
         scopes,
-        preflight: fields.flag("preflight", false),
+        preflight,
     }
 }
 

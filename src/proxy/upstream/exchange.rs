@@ -163,6 +163,8 @@ impl Connection {
 /// An answer's body coming in, while the rest of the request may still be going out.
 pub(in crate::proxy) struct Incoming {
     state: State,
+    /// A piece of a chunked body that was read with the head.
+    ahead: Option<Piece>,
     /// Whether the connection can carry another request once this one is over.
     keep_alive: bool,
     /// The rest of the request.
@@ -183,18 +185,35 @@ pub(in crate::proxy) struct Broken;
 
 impl Incoming {
     /// The body behind a head. `outgoing` is what is left of the request.
-    pub(in crate::proxy) fn new(head: &AnswerHead, outgoing: Option<Outgoing>) -> Self {
+    ///
+    /// # Errors
+    /// When the first chunk has come along with the head and is none: while nothing has been passed on, the caller can
+    /// still be told.
+    pub(in crate::proxy) fn begin(
+        head: &AnswerHead,
+        outgoing: Option<Outgoing>,
+        connection: &mut Connection,
+    ) -> Result<Self, Malformed> {
+        let mut ahead = None;
         let state = match head.framing {
             Framing::Empty => State::Done,
             Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Chunked(Decoder::default()),
             Framing::UntilClose => State::UntilClose,
+            Framing::Chunked => {
+                let mut decoder = Decoder::default();
+                if !connection.buffer.is_empty() {
+                    ahead = Some(decoder.next(&mut connection.buffer)?)
+                        .filter(|piece| *piece != Piece::More);
+                }
+                State::Chunked(decoder)
+            }
         };
-        Self {
+        Ok(Self {
             state,
+            ahead,
             keep_alive: head.keep_alive,
             outgoing,
-        }
+        })
     }
 
     /// Whether the last byte has been taken.
@@ -242,19 +261,21 @@ impl Incoming {
                 State::UntilClose if !buffer.is_empty() => {
                     return Poll::Ready(Some(Ok(Frame::data(buffer.split().freeze()))));
                 }
-                State::Chunked(decoder) => match decoder.next(buffer) {
-                    Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Ok(Piece::Trailers(trailers)) => {
-                        self.state = State::Done;
-                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                State::Chunked(decoder) => {
+                    match self.ahead.take().map_or_else(|| decoder.next(buffer), Ok) {
+                        Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                        Ok(Piece::Trailers(trailers)) => {
+                            self.state = State::Done;
+                            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                        }
+                        Ok(Piece::End) => {
+                            self.state = State::Done;
+                            return Poll::Ready(None);
+                        }
+                        Ok(Piece::More) => {}
+                        Err(Malformed) => return Poll::Ready(Some(Err(Broken))),
                     }
-                    Ok(Piece::End) => {
-                        self.state = State::Done;
-                        return Poll::Ready(None);
-                    }
-                    Ok(Piece::More) => {}
-                    Err(Malformed) => return Poll::Ready(Some(Err(Broken))),
-                },
+                }
                 State::Length(_) | State::UntilClose => {}
             }
             let room = if self

@@ -61,7 +61,15 @@ pub(in crate::proxy) async fn connect(
     let limit = upstream.config.connect_timeout;
     let opened = tokio::time::timeout(limit, open(worker, &endpoint.endpoint, limit)).await;
     let connection = opened.unwrap_or(Err(UpstreamFault::ConnectTimeout));
-    endpoint.connected(connection.is_ok());
+    if endpoint.connected(connection.is_ok()) {
+        let (upstream, endpoint) = (&upstream.config.name, &endpoint.endpoint.authority);
+        match &connection {
+            Ok(_) => tracing::info!(%upstream, %endpoint, "an endpoint can be reached again"),
+            Err(fault) => {
+                tracing::warn!(%upstream, %endpoint, reason = fault.reason(), "an endpoint cannot be reached");
+            }
+        }
+    }
     let aged = Aged::fresh(connection?, worker.clock.monotonic_nanos());
     Ok(Lease::new(worker, endpoint, upstream.config.pool, aged))
 }

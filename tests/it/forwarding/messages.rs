@@ -290,7 +290,12 @@ fn a_chunk_size_without_end_breaks_the_answer() {
         let gateway = Gateway::before(upstream.address);
         let mut client = gateway.client();
         client.send(request("GET /", &[], ""));
-        assert!(client.try_read().is_none(), "{endless:?}");
+        // A 502 if it came along with the head, else an answer that breaks off.
+        let answer = client.try_read();
+        assert!(
+            answer.is_none_or(|answer| answer.status == 502),
+            "{endless:?}"
+        );
     }
 }
 
