@@ -74,6 +74,8 @@ pub struct App {
 
 impl App {
     /// Starts a gateway; it serves when this returns. `file` is followed for changes.
+    ///
+    /// Longer than most functions: the one place where every part is made and named.
     pub fn start(
         config: &Config,
         file: Option<PathBuf>,

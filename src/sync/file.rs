@@ -49,6 +49,22 @@ impl Source {
         })
     }
 
+    /// Reads what is there, if it differs from what was seen or was asked for, and publishes it if it is good.
+    fn reload(&mut self, publisher: &mut Publisher, asked: bool) {
+        if !asked && fingerprint(&self.files) == self.seen {
+            return;
+        }
+        match self.load() {
+            Ok(config) => publisher.publish(&config),
+            Err(ConfigError::Invalid { faults, .. }) => {
+                publisher.refused(faults.iter().map(ToString::to_string).collect());
+            }
+            Err(unreadable @ ConfigError::Unreadable { .. }) => {
+                publisher.refused(vec![unreadable.to_string()]);
+            }
+        }
+    }
+
     /// Reads the file. The fingerprint is taken before, so that what changes meanwhile differs from it and is read again
     /// at its touch; files that are new to us are watched first and then read once more.
     fn load(&mut self) -> Result<Config, ConfigError> {
@@ -86,18 +102,8 @@ pub async fn follow(mut source: Source, mut publisher: Publisher, stop: Cancella
             tokio::time::sleep(SETTLE).await;
             while source.touches.try_recv().is_ok() {}
         }
-        if !asked && fingerprint(&source.files) == source.seen {
-            continue;
-        }
-        match source.load() {
-            Ok(config) => publisher.publish(&config),
-            Err(ConfigError::Invalid { faults, .. }) => {
-                publisher.refused(faults.iter().map(ToString::to_string).collect());
-            }
-            Err(unreadable @ ConfigError::Unreadable { .. }) => {
-                publisher.refused(vec![unreadable.to_string()]);
-            }
-        }
+        // Reading, compiling and swapping take their time: the other control thread goes on with what waits here.
+        tokio::task::block_in_place(|| source.reload(&mut publisher, asked));
     }
 }
 

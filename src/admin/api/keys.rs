@@ -95,54 +95,71 @@ fn understand(query: &[(String, String)]) -> Result<Wanted, AdminError> {
     let mut faults = Vec::new();
     for (place, (name, value)) in query.iter().enumerate() {
         let twice = query[..place].iter().any(|(before, _)| before == name);
-        let fault = match name.as_str() {
-            _ if twice => Some(("duplicate", String::from("given twice"))),
-            "limit" => match value.parse() {
-                Ok(limit @ 1..=LARGEST_LIMIT) => {
-                    wanted.limit = limit;
-                    None
-                }
-                Ok(_) | Err(_) => Some((
-                    "out_of_range",
-                    format!("limit must be 1 to {LARGEST_LIMIT}"),
-                )),
-            },
-            "cursor" => {
-                wanted.after = Id::parse(Kind::Key, value);
-                wanted.after.is_none().then(|| {
-                    (
-                        "invalid",
-                        String::from("cursor must be the `next` of a page"),
-                    )
-                })
-            }
-            "status" => {
-                wanted.status = KeyStatus::ALL
-                    .into_iter()
-                    .find(|status| status.name() == value);
-                let names = || KeyStatus::ALL.map(KeyStatus::name).join(", ");
-                wanted.status.is_none().then(|| {
-                    (
-                        "unknown_value",
-                        format!("status must be one of {}", names()),
-                    )
-                })
-            }
-            _ => Some((
-                "unknown_field",
-                String::from("known parameters are limit, cursor and status"),
-            )),
+        let taken = if twice {
+            Err(("duplicate", "given twice".into()))
+        } else {
+            wanted.take(name, value)
         };
-        faults.extend(fault.map(|(code, message)| FieldFault {
+        let fault = |(code, message)| FieldFault {
             pointer: format!("?{name}"),
             code,
             message,
-        }));
+        };
+        faults.extend(taken.err().map(fault));
     }
     if faults.is_empty() {
         Ok(wanted)
     } else {
         Err(AdminError::Invalid(faults))
+    }
+}
+
+impl Wanted {
+    /// Takes one parameter in; the code and words of what is wrong with it.
+    fn take(&mut self, name: &str, value: &str) -> Result<(), (&'static str, String)> {
+        match name {
+            "limit" => {
+                let limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
+                self.limit = limit.ok_or_else(|| {
+                    (
+                        "out_of_range",
+                        format!("limit must be 1 to {LARGEST_LIMIT}"),
+                    )
+                })?;
+            }
+            "cursor" => {
+                let id = Id::parse(Kind::Key, value);
+                self.after = Some(id.ok_or_else(|| {
+                    (
+                        "invalid",
+                        String::from("cursor must be the `next` of a page"),
+                    )
+                })?);
+            }
+            "status" => {
+                let status = KeyStatus::ALL
+                    .into_iter()
+                    .find(|status| status.name() == value);
+                let names = || KeyStatus::ALL.map(KeyStatus::name).join(", ");
+                let fault = || {
+                    (
+                        "unknown_value",
+                        format!("status must be one of {}", names()),
+                    )
+                };
+                self.status = Some(status.ok_or_else(fault)?);
+            }
+            _ => {
+                return Err((
+                    "unknown_field",
+                    "known parameters are limit, cursor and status".into(),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -244,55 +244,51 @@ impl Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.send_on(connection, cx);
         loop {
-            let buffer = &mut connection.buffer;
-            match &mut self.state {
-                State::Done => return Poll::Ready(None),
-                State::Length(left) if !buffer.is_empty() => {
-                    let ready = usize::try_from(*left)
-                        .unwrap_or(usize::MAX)
-                        .min(buffer.len());
-                    let data = buffer.split_to(ready).freeze();
-                    *left -= ready as u64;
-                    if *left == 0 {
-                        self.state = State::Done;
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                State::UntilClose if !buffer.is_empty() => {
-                    return Poll::Ready(Some(Ok(Frame::data(buffer.split().freeze()))));
-                }
-                State::Chunked(decoder) => {
-                    match self.ahead.take().map_or_else(|| decoder.next(buffer), Ok) {
-                        Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                        Ok(Piece::Trailers(trailers)) => {
-                            self.state = State::Done;
-                            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                        }
-                        Ok(Piece::End) => {
-                            self.state = State::Done;
-                            return Poll::Ready(None);
-                        }
-                        Ok(Piece::More) => {}
-                        Err(Malformed) => return Poll::Ready(Some(Err(Broken))),
-                    }
-                }
-                State::Length(_) | State::UntilClose => {}
+            if let Some(piece) = self.next_piece(&mut connection.buffer) {
+                return Poll::Ready(piece.transpose());
             }
-            let room = if self
+            let small = self
                 .remaining()
-                .is_some_and(|left| left < SMALL_READ as u64)
-            {
-                SMALL_READ
-            } else {
-                LARGE_READ
-            };
-            match ready!(connection.poll_read(room, cx)) {
+                .is_some_and(|left| left < SMALL_READ as u64);
+            match ready!(connection.poll_read(if small { SMALL_READ } else { LARGE_READ }, cx)) {
                 Ok(1..) => {}
-                Ok(0) if matches!(self.state, State::UntilClose) => {
-                    self.state = State::Done;
-                    return Poll::Ready(None);
-                }
+                Ok(0) if matches!(self.state, State::UntilClose) => self.state = State::Done,
                 Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken))),
+            }
+        }
+    }
+
+    /// What the buffer has of the body: a piece, its end (`Ok(None)`), or nothing before more is read (`None`).
+    fn next_piece(
+        &mut self,
+        buffer: &mut BytesMut,
+    ) -> Option<Result<Option<Frame<Bytes>>, Broken>> {
+        match &mut self.state {
+            State::Done => Some(Ok(None)),
+            State::Length(_) | State::UntilClose if buffer.is_empty() => None,
+            State::UntilClose => Some(Ok(Some(Frame::data(buffer.split().freeze())))),
+            State::Length(left) => {
+                let ready = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(buffer.len());
+                *left -= ready as u64;
+                if *left == 0 {
+                    self.state = State::Done;
+                }
+                Some(Ok(Some(Frame::data(buffer.split_to(ready).freeze()))))
+            }
+            State::Chunked(decoder) => {
+                let piece = self.ahead.take().map_or_else(|| decoder.next(buffer), Ok);
+                if matches!(piece, Ok(Piece::Trailers(_) | Piece::End)) {
+                    self.state = State::Done;
+                }
+                match piece {
+                    Ok(Piece::Data(data)) => Some(Ok(Some(Frame::data(data)))),
+                    Ok(Piece::Trailers(trailers)) => Some(Ok(Some(Frame::trailers(trailers)))),
+                    Ok(Piece::End) => Some(Ok(None)),
+                    Ok(Piece::More) => None,
+                    Err(Malformed) => Some(Err(Broken)),
+                }
             }
         }
     }
