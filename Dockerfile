@@ -22,7 +22,8 @@ COPY --from=build /keygate /usr/local/bin/keygate
 # Meant to be replaced: mount your own over it.
 COPY config/container.yaml /etc/keygate/keygate.yaml
 COPY LICENSE /usr/share/doc/keygate/LICENSE
-ENV KEYGATE_CONFIG=/etc/keygate/keygate.yaml
+# What the start needed for a moment goes back to the system at once: with many keys that is most of it.
+ENV KEYGATE_CONFIG=/etc/keygate/keygate.yaml MIMALLOC_PURGE_DELAY=0
 WORKDIR /var/lib/keygate
 # By number, so that an orchestrator can tell that it is not root.
 USER 65532:65532
