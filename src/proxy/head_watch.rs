@@ -41,6 +41,10 @@ impl HeadWatch {
             let part = &bytes[..end.unwrap_or(bytes.len())];
             self.fragment |=
                 self.place == Place::RequestLine && memchr::memchr(b'#', part).is_some();
+            if self.is_of_no_interest(part, end) {
+                bytes = &bytes[part.len() + 1..];
+                continue;
+            }
             let kept = part.len().min(LONGEST - self.filled);
             self.line[self.filled..self.filled + kept].copy_from_slice(&part[..kept]);
             self.filled += kept;
@@ -48,6 +52,17 @@ impl HeadWatch {
             self.line_ends();
             bytes = &bytes[end + 1..];
         }
+    }
+
+    /// A whole field line that begins with none of the letters that matter: most lines do.
+    fn is_of_no_interest(&self, line: &[u8], end: Option<usize>) -> bool {
+        self.place == Place::Fields
+            && self.filled == 0
+            && end.is_some()
+            && !matches!(
+                line.first(),
+                None | Some(b'c' | b'C' | b't' | b'T' | b'\r' | b' ' | b'\t')
+            )
     }
 
     fn line_ends(&mut self) {

@@ -86,16 +86,6 @@ impl UpstreamHead {
         self.bytes
     }
 
-    fn hex(&mut self, bytes: &[u8]) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for byte in bytes {
-            self.push(&[
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ]);
-        }
-    }
-
     fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -142,11 +132,10 @@ pub(super) fn prepare<B>(
 /// A trace of the service begins here if the caller has none (W3C Trace Context §3.2): random ids, not sampled.
 fn begin_trace(upstream: &mut UpstreamHead, cx: &RequestContext) {
     let (trace, span) = (cx.worker.random(), cx.worker.random());
-    upstream.push(b"traceparent: 00-");
-    upstream.hex(&trace.to_be_bytes());
-    upstream.push(b"-");
-    upstream.hex(&span.to_be_bytes()[..8]);
-    upstream.push(b"-00\r\n");
+    let mut field = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
+    write_hex(&mut field[16..48], trace);
+    write_hex(&mut field[49..65], span);
+    upstream.push(&field);
 }
 
 fn say_who_forwards(upstream: &mut UpstreamHead, head: &RequestHead<'_>, cx: &RequestContext) {
@@ -162,6 +151,18 @@ fn say_who_forwards(upstream: &mut UpstreamHead, head: &RequestHead<'_>, cx: &Re
     }
     if forwarding.via {
         upstream.add("via", b"1.1 keygate");
+    }
+}
+
+/// The lowest bits as hex digits, as many as there are places.
+fn write_hex(places: &mut [u8], bits: u128) {
+    for (half, places) in places.rchunks_mut(16).enumerate() {
+        let mut bits =
+            u64::try_from((bits >> (64 * half)) & u128::from(u64::MAX)).unwrap_or_default();
+        for place in places.iter_mut().rev() {
+            *place = b"0123456789abcdef"[(bits & 15) as usize];
+            bits >>= 4;
+        }
     }
 }
 
