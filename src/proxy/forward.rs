@@ -13,7 +13,6 @@ use super::upstream::resolve;
 use super::worker::Worker;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
-use crate::snapshot::endpoints::EndpointState;
 use crate::snapshot::router::CompiledRoute;
 use http::header::{HeaderValue, VIA};
 use http::{Method, Request, Response};
@@ -103,7 +102,8 @@ fn attach_body(
     ))
 }
 
-/// Tries the endpoints in turn until one takes a connection, and sends.
+/// Tries the endpoints in turn until one takes a connection, and sends. A kept connection that turns out to be dead costs
+/// nothing but the try: a fresh one is made, here or at the next endpoint.
 async fn attempt(
     worker: &Rc<Worker>,
     outgoing: &mut Outgoing,
@@ -112,37 +112,68 @@ async fn attempt(
     cx: &mut RequestContext,
 ) -> Result<(AnswerHead, Lease), UpstreamFault> {
     let upstream = &route.upstream;
+    let pool = upstream.config.pool;
     let mut fault = UpstreamFault::Connect;
+    // A request is said again once, so not on another connection that may be dead too.
+    let mut only_fresh = false;
     for endpoint in upstream.in_turn() {
         cx.endpoint = Some(Arc::clone(endpoint));
         outgoing.aim_at(endpoint.endpoint.authority.as_bytes());
-        let pooled = worker
-            .pools
-            .take(endpoint.number, cx.decided, upstream.config.pool);
-        let lease = match pooled {
-            Some(connection) => Lease::new(worker, endpoint, upstream.config.pool, connection),
-            None => match resolve::connect(worker, endpoint, upstream).await {
-                Ok(lease) => lease,
-                Err(failed) => {
-                    fault = failed;
-                    continue;
-                }
-            },
+        let kept = if only_fresh {
+            None
+        } else {
+            worker.pools.take(endpoint.number, cx.decided, pool)
         };
-        endpoint.requests.fetch_add(1, Relaxed);
-        return exchange(worker, outgoing, (method, cx), (route, endpoint), lease).await;
+        if let Some(kept) = kept {
+            endpoint.requests.fetch_add(1, Relaxed);
+            let lease = Lease::new(worker, endpoint, pool, kept);
+            match exchange(outgoing, method, route, lease, cx).await {
+                Ok(answered) => return Ok(answered),
+                Err(Failed::Finally(fault)) => return Err(fault),
+                Err(Failed::Repeatably) => {
+                    outgoing.rewind();
+                    only_fresh = true;
+                }
+            }
+        }
+        match resolve::connect(worker, endpoint, upstream).await {
+            Ok(lease) => {
+                endpoint.requests.fetch_add(1, Relaxed);
+                return exchange(outgoing, method, route, lease, cx)
+                    .await
+                    .map_err(Failed::fault);
+            }
+            Err(failed) => fault = failed,
+        }
     }
     Err(fault)
 }
 
-/// One request on one connection, and once more on a fresh one when the pooled one was dead.
+/// How an exchange failed.
+enum Failed {
+    /// The request may have been acted upon, or there is no use in trying again.
+    Finally(UpstreamFault),
+    /// A kept connection was dead, and the request was not taken, or may be said again.
+    Repeatably,
+}
+
+impl Failed {
+    fn fault(self) -> UpstreamFault {
+        match self {
+            Self::Finally(fault) => fault,
+            Self::Repeatably => UpstreamFault::Closed,
+        }
+    }
+}
+
+/// One request on one connection.
 async fn exchange(
-    worker: &Rc<Worker>,
     outgoing: &mut Outgoing,
-    (method, cx): (&Method, &RequestContext),
-    (route, endpoint): (&CompiledRoute, &Arc<EndpointState>),
+    method: &Method,
+    route: &CompiledRoute,
     mut lease: Lease,
-) -> Result<(AnswerHead, Lease), UpstreamFault> {
+    cx: &RequestContext,
+) -> Result<(AnswerHead, Lease), Failed> {
     let interim = |answer: &AnswerHead| cx.pass_interim(answer);
     let patience = route.upstream.config.first_byte_timeout;
     let fault = match lease
@@ -153,18 +184,12 @@ async fn exchange(
         Ok(answer) => return Ok((answer, lease)),
         Err(fault) => fault,
     };
+    // Idempotent methods: RFC 9110 §9.2.2.
     let repeatable = outgoing.is_untouched() || outgoing.is_bodiless() && method.is_idempotent();
-    if fault != SendFault::NoAnswer || !lease.is_reused() || !repeatable {
-        return Err(fault.into());
+    if fault == SendFault::NoAnswer && lease.is_reused() && repeatable {
+        return Err(Failed::Repeatably);
     }
-    drop(lease);
-    outgoing.rewind();
-    let mut lease = resolve::connect(worker, endpoint, &route.upstream).await?;
-    let answer = lease
-        .connection()
-        .send(outgoing, method, patience, interim)
-        .await?;
-    Ok((answer, lease))
+    Err(Failed::Finally(fault.into()))
 }
 
 impl From<SendFault> for UpstreamFault {

@@ -250,6 +250,36 @@ fn the_retry_itself_is_not_retried() {
 }
 
 #[test]
+fn the_retry_goes_to_another_endpoint_if_this_one_is_gone() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dying = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        read_request(&mut reader).unwrap();
+        stream.write_all(&ok("dying")).unwrap();
+        // The next request is read, and never answered.
+        read_request(&mut reader)
+    });
+    let other = Upstream::ok();
+    let endpoints = format!("http://{dying}\", \"http://{}", other.address);
+    let gateway = GatewayBuilder::new(dying)
+        .replace(&format!("http://{dying}"), &endpoints)
+        .one_thread()
+        .start();
+    let mut client = gateway.client();
+    assert_eq!(ask(&mut client, "GET /"), "dying");
+    assert_eq!(ask(&mut client, "GET /"), "ok", "the other one's turn");
+    assert_eq!(
+        ask(&mut client, "GET /"),
+        "ok",
+        "the dead one's turn, taken over"
+    );
+    assert!(served.join().unwrap().is_some());
+}
+
+#[test]
 fn a_post_is_never_sent_twice() {
     let cases = [
         request("POST /", &["content-length: 2"], "hi"),
