@@ -1,0 +1,102 @@
+//! The key a consumer presents: its hash at rest here, its text form in `format`, what is declared about it in `spec`.
+
+mod format;
+mod spec;
+
+use super::id::Id;
+use std::fmt;
+use zeroize::Zeroizing;
+
+pub use format::{
+    ADMIN_ENVIRONMENT, BODY_LEN, FormatFault, GenerateError, KeyFormat, SCANNER_REGEX, Shape,
+};
+pub use spec::{KeySpec, KeyState, KeyStatus};
+
+/// Most bytes of any presented key, native or imported.
+pub const MAX_PRESENTED_LEN: usize = 512;
+
+/// A key as its holder has it. Wiped when dropped; `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct PlainKey(Zeroizing<String>);
+
+impl PlainKey {
+    /// Takes over the text of a key; the given string is moved, not copied.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The key itself; the name is there to be searched for in review.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Its hash at rest.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash::of(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for PlainKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("PlainKey([redacted])")
+    }
+}
+
+/// blake3 of a key: the only form in which a key is kept. `Debug` shows nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Hashes the bytes of a key.
+    pub fn of(key: &[u8]) -> Self {
+        Self(*blake3::hash(key).as_bytes())
+    }
+
+    /// Reads `blake3:<64 hex digits>`.
+    pub fn parse(text: &str) -> Result<Self, HashFault> {
+        if text.starts_with("sha256:") {
+            return Err(HashFault::Sha256);
+        }
+        let hex = text.strip_prefix("blake3:").ok_or(HashFault::Algorithm)?;
+        let hash = blake3::Hash::from_hex(hex).map_err(|_| HashFault::Digits)?;
+        Ok(Self(*hash.as_bytes()))
+    }
+
+    /// The 32 bytes, as the key table wants them.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The form at rest, `blake3:<hex>`; for a config file or a store, never for a log.
+    pub fn at_rest(&self) -> String {
+        format!("blake3:{}", blake3::Hash::from_bytes(self.0).to_hex())
+    }
+
+    /// The id of a key that is declared with this hash and without an id of its own.
+    pub fn declared_id(&self) -> Id {
+        Id::derived("keygate declared key v1", &self.0)
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("KeyHash([redacted])")
+    }
+}
+
+/// Why a text is not a [`KeyHash`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HashFault {
+    /// No known algorithm in front.
+    #[error("expected `blake3:` and 64 hex digits (`keygate hash` makes one from a key)")]
+    Algorithm,
+    /// Not 64 hex digits.
+    #[error("expected 64 hex digits after `blake3:`")]
+    Digits,
+    /// A hash for import.
+    #[error("sha256 hashes are not supported yet")]
+    Sha256,
+}
+
+#[cfg(test)]
+mod tests;
