@@ -17,7 +17,6 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Answers a request. Cannot fail: errors become answers here.
 pub(super) async fn handle(
@@ -27,9 +26,10 @@ pub(super) async fn handle(
 ) -> Response<AnswerBody> {
     connection.request_begins();
     let mut cx = RequestContext::begin(worker, connection, &request);
-    let snapshot = Arc::clone(&cx.view.snapshot); // ONE snapshot for the whole request
+    let view = Rc::clone(&cx.view);
+    let snapshot = &*view.snapshot; // ONE snapshot for the whole request
     let has_body = !request.body().is_end_stream();
-    let answer = match serve(worker, &snapshot, &mut cx, request).await {
+    let answer = match serve(worker, snapshot, &mut cx, request).await {
         Ok(answer) => {
             cx.answers(answer.status(), None);
             answer

@@ -1,4 +1,6 @@
 //! A key as the data plane sees it: one allocation with its use counters in it, and what makes it from a declaration.
+//!
+//! Long because every field of a key is compiled, compared and met with its predecessor: a new one is added in one file.
 
 use super::usage::KeyUsage;
 use crate::domain::consumer::Consumer;
