@@ -7,9 +7,9 @@
 //! | layer | modules |
 //! |---|---|
 //! | 6 | `cli`, `app`, `shutdown` |
-//! | 5 | `admin`, `proxy`, `sync` |
+//! | 5 | `admin`, `proxy`, `sync`, `notify` |
 //! | 4 | `gate` |
-//! | 3 | `snapshot` |
+//! | 3 | `snapshot`, `store`, `vault`, `http` |
 //! | 2 | `config`, `telemetry` |
 //! | 1 | `domain`, `clock` |
 //!
@@ -31,5 +31,6 @@ pub mod gate;
 pub mod proxy;
 pub mod shutdown;
 pub mod snapshot;
+pub mod store;
 pub mod sync;
 pub mod telemetry;

@@ -10,7 +10,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers 1 to 4.
-const LOWER: &[&str] = &["domain", "clock", "config", "telemetry", "snapshot", "gate"];
+const LOWER: &[&str] = &[
+    "domain",
+    "clock",
+    "config",
+    "telemetry",
+    "snapshot",
+    "store",
+    "vault",
+    "http",
+    "gate",
+];
 /// Layers 1 to 6.
 const ALL: &[&str] = &[
     "domain",
@@ -18,8 +28,12 @@ const ALL: &[&str] = &[
     "config",
     "telemetry",
     "snapshot",
+    "store",
+    "vault",
+    "http",
     "gate",
     "admin",
+    "notify",
     "proxy",
     "sync",
     "cli",
@@ -38,8 +52,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("shutdown", ALL),
     // Layer 5
     ("admin", LOWER),
-    ("proxy", LOWER),
+    (
+        "proxy",
+        &["domain", "clock", "config", "telemetry", "snapshot", "gate"],
+    ),
     ("sync", LOWER),
+    ("notify", LOWER),
     // Layer 4
     (
         "gate",
@@ -47,6 +65,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // Layer 3
     ("snapshot", &["domain", "clock", "config", "telemetry"]),
+    ("store", &["domain", "clock", "config", "telemetry"]),
+    ("vault", &["domain", "clock", "config", "telemetry"]),
+    ("http", &["domain", "clock", "config", "telemetry"]),
     // Layer 2
     ("config", &["domain", "clock"]),
     ("telemetry", &["domain", "clock"]),
@@ -61,6 +82,9 @@ const MAIN_MAY_USE: &str = "cli";
 const CRATES: &[(&str, &[&str])] = &[
     ("serde_yaml", &["src/config/load.rs"]),
     ("axum", &["admin"]),
+    ("sqlx", &["store"]),
+    ("lettre", &["notify"]),
+    ("reqwest", &["http", "cli"]),
     // `cli` for the upstream that the demo brings along.
     ("hyper", &["proxy", "cli"]),
     ("hyper_util", &["proxy", "cli"]),

@@ -13,11 +13,12 @@
 use http::{HeaderMap, HeaderValue, Method};
 use keygate::config;
 use keygate::domain::consumer::Consumer;
-use keygate::domain::key::{KeyFormat, KeySpec, KeyState, PlainKey};
+use keygate::domain::key::{Algorithm, KeyFormat, KeySpec, KeyState, Origin, PlainKey};
 use keygate::domain::method::MethodSet;
 use keygate::domain::route::LocationSet;
 use keygate::domain::scope::Scope;
 use keygate::domain::time::Timestamp;
+use keygate::domain::workspace;
 use keygate::gate::authorize::{self, Permit};
 use keygate::gate::{extract, verify};
 use keygate::snapshot::endpoints::UpstreamCompiler;
@@ -49,7 +50,11 @@ pub(crate) fn reference_key(number: u64) -> KeySpec {
         name: format!("key-{number:08}"),
         hash,
         hint: None,
-        consumer: Some("reference".into()),
+        consumer: Some(Consumer::declared("reference".into())),
+        origin: Origin::File,
+        workspace: workspace::root(),
+        algorithm: Algorithm::Blake3,
+        retires_at: None,
         environment: "live".into(),
         scopes: vec![
             Scope::parse("app:read").unwrap(),
@@ -68,7 +73,7 @@ pub(crate) fn reference_key(number: u64) -> KeySpec {
 
 /// A table of so many reference keys.
 pub(crate) fn table(keys: u64, symbols: &Symbols) -> KeyTable {
-    let mut compiler = KeyCompiler::new(&[Consumer::declared("reference".into())]);
+    let mut compiler = KeyCompiler::default();
     let table = KeyTable::default();
     for number in 0..keys {
         table.put(compiler.compile(&reference_key(number), symbols));

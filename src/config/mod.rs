@@ -46,10 +46,21 @@ pub struct Config {
     pub consumers: Vec<Consumer>,
     /// Declared keys.
     pub keys: Vec<KeySpec>,
+    /// Where managed keys are kept; `None`: there are declared ones only.
+    pub store: Option<StoreLocation>,
     /// What is valid but probably not meant.
     pub warnings: Vec<Fault>,
     /// Every file that was read, the config file first; a change to any of them is a reload.
     pub files: Vec<PathBuf>,
+}
+
+/// Where keys and all that is managed by the API are kept.
+#[derive(Debug, Clone)]
+pub enum StoreLocation {
+    /// A file of our own.
+    Sqlite(PathBuf),
+    /// URL of a `PostgreSQL` database.
+    Postgres(Secret<String>),
 }
 
 /// What is logged, and how much.

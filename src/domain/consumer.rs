@@ -2,10 +2,10 @@
 
 use super::id::Id;
 
-/// A consumer declared in the config file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the data plane knows of a consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Consumer {
-    /// `con_…`, derived from the name.
+    /// `con_…`; of a declared one, derived from its name.
     pub id: Id,
     /// Unique name; goes upstream as `X-Consumer-Username`.
     pub name: String,

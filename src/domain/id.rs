@@ -18,6 +18,24 @@ pub enum Kind {
     Workspace,
     /// `req_`: one request.
     Request,
+    /// `sec_`: one of a key's secrets.
+    Secret,
+    /// `mem_`: a person who administers.
+    Member,
+    /// `tok_`: an admin token.
+    Token,
+    /// `ses_`: a member's time signed in.
+    Session,
+    /// `evt_`: something that happened.
+    Event,
+    /// `ntc_`: something a person should know.
+    Notice,
+    /// `whk_`: an address that is told of events.
+    Webhook,
+    /// `dlv_`: one event on its way to one receiver.
+    Delivery,
+    /// `node_`: one running gateway.
+    Node,
 }
 
 impl Kind {
@@ -28,6 +46,15 @@ impl Kind {
             Self::Consumer => "con_",
             Self::Workspace => "ws_",
             Self::Request => "req_",
+            Self::Secret => "sec_",
+            Self::Member => "mem_",
+            Self::Token => "tok_",
+            Self::Session => "ses_",
+            Self::Event => "evt_",
+            Self::Notice => "ntc_",
+            Self::Webhook => "whk_",
+            Self::Delivery => "dlv_",
+            Self::Node => "node_",
         }
     }
 }
@@ -55,6 +82,17 @@ impl Id {
         Self(time | (versioned & !(0x3 << 62)) | (0x2 << 62))
     }
 
+    /// A new id: a `UUIDv7` of this time with randomness of the operating system.
+    pub fn new(now: super::time::Timestamp) -> Self {
+        let mut random = [0; 16];
+        // Ids need to differ, not to be secret: should the system have no randomness, a weaker source will do.
+        if getrandom::fill(&mut random).is_err() {
+            random = fastrand::u128(..).to_be_bytes();
+        }
+        let millis = u64::try_from(now.as_millis()).unwrap_or_default();
+        Self::v7(millis, u128::from_be_bytes(random))
+    }
+
     /// The id of a declared object: 128 bits of blake3 over `label` and `content`.
     pub fn derived(label: &str, content: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -66,7 +104,7 @@ impl Id {
         Self(u128::from_be_bytes(bits))
     }
 
-    /// Prefix and 26 base32 characters, at most 30 bytes, without touching the heap.
+    /// Prefix and 26 base32 characters, at most 31 bytes, without touching the heap.
     pub fn text(self, kind: Kind) -> IdText {
         let prefix = kind.prefix().as_bytes();
         let mut bytes = [0; IdText::MAX];
@@ -116,7 +154,7 @@ pub struct IdText {
 }
 
 impl IdText {
-    const MAX: usize = 4 + ENCODED_LEN;
+    const MAX: usize = 5 + ENCODED_LEN;
 
     /// The text.
     pub fn as_str(&self) -> &str {

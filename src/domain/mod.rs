@@ -1,13 +1,16 @@
 //! What our words mean: plain values without I/O. Everything above may use them; they use nothing of ours.
 
+pub mod actor;
 pub mod consumer;
 pub mod host;
 pub mod id;
 pub mod key;
 pub mod method;
 pub mod path;
+pub mod role;
 pub mod route;
 pub mod scope;
 pub mod secret;
 pub mod time;
 pub mod upstream;
+pub mod workspace;

@@ -1,9 +1,8 @@
 //! Who calls, told upstream: names and values. Whatever the caller wrote under these names is removed first, in dash
 //! and underscore spelling alike, since CGI-like services merge the two.
 
-use crate::domain::id::{Id, Kind};
+use crate::domain::id::Kind;
 use crate::snapshot::key::Key;
-use std::sync::LazyLock;
 
 /// Names under which services are told who calls: consumer, key, workspace, scopes, metadata. The last three are other
 /// gateways' names, which services may trust too.
@@ -18,13 +17,6 @@ const OURS: [&str; 9] = [
     "x-consumer-groups",
     "x-anonymous-consumer",
 ];
-
-/// The root workspace, which owns every declared key.
-static ROOT: LazyLock<String> = LazyLock::new(|| {
-    Id::derived("keygate root workspace v1", b"")
-        .text(Kind::Workspace)
-        .to_string()
-});
 
 /// Whether a field name, read with `_` as `-`, is one of the names (lower case, with dashes).
 pub fn is_spelling_of(name: &str, names: &[&str]) -> bool {
@@ -58,7 +50,7 @@ pub(super) fn tell(key: &Key, with_metadata: bool, mut say: impl FnMut(&str, &[u
     say("x-consumer-id", consumer);
     say("x-consumer-username", username);
     say("x-credential-identifier", id);
-    say("x-keygate-workspace", ROOT.as_bytes());
+    say("x-keygate-workspace", key.workspace_header().as_bytes());
     say("x-keygate-scopes", key.scopes().header.as_bytes());
     if with_metadata {
         say(

@@ -27,7 +27,10 @@ pub fn check<'a>(
         return Err((Denied::Malformed, None));
     }
     let hash = KeyHash::of(presented.expose());
-    let key = keys.find(&hash).ok_or((Denied::Unknown, None))?;
+    let key = keys
+        .find(&hash)
+        .or_else(|| keys.find_imported(presented.expose()))
+        .ok_or((Denied::Unknown, None))?;
     match in_force(&key, now).and_then(|()| usable(&key, presented, from)) {
         Ok(()) => Ok(Verified { key }),
         Err(denied) => {
@@ -42,6 +45,7 @@ fn in_force(key: &Key, now: Timestamp) -> Result<(), Denied> {
         KeyState::Active => {}
         KeyState::Disabled => return Err(Denied::Disabled),
         KeyState::Revoked => return Err(Denied::Revoked),
+        KeyState::Deleted => return Err(Denied::Unknown),
     }
     if key.not_before().is_some_and(|start| now < start) {
         return Err(Denied::NotYetValid);

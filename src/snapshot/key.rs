@@ -5,7 +5,7 @@
 use super::usage::KeyUsage;
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
-use crate::domain::key::{KeyHash, KeySpec, KeyState, KeyStatus};
+use crate::domain::key::{Algorithm, KeyHash, KeySpec, KeyState, KeyStatus, Origin};
 use crate::domain::method::MethodSet;
 use crate::domain::route::LocationSet;
 use crate::domain::scope::Scope;
@@ -74,6 +74,9 @@ struct SharedParts {
     scopes: ScopeSet,
     owner: Option<Arc<Owner>>,
     environment: Box<str>,
+    workspace: Id,
+    /// `X-Keygate-Workspace`.
+    workspace_header: HeaderValue,
 }
 
 /// What few keys have; kept apart to keep the others small.
@@ -96,6 +99,12 @@ pub struct Key {
     pub id: Id,
     /// Hash of its secret.
     pub(super) hash: KeyHash,
+    /// How that hash was made.
+    pub algorithm: Algorithm,
+    /// Where it is managed.
+    pub origin: Origin,
+    /// Whether a newer secret of the same key has taken over from this one.
+    pub superseded: bool,
     name: Box<str>,
     shared: Arc<SharedParts>,
     rare: Option<Box<Rare>>,
@@ -120,6 +129,21 @@ impl Key {
     /// Display hint, when one is known.
     pub fn hint(&self) -> Option<&str> {
         self.rare.as_ref()?.hint.as_deref()
+    }
+
+    /// Hash of its secret: never for a log or an answer.
+    pub fn hash(&self) -> &KeyHash {
+        &self.hash
+    }
+
+    /// The workspace it belongs to.
+    pub fn workspace(&self) -> Id {
+        self.shared.workspace
+    }
+
+    /// Its workspace for `X-Keygate-Workspace`.
+    pub fn workspace_header(&self) -> &HeaderValue {
+        &self.shared.workspace_header
     }
 
     /// Environment of the key.
@@ -154,7 +178,8 @@ impl Key {
 
     /// What a person is shown.
     pub fn status(&self, now: Timestamp) -> KeyStatus {
-        KeyStatus::of(self.state, self.not_before(), self.expires_at(), now)
+        let limits = (self.not_before(), self.expires_at());
+        KeyStatus::of(self.state, limits, (None, None), now)
     }
 
     /// Whether it may come from this address. IPv4-mapped IPv6 is the same address as IPv4.
@@ -189,11 +214,16 @@ impl Key {
             },
             owner: self.shared.owner.clone(),
             environment: self.shared.environment.clone(),
+            workspace: self.shared.workspace,
+            workspace_header: self.shared.workspace_header.clone(),
         };
         let rare = Rare::met(self.rare.as_deref(), old.rare.as_deref());
         Self {
             id: self.id,
             hash: self.hash,
+            algorithm: self.algorithm,
+            origin: self.origin,
+            superseded: self.superseded,
             name: self.name.clone(),
             shared: Arc::new(shared),
             rare: Some(Box::new(rare)),
@@ -211,6 +241,9 @@ impl Key {
 
     pub(super) fn same_spec(&self, other: &Self) -> bool {
         self.id == other.id
+            && self.origin == other.origin
+            && self.superseded == other.superseded
+            && self.workspace() == other.workspace()
             && self.name == other.name
             && self.scopes().ids == other.scopes().ids
             && self.owner().map(|owner| &owner.consumer)
@@ -276,27 +309,21 @@ fn met_networks(new: &[IpNet], old: &[IpNet]) -> Box<[IpNet]> {
     }
 }
 
-/// What shared parts are found by: scopes, consumer, environment.
-type SharedName = (Vec<SymbolId>, Option<String>, String);
+/// What shared parts are found by: scopes, consumer and its name, environment, workspace.
+type SharedName = (Vec<SymbolId>, Option<Consumer>, String, Id);
 
 /// Makes [`Key`]s and shares what they have in common.
 #[derive(Debug, Default)]
 pub struct KeyCompiler {
-    owners: HashMap<String, Arc<Owner>>,
+    owners: HashMap<Consumer, Arc<Owner>>,
     shared: HashMap<SharedName, Arc<SharedParts>>,
 }
 
 impl KeyCompiler {
-    /// A compiler that knows these consumers.
-    pub fn new(consumers: &[Consumer]) -> Self {
-        let owners = consumers
-            .iter()
-            .map(|consumer| (consumer.name.clone(), Arc::new(owner(consumer))))
-            .collect();
-        Self {
-            owners,
-            ..Self::default()
-        }
+    /// Forgets what no key has any more.
+    pub fn forget_unused(&mut self) {
+        self.shared.retain(|_, parts| Arc::strong_count(parts) > 1);
+        self.owners.retain(|_, owner| Arc::strong_count(owner) > 1);
     }
 
     /// The key that a declaration describes, unused.
@@ -304,10 +331,16 @@ impl KeyCompiler {
         Key {
             id: spec.id,
             hash: spec.hash,
+            algorithm: spec.algorithm,
+            origin: spec.origin,
+            superseded: spec.retires_at.is_some(),
             name: spec.name.as_str().into(),
             shared: self.shared(spec, symbols),
             rare: rare(spec, symbols),
-            expires_at: spec.expires_at.unwrap_or(NEVER),
+            expires_at: spec
+                .expires_at
+                .unwrap_or(NEVER)
+                .min(spec.retires_at.unwrap_or(NEVER)),
             methods: spec.methods,
             locations: spec.locations,
             state: spec.state,
@@ -323,23 +356,29 @@ impl KeyCompiler {
             .collect();
         ids.sort_unstable();
         ids.dedup();
-        let owner = spec
-            .consumer
-            .as_ref()
-            .and_then(|name| self.owners.get(name))
-            .cloned();
-        let name = (ids, spec.consumer.clone(), spec.environment.clone());
-        let parts = self
-            .shared
-            .entry(name)
-            .or_insert_with_key(|(ids, _, environment)| {
-                let scopes = scope_set(ids, &spec.scopes);
-                Arc::new(SharedParts {
-                    scopes,
-                    owner,
-                    environment: environment.as_str().into(),
-                })
-            });
+        let owner = spec.consumer.as_ref().map(|consumer| {
+            let known = self.owners.entry(consumer.clone());
+            Arc::clone(known.or_insert_with_key(|consumer| Arc::new(owner(consumer))))
+        });
+        let name = (
+            ids,
+            spec.consumer.clone(),
+            spec.environment.clone(),
+            spec.workspace,
+        );
+        let parts =
+            self.shared
+                .entry(name)
+                .or_insert_with_key(|(ids, _, environment, workspace)| {
+                    let scopes = scope_set(ids, &spec.scopes);
+                    Arc::new(SharedParts {
+                        scopes,
+                        owner,
+                        environment: environment.as_str().into(),
+                        workspace: *workspace,
+                        workspace_header: header(workspace.text(Kind::Workspace).as_str()),
+                    })
+                });
         Arc::clone(parts)
     }
 }
@@ -419,6 +458,7 @@ fn header(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::workspace;
 
     fn nets(texts: &[&str]) -> Vec<IpNet> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -452,7 +492,11 @@ mod tests {
         let mut spec = KeySpec {
             id: hash.declared_id(),
             name: "k".into(),
+            origin: Origin::File,
+            workspace: workspace::root(),
             hash,
+            algorithm: Algorithm::Blake3,
+            retires_at: None,
             hint: None,
             consumer: None,
             environment: "live".into(),
@@ -467,7 +511,7 @@ mod tests {
             metadata: std::collections::BTreeMap::new(),
         };
         change(&mut spec);
-        (KeyCompiler::new(&[]).compile(&spec, &symbols), symbols)
+        (KeyCompiler::default().compile(&spec, &symbols), symbols)
     }
 
     #[test]

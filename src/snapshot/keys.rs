@@ -4,7 +4,7 @@
 //! that lock for reading, so no count is lost.
 
 use super::key::Key;
-use crate::domain::key::KeyHash;
+use crate::domain::key::{Algorithm, KeyHash, Origin};
 use dashmap::DashMap;
 use dashmap::mapref::one::Ref;
 use std::borrow::Borrow;
@@ -66,20 +66,44 @@ impl Deref for KeyRef<'_> {
     }
 }
 
+type Map = DashMap<Entry, (), BuildHasherDefault<FirstBytes>>;
+
 /// All keys.
 #[derive(Debug, Default)]
-pub struct KeyTable(DashMap<Entry, (), BuildHasherDefault<FirstBytes>>);
+pub struct KeyTable {
+    /// By the blake3 of their secret.
+    native: Map,
+    /// Imported, by the sha256 of their secret, until they are first used.
+    sha256: Map,
+}
 
 impl KeyTable {
     /// The key with this hash.
     pub fn find(&self, hash: &KeyHash) -> Option<KeyRef<'_>> {
-        self.0.get(hash.as_bytes()).map(KeyRef)
+        self.native.get(hash.as_bytes()).map(KeyRef)
+    }
+
+    /// The imported key that is known by the sha256 of this secret only. Costs nothing while there is none.
+    pub fn find_imported(&self, secret: &[u8]) -> Option<KeyRef<'_>> {
+        if self.sha256.is_empty() {
+            return None;
+        }
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret);
+        let digest: &[u8; 32] = digest.as_ref().try_into().ok()?;
+        self.sha256.get(digest).map(KeyRef)
+    }
+
+    fn map(&self, algorithm: Algorithm) -> &Map {
+        match algorithm {
+            Algorithm::Blake3 => &self.native,
+            Algorithm::Sha256 => &self.sha256,
+        }
     }
 
     /// Puts a key in force, in place of one with the same hash, whose use it takes over if it is the same key.
     pub fn put(&self, key: Key) {
         let key = Arc::new(key);
-        match self.0.entry(Entry(Arc::clone(&key))) {
+        match self.map(key.algorithm).entry(Entry(Arc::clone(&key))) {
             dashmap::Entry::Vacant(free) => {
                 free.insert(());
             }
@@ -94,32 +118,40 @@ impl KeyTable {
     }
 
     /// Takes a key out of force.
-    pub fn remove(&self, hash: &KeyHash) {
-        self.0.remove(hash.as_bytes());
+    pub fn remove(&self, hash: &KeyHash, algorithm: Algorithm) {
+        self.map(algorithm).remove(hash.as_bytes());
+    }
+
+    /// Takes a key of this origin out of force; one of another origin with the same hash stays.
+    pub fn remove_of(&self, hash: &KeyHash, algorithm: Algorithm, origin: Origin) {
+        self.map(algorithm)
+            .remove_if(hash.as_bytes(), |entry, ()| entry.0.origin == origin);
     }
 
     /// Number of keys.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.native.len() + self.sha256.len()
     }
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.native.is_empty() && self.sha256.is_empty()
     }
 
     /// Every key, in no order. For lists and counts, not for requests.
     pub fn all(&self) -> Vec<Arc<Key>> {
-        self.0
-            .iter()
-            .map(|entry| Arc::clone(&entry.key().0))
-            .collect()
+        let both = self.native.iter().chain(self.sha256.iter());
+        both.map(|entry| Arc::clone(&entry.key().0)).collect()
     }
 
-    /// What it takes to have exactly these keys.
-    pub fn plan(&self, wanted: Vec<Key>) -> KeyChange {
+    /// What it takes to have exactly these keys of one origin. Those in the config file win over those in the store.
+    pub fn plan(&self, wanted: Vec<Key>, origin: Origin) -> KeyChange {
         let mut change = KeyChange::default();
-        let mut gone: HashSet<KeyHash> = self.0.iter().map(|entry| entry.key().0.hash).collect();
+        let ours = self
+            .native
+            .iter()
+            .filter(|entry| entry.key().0.origin == origin);
+        let mut gone: HashSet<KeyHash> = ours.map(|entry| entry.key().0.hash).collect();
         for key in wanted {
             gone.remove(&key.hash);
             match self.find(&key.hash).map(|old| Arc::clone(&old)) {
@@ -145,10 +177,15 @@ pub struct KeyChange {
 }
 
 impl KeyChange {
+    /// The hashes that go.
+    pub fn removed(&self) -> &[KeyHash] {
+        &self.removed
+    }
+
     /// Step one: what ends, and what both versions allow.
     pub fn restrict(&mut self, table: &KeyTable) {
         for hash in self.removed.drain(..) {
-            table.remove(&hash);
+            table.remove(&hash, Algorithm::Blake3);
         }
         self.met.drain(..).for_each(|key| table.put(key));
     }

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::{Config, Listener, ListenerLimits};
-use crate::domain::key::KeyFormat;
+use crate::domain::key::{KeyFormat, Origin};
 use crate::snapshot::endpoints::UpstreamCompiler;
 use crate::snapshot::handle::{Challenges, Shared, Snapshot};
 use crate::snapshot::key::{Key, KeyCompiler, Symbols};
@@ -125,7 +125,7 @@ impl Publisher {
         let change = self
             .shared
             .keys
-            .plan(compile_keys(config, &self.shared.symbols));
+            .plan(compile_keys(config, &self.shared.symbols), Origin::File);
         self.shared.publish(snapshot, change);
         let restart = self.fixed.differing(&Fixed::of(config));
         if !restart.is_empty() {
@@ -189,7 +189,7 @@ fn compile(
 }
 
 fn compile_keys(config: &Config, symbols: &Symbols) -> Vec<Key> {
-    let mut compiler = KeyCompiler::new(&config.consumers);
+    let mut compiler = KeyCompiler::default();
     config
         .keys
         .iter()

@@ -6,8 +6,12 @@ use super::seen::Seen;
 use super::{Known, methods};
 use crate::config::raw::{Fields, Item, table};
 use crate::config::value;
+use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
-use crate::domain::key::{KeyFormat, KeyHash, KeySpec, MAX_PRESENTED_LEN, PlainKey, Shape};
+use crate::domain::key::{
+    Algorithm, KeyFormat, KeyHash, KeySpec, MAX_PRESENTED_LEN, Origin, PlainKey, Shape,
+};
+use crate::domain::workspace;
 use std::collections::HashSet;
 
 pub(super) fn keys(root: &Fields<'_>, known: &Known<'_>) -> Vec<KeySpec> {
@@ -55,7 +59,11 @@ impl Reader<'_> {
         let spec = KeySpec {
             id: id.unwrap_or(Id::from_bits(0)),
             name: name.unwrap_or_default(),
+            origin: Origin::File,
+            workspace: workspace::root(),
             hash: held.as_ref().map_or(KeyHash::of(&[]), |held| held.hash),
+            algorithm: Algorithm::Blake3,
+            retires_at: None,
             hint: held.as_ref().and_then(|held| held.hint.clone()),
             consumer,
             environment: environment.unwrap_or_default(),
@@ -140,13 +148,13 @@ impl Reader<'_> {
         Some(name.to_owned())
     }
 
-    fn consumer(&self, fields: &Fields<'_>) -> Option<String> {
+    fn consumer(&self, fields: &Fields<'_>) -> Option<Consumer> {
         let item = fields.get("consumer")?;
         let name = item.text()?;
         if !self.consumers.contains(name) {
             item.fault(value::unknown("consumer", name, &self.known.consumers));
         }
-        Some(name.to_owned())
+        Some(Consumer::declared(name.to_owned()))
     }
 
     fn allowed_routes(&self, fields: &Fields<'_>) -> Option<Vec<String>> {

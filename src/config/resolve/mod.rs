@@ -46,6 +46,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         routes: routes::routes(&fields, &known),
         consumers: consumers(&fields),
         keys: keys::keys(&fields, &known),
+        store: None,
         key_format: key_format.unwrap_or_default(),
         warnings: Vec::new(),
         files: Vec::new(),

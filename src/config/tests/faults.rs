@@ -570,7 +570,7 @@ const KEY_CASES: &[Case] = &[
     (
         r#"keys: [{name: a, hash: "sha256:00"}, {name: b, hash: "blake3:00"}, {name: c, hash: [1]}, {name: d, hash: {a: b}}]"#,
         &[
-            "1:24: keys[0].hash: sha256 hashes are not supported yet",
+            "1:24: keys[0].hash: a declared key needs a blake3 hash; sha256 hashes are for `keygate keys import`",
             "1:54: keys[1].hash: expected 64 hex digits after `blake3:`",
             "1:84: keys[2].hash: expected `blake3:` and 64 hex digits (`keygate hash` makes one from a key)",
             "1:106: keys[3].hash: expected `blake3:` and 64 hex digits (`keygate hash` makes one from a key)",

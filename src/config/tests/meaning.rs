@@ -158,7 +158,10 @@ keys:
     ));
     let key = &config.keys[0];
     assert_eq!(key.id, key.hash.declared_id());
-    assert_eq!(key.consumer.as_deref(), Some("Acme GmbH"));
+    assert_eq!(
+        key.consumer.as_ref().map(|one| &*one.name),
+        Some("Acme GmbH")
+    );
     assert_eq!((&*key.environment, key.state), ("test", KeyState::Disabled));
     assert_eq!(key.routes.as_deref(), Some(&["service".to_owned()][..]));
     assert_eq!(Some(key.methods), MethodSet::EMPTY.with(&Method::GET));

@@ -1,6 +1,8 @@
 //! The key a consumer presents: its hash at rest here, its text form in `format`, what is declared about it in `spec`.
 
+pub mod acts;
 mod format;
+pub mod record;
 mod spec;
 
 use super::id::Id;
@@ -10,7 +12,8 @@ use zeroize::Zeroizing;
 pub use format::{
     ADMIN_ENVIRONMENT, BODY_LEN, FormatFault, GenerateError, KeyFormat, SCANNER_REGEX, Shape,
 };
-pub use spec::{KeySpec, KeyState, KeyStatus};
+pub use record::{Algorithm, KeyRecord};
+pub use spec::{KeySpec, KeyState, KeyStatus, Origin};
 
 /// Most bytes of any presented key, native or imported.
 pub const MAX_PRESENTED_LEN: usize = 512;
@@ -57,9 +60,27 @@ impl KeyHash {
         if text.starts_with("sha256:") {
             return Err(HashFault::Sha256);
         }
-        let hex = text.strip_prefix("blake3:").ok_or(HashFault::Algorithm)?;
-        let hash = blake3::Hash::from_hex(hex).map_err(|_| HashFault::Digits)?;
-        Ok(Self(*hash.as_bytes()))
+        match Self::parse_any(text)? {
+            (hash, Algorithm::Blake3) => Ok(hash),
+            (_, Algorithm::Sha256) => Err(HashFault::Sha256),
+        }
+    }
+
+    /// Reads `blake3:<64 hex digits>` or `sha256:<64 hex digits>`.
+    pub fn parse_any(text: &str) -> Result<(Self, Algorithm), HashFault> {
+        let (name, hex) = text.split_once(':').ok_or(HashFault::Algorithm)?;
+        let algorithm = match name {
+            "blake3" => Algorithm::Blake3,
+            "sha256" => Algorithm::Sha256,
+            _ => return Err(HashFault::Algorithm),
+        };
+        let digits = blake3::Hash::from_hex(hex).map_err(|_| HashFault::Digits)?;
+        Ok((Self(*digits.as_bytes()), algorithm))
+    }
+
+    /// From 32 bytes of a digest.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// The 32 bytes, as the key table wants them.
@@ -69,7 +90,16 @@ impl KeyHash {
 
     /// The form at rest, `blake3:<hex>`; for a config file or a store, never for a log.
     pub fn at_rest(&self) -> String {
-        format!("blake3:{}", blake3::Hash::from_bytes(self.0).to_hex())
+        self.at_rest_as(Algorithm::Blake3)
+    }
+
+    /// The form at rest of a digest that was made in this way.
+    pub fn at_rest_as(&self, algorithm: Algorithm) -> String {
+        let name = match algorithm {
+            Algorithm::Blake3 => "blake3",
+            Algorithm::Sha256 => "sha256",
+        };
+        format!("{name}:{}", blake3::Hash::from_bytes(self.0).to_hex())
     }
 
     /// The id of a key that is declared with this hash and without an id of its own.
@@ -94,7 +124,7 @@ pub enum HashFault {
     #[error("expected 64 hex digits after `blake3:`")]
     Digits,
     /// A hash for import.
-    #[error("sha256 hashes are not supported yet")]
+    #[error("a declared key needs a blake3 hash; sha256 hashes are for `keygate keys import`")]
     Sha256,
 }
 

@@ -169,6 +169,9 @@ fn status_is_the_first_that_applies() {
         (KeyState::Active, Some(now), None, KeyStatus::Active),
     ];
     for (state, not_before, expires_at, want) in cases {
-        assert_eq!(KeyStatus::of(state, not_before, expires_at, now), want);
+        assert_eq!(
+            KeyStatus::of(state, (not_before, expires_at), (None, None), now),
+            want
+        );
     }
 }

@@ -1,0 +1,161 @@
+//! The only file that knows which database it is: how to connect, and the few words that differ.
+
+use super::error::StoreError;
+use crate::config::StoreLocation;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Executor};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Longest wait for a connection; an admin waits no longer to hear that the store is away.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections for reading from `SQLite`, and all connections to `PostgreSQL`.
+const CONNECTIONS: u32 = 8;
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// A file of our own.
+    Sqlite,
+    /// A server, perhaps shared by several nodes.
+    Postgres,
+}
+
+/// Connections: `SQLite` has one writer, so it has a pool of its own.
+pub(super) struct Pools {
+    pub(super) read: AnyPool,
+    pub(super) write: AnyPool,
+}
+
+impl Dialect {
+    pub(super) fn of(location: &StoreLocation) -> Self {
+        match location {
+            StoreLocation::Sqlite(_) => Self::Sqlite,
+            StoreLocation::Postgres(_) => Self::Postgres,
+        }
+    }
+
+    pub(super) async fn connect(location: &StoreLocation) -> Result<Pools, StoreError> {
+        sqlx::any::install_default_drivers();
+        match location {
+            StoreLocation::Sqlite(file) => {
+                create(file)?;
+                let write = sqlite(file, 1, "").await?;
+                let read = sqlite(file, CONNECTIONS, "PRAGMA query_only = ON;").await?;
+                Ok(Pools { read, write })
+            }
+            StoreLocation::Postgres(url) => {
+                let options = AnyConnectOptions::from_str(url.expose()).map_err(|_| {
+                    StoreError::Unavailable("the store's URL cannot be read".into())
+                })?;
+                let pool = pool(CONNECTIONS)
+                    .after_connect(|connection, _| {
+                        Box::pin(async move {
+                            let setup = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; \
+                                         SET TIME ZONE 'UTC'; SET client_min_messages = warning";
+                            connection.execute(setup).await.map(|_| ())
+                        })
+                    })
+                    .connect_with(options.disable_statement_logging())
+                    .await?;
+                Ok(Pools {
+                    read: pool.clone(),
+                    write: pool,
+                })
+            }
+        }
+    }
+
+    /// How a transaction that writes begins. `SQLite` takes its lock at once, so that no write fails half-way.
+    pub(super) fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+
+    /// How a transaction that reads one state begins.
+    pub(super) fn begin_reading(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN DEFERRED",
+            Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
+    /// A migration in this database's words: text compares byte by byte.
+    pub(super) fn schema(self, sql: &str) -> String {
+        match self {
+            Self::Sqlite => sql.to_owned(),
+            Self::Postgres => sql
+                .replace(" TEXT PRIMARY KEY", " TEXT COLLATE \"C\" PRIMARY KEY")
+                .replace(" TEXT   NOT NULL", " TEXT COLLATE \"C\" NOT NULL")
+                .replace(" TEXT NOT NULL", " TEXT COLLATE \"C\" NOT NULL")
+                .replace(" TEXT,", " TEXT COLLATE \"C\","),
+        }
+    }
+
+    /// Tells other nodes of a change, inside the transaction that makes it.
+    pub(super) async fn announce(self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite => Ok(()),
+            Self::Postgres => {
+                connection.execute("NOTIFY keygate_changes").await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn pool(connections: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        .max_lifetime(Duration::from_hours(1))
+}
+
+async fn sqlite(file: &Path, connections: u32, more: &'static str) -> Result<AnyPool, StoreError> {
+    let path = file
+        .to_str()
+        .ok_or_else(|| StoreError::Unavailable(format!("{}: not UTF-8", file.display())))?;
+    let encoded = path
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    let options = AnyConnectOptions::from_str(&format!("sqlite:{encoded}"))?;
+    // WAL: readers and the writer do not wait for each other. FULL: what was acknowledged survives a power cut.
+    let pool = pool(connections).after_connect(move |connection, _| {
+        Box::pin(async move {
+            let setup = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;";
+            connection.execute(setup).await?;
+            connection.execute(more).await.map(|_| ())
+        })
+    });
+    Ok(pool
+        .connect_with(options.disable_statement_logging())
+        .await?)
+}
+
+/// The file, for its owner only; the folder too if it is not there.
+fn create(file: &Path) -> Result<(), StoreError> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.exists()) {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|fault| StoreError::Unavailable(format!("{}: {fault}", folder.display())))?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(file)
+        .map_err(|fault| StoreError::Unavailable(format!("{}: {fault}", file.display())))?;
+    Ok(())
+}

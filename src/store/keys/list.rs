@@ -1,0 +1,354 @@
+//! Lists of keys: filtered, sorted and paged in the store, through indexes that both databases have.
+
+use super::row;
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::{KeyRecord, KeyStatus};
+use crate::domain::time::Timestamp;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::sql::{Columns, Sql};
+
+/// What a list is sorted by; equal ones by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortBy {
+    /// When it was made.
+    CreatedAt,
+    /// Its last change.
+    UpdatedAt,
+    /// Its last use; never used is the oldest.
+    LastUsedAt,
+    /// Its end; never is the latest.
+    ExpiresAt,
+    /// Its name, by bytes.
+    Name,
+}
+
+impl SortBy {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::CreatedAt,
+        Self::UpdatedAt,
+        Self::LastUsedAt,
+        Self::ExpiresAt,
+        Self::Name,
+    ];
+
+    /// Name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
+            Self::LastUsedAt => "last_used_at",
+            Self::ExpiresAt => "expires_at",
+            Self::Name => "name",
+        }
+    }
+
+    fn column(self) -> &'static str {
+        match self {
+            Self::CreatedAt => "k.created_at",
+            Self::UpdatedAt => "k.updated_at",
+            Self::LastUsedAt => "COALESCE(k.last_used_at, 0)",
+            Self::ExpiresAt => "COALESCE(k.expires_at, 9223372036854775807)",
+            Self::Name => "k.name",
+        }
+    }
+
+    /// The value that a key is sorted by, as text for a cursor.
+    pub fn value_of(self, key: &KeyRecord) -> String {
+        let time =
+            |at: Option<Timestamp>, never: i64| at.map_or(never, Timestamp::as_millis).to_string();
+        match self {
+            Self::CreatedAt => key.created_at.as_millis().to_string(),
+            Self::UpdatedAt => key.updated_at.as_millis().to_string(),
+            Self::LastUsedAt => time(key.usage.last_used_at, 0),
+            Self::ExpiresAt => time(key.expires_at, i64::MAX),
+            Self::Name => key.name.clone(),
+        }
+    }
+}
+
+/// Which keys, in which order, from where on.
+#[derive(Debug, Clone)]
+pub struct KeyQuery {
+    /// Paths of the workspaces that the caller reaches; a key below any of them is seen.
+    pub reach: Vec<String>,
+    /// Words that each begin a word of name, tags or hint; or a whole id.
+    pub q: Option<String>,
+    /// Status shown. Without it deleted keys are left out.
+    pub status: Option<KeyStatus>,
+    /// Path of a workspace: it and what is below.
+    pub workspace: Option<String>,
+    /// Its owner.
+    pub consumer: Option<Id>,
+    /// A whole tag.
+    pub tag: Option<String>,
+    /// Environment.
+    pub environment: Option<String>,
+    /// A scope it has.
+    pub scope: Option<String>,
+    /// Ends before.
+    pub expires_before: Option<Timestamp>,
+    /// Never used since, and made before.
+    pub unused_since: Option<Timestamp>,
+    /// Whether it has no end.
+    pub never_expires: Option<bool>,
+    /// Order.
+    pub sort: SortBy,
+    /// The greatest first.
+    pub descending: bool,
+    /// Behind this one: value of the sort key, and id.
+    pub after: Option<(String, Id)>,
+    /// Most keys.
+    pub limit: usize,
+}
+
+impl KeyQuery {
+    /// All keys below these workspaces, the newest first.
+    pub fn all(reach: Vec<String>) -> Self {
+        Self {
+            reach,
+            q: None,
+            status: None,
+            workspace: None,
+            consumer: None,
+            tag: None,
+            environment: None,
+            scope: None,
+            expires_before: None,
+            unused_since: None,
+            never_expires: None,
+            sort: SortBy::CreatedAt,
+            descending: true,
+            after: None,
+            limit: 50,
+        }
+    }
+}
+
+/// Keys, and whether there are more behind them.
+#[derive(Debug, Clone)]
+pub struct KeyPage {
+    /// The keys.
+    pub keys: Vec<KeyRecord>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl Store {
+    /// A page of keys.
+    pub async fn list_keys(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        let mut connection = self.pools.read.acquire().await?;
+        let mut select = Sql::new("SELECT ");
+        select.push(row::COLUMNS).push(row::FROM).push(" WHERE ");
+        filter(&mut select, query, self.clock.now());
+        after(&mut select, query);
+        let direction = if query.descending { " DESC" } else { "" };
+        select
+            .push(" ORDER BY ")
+            .push(query.sort.column())
+            .push(direction);
+        select.push(", k.id").push(direction).push(" LIMIT ");
+        select.bind(i64::try_from(query.limit + 1).unwrap_or(i64::MAX));
+        let mut rows = select.query().fetch_all(&mut *connection).await?;
+        let more = rows.len() > query.limit;
+        rows.truncate(query.limit);
+        let keys = row::with_secrets(&mut connection, &rows).await?;
+        Ok(KeyPage { keys, more })
+    }
+
+    /// Number of keys that a query finds, whatever page it asks for.
+    pub async fn count_keys(&self, query: &KeyQuery) -> Result<u64, StoreError> {
+        let mut select = Sql::new("SELECT COUNT(*) AS number FROM keys k WHERE ");
+        filter(&mut select, query, self.clock.now());
+        select
+            .query()
+            .fetch_one(&self.pools.read)
+            .await?
+            .natural("number")
+    }
+}
+
+fn filter(sql: &mut Sql, query: &KeyQuery, now: Timestamp) {
+    status(sql, query.status, now);
+    below(sql, &query.reach);
+    if let Some(path) = &query.workspace {
+        below(sql, std::slice::from_ref(path));
+    }
+    if let Some(consumer) = query.consumer {
+        sql.push(" AND k.consumer = ")
+            .bind(consumer.text(Kind::Consumer).to_string());
+    }
+    if let Some(environment) = &query.environment {
+        sql.push(" AND k.environment = ").bind(environment.clone());
+    }
+    if let Some(tag) = &query.tag {
+        label(sql, "tag", &tag.to_lowercase());
+    }
+    if let Some(scope) = &query.scope {
+        label(sql, "scope", scope);
+    }
+    if let Some(end) = query.expires_before {
+        sql.push(" AND COALESCE(k.expires_at, 9223372036854775807) < ")
+            .bind(end);
+    }
+    if let Some(since) = query.unused_since {
+        sql.push(" AND COALESCE(k.last_used_at, 0) < ")
+            .bind(since)
+            .push(" AND k.created_at < ")
+            .bind(since);
+    }
+    match query.never_expires {
+        Some(true) => {
+            sql.push(" AND k.expires_at IS NULL");
+        }
+        Some(false) => {
+            sql.push(" AND k.expires_at IS NOT NULL");
+        }
+        None => {}
+    }
+    if let Some(q) = &query.q {
+        search(sql, q);
+    }
+}
+
+const END: &str = "COALESCE(k.expires_at, 9223372036854775807)";
+
+/// What [`KeyStatus::of`] says, as a predicate.
+fn status(sql: &mut Sql, status: Option<KeyStatus>, now: Timestamp) {
+    let Some(status) = status else {
+        sql.push("k.state <> 'deleted'");
+        return;
+    };
+    let state = match status {
+        KeyStatus::Deleted => "deleted",
+        KeyStatus::Revoked => "revoked",
+        KeyStatus::Disabled => "disabled",
+        KeyStatus::NotYetValid
+        | KeyStatus::Expired
+        | KeyStatus::Rotating
+        | KeyStatus::InactiveWarning
+        | KeyStatus::Expiring
+        | KeyStatus::Active => "active",
+    };
+    sql.push("k.state = '").push(state).push("'");
+    let begun = |sql: &mut Sql| {
+        sql.push(" AND (k.not_before IS NULL OR k.not_before <= ")
+            .bind(now)
+            .push(")");
+    };
+    let lives = |sql: &mut Sql| {
+        begun(sql);
+        sql.push(" AND ").push(END).push(" > ").bind(now);
+    };
+    let settled = |sql: &mut Sql| {
+        sql.push(" AND (k.rotating_until IS NULL OR k.rotating_until <= ")
+            .bind(now)
+            .push(")");
+    };
+    let near = Timestamp::from_millis(now.as_millis() + KeyStatus::EXPIRING_MILLIS);
+    match status {
+        KeyStatus::Deleted | KeyStatus::Revoked | KeyStatus::Disabled => {}
+        KeyStatus::NotYetValid => {
+            sql.push(" AND k.not_before > ").bind(now);
+        }
+        KeyStatus::Expired => {
+            begun(sql);
+            sql.push(" AND ").push(END).push(" <= ").bind(now);
+        }
+        KeyStatus::Rotating => {
+            lives(sql);
+            sql.push(" AND k.rotating_until > ").bind(now);
+        }
+        KeyStatus::InactiveWarning => {
+            lives(sql);
+            settled(sql);
+            sql.push(" AND k.inactive_at IS NOT NULL");
+        }
+        KeyStatus::Expiring => {
+            lives(sql);
+            settled(sql);
+            sql.push(" AND k.inactive_at IS NULL AND ")
+                .push(END)
+                .push(" <= ")
+                .bind(near);
+        }
+        KeyStatus::Active => {
+            begun(sql);
+            settled(sql);
+            sql.push(" AND k.inactive_at IS NULL AND ")
+                .push(END)
+                .push(" > ")
+                .bind(near);
+        }
+    }
+}
+
+/// Below any of these workspaces. The root is above all: it needs no look at the tree.
+fn below(sql: &mut Sql, paths: &[String]) {
+    let root = format!(
+        "{}/",
+        crate::domain::workspace::root().text(Kind::Workspace)
+    );
+    if paths.contains(&root) {
+        return;
+    }
+    sql.push(" AND k.workspace IN (SELECT w.id FROM workspaces w WHERE ");
+    if paths.is_empty() {
+        sql.push("1 = 0");
+    }
+    for (place, path) in paths.iter().enumerate() {
+        sql.push(if place == 0 { "" } else { " OR " });
+        // Ids have no letter as great as a tilde.
+        sql.push("(w.path >= ")
+            .bind(path.clone())
+            .push(" AND w.path < ")
+            .bind(format!("{path}~"))
+            .push(")");
+    }
+    sql.push(")");
+}
+
+fn label(sql: &mut Sql, kind: &'static str, value: &str) {
+    sql.push(" AND k.id IN (SELECT l.key_id FROM labels l WHERE l.kind = '")
+        .push(kind);
+    sql.push("' AND l.value = ").bind(value).push(")");
+}
+
+fn search(sql: &mut Sql, q: &str) {
+    if Id::parse(Kind::Key, q.trim()).is_some() {
+        sql.push(" AND k.id = ").bind(q.trim());
+        return;
+    }
+    for word in row::words(q) {
+        sql.push(
+            " AND k.id IN (SELECT l.key_id FROM labels l WHERE l.kind = 'word' AND l.value >= ",
+        );
+        // No word holds the last code point there is.
+        sql.bind(word.clone())
+            .push(" AND l.value < ")
+            .bind(format!("{word}\u{10ffff}"))
+            .push(")");
+    }
+}
+
+fn after(sql: &mut Sql, query: &KeyQuery) {
+    let Some((value, id)) = &query.after else {
+        return;
+    };
+    let than = if query.descending { " < " } else { " > " };
+    sql.push(" AND (")
+        .push(query.sort.column())
+        .push(", k.id)")
+        .push(than)
+        .push("(");
+    match query.sort {
+        SortBy::Name => sql.bind(value.clone()),
+        SortBy::CreatedAt | SortBy::UpdatedAt | SortBy::LastUsedAt | SortBy::ExpiresAt => {
+            sql.bind(value.parse::<i64>().unwrap_or_default())
+        }
+    };
+    sql.push(", ")
+        .bind(id.text(Kind::Key).to_string())
+        .push(")");
+}

@@ -1,0 +1,354 @@
+//! Keys with their secrets: read, made, saved. What may be done with a key is decided in `domain::key::acts`; here it is
+//! kept.
+
+mod list;
+mod load;
+mod row;
+
+pub use list::{KeyPage, KeyQuery, SortBy};
+pub use load::LoadedKey;
+
+use super::error::StoreError;
+use super::sql::Sql;
+use super::write::{Fact, Touched, Write};
+use super::{Store, sql};
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::record::SecretVersion;
+use crate::domain::key::{KeyHash, KeyRecord, KeyState};
+use row::{columns, labels};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+impl Store {
+    /// A key, deleted ones too.
+    pub async fn key(&self, id: Id) -> Result<KeyRecord, StoreError> {
+        let mut connection = self.pools.read.acquire().await?;
+        row::one(&mut connection, id).await
+    }
+
+    /// Several keys; those that are not there are left out.
+    pub async fn keys(&self, ids: &[Id]) -> Result<Vec<KeyRecord>, StoreError> {
+        let mut connection = self.pools.read.acquire().await?;
+        row::some(&mut connection, ids).await
+    }
+
+    /// The key that has a secret with this hash.
+    pub async fn key_by_hash(&self, hash: &str) -> Result<Option<Id>, StoreError> {
+        let found = sqlx::query("SELECT key_id FROM secrets WHERE hash = $1")
+            .bind(hash)
+            .fetch_optional(&self.pools.read)
+            .await?;
+        found
+            .map(|row| sql::Columns::id(&row, "key_id", Kind::Key))
+            .transpose()
+    }
+
+    /// The keys of a consumer, by id.
+    pub async fn key_ids_of(&self, consumer: Id) -> Result<Vec<Id>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM keys WHERE consumer = $1 ORDER BY id")
+            .bind(consumer.text(Kind::Consumer).to_string())
+            .fetch_all(&self.pools.read)
+            .await?;
+        rows.iter()
+            .map(|row| sql::Columns::id(row, "id", Kind::Key))
+            .collect()
+    }
+}
+
+impl Write {
+    /// A key as it is inside this transaction.
+    pub async fn key(&mut self, id: Id) -> Result<KeyRecord, StoreError> {
+        row::one(self.connection(), id).await
+    }
+
+    /// Keeps a new key. Its `revision`, `created_*` and `updated_*` are set here.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when its id or a secret is there already.
+    pub async fn insert_key(
+        &mut self,
+        mut key: KeyRecord,
+        action: &'static str,
+    ) -> Result<KeyRecord, StoreError> {
+        self.sign(&mut key);
+        key.created_at = self.now;
+        key.created_by = self.actor().text();
+        self.put_key(&key).await?;
+        let mut fact = fact(&key, action);
+        fact.change("name", Value::Null, key.name.clone());
+        fact.change("scopes", Value::Null, key.detail.scopes.clone());
+        fact.change(
+            "expires_at",
+            Value::Null,
+            key.expires_at.map(|at| at.to_string()),
+        );
+        fact.changes.insert("secret".into(), "changed".into());
+        self.record(fact).await?;
+        Ok(key)
+    }
+
+    /// Writes a key's rows without recording anything; for imports, which record once for many.
+    pub async fn put_key(&mut self, key: &KeyRecord) -> Result<(), StoreError> {
+        let row = columns(key)?;
+        let mut insert = Sql::new("INSERT INTO keys (");
+        let names: Vec<&str> = row.iter().map(|(name, _)| *name).collect();
+        insert.push(&names.join(", ")).push(") VALUES (");
+        insert
+            .bind_list(row.into_iter().map(|(_, value)| value))
+            .push(")");
+        self.run(insert).await?;
+        for secret in &key.secrets {
+            self.put_secret(key.id, secret).await?;
+        }
+        self.put_labels(key).await
+    }
+
+    /// Saves what became of a key, and records the fields that differ. The same key comes back, with its new revision.
+    pub async fn save_key(
+        &mut self,
+        before: &KeyRecord,
+        mut after: KeyRecord,
+        action: &'static str,
+    ) -> Result<KeyRecord, StoreError> {
+        self.sign(&mut after);
+        self.update_key(before, &after).await?;
+        let mut fact = fact(&after, action);
+        differences(before, &after, &mut fact);
+        fact.reason = after
+            .state_note
+            .as_ref()
+            .and_then(|note| note.reason.clone());
+        self.record(fact).await?;
+        Ok(after)
+    }
+
+    async fn update_key(
+        &mut self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+    ) -> Result<(), StoreError> {
+        let id = after.id.text(Kind::Key).to_string();
+        let mut update = Sql::new("UPDATE keys SET ");
+        // Its use is written by the flush alone.
+        let fixed = [
+            "id",
+            "created_at",
+            "created_by",
+            "first_used_at",
+            "last_used_at",
+            "last_used_ip",
+            "uses",
+            "refusals",
+        ];
+        let mut first = true;
+        for (name, value) in columns(after)? {
+            if fixed.contains(&name) {
+                continue;
+            }
+            update
+                .push(if first { "" } else { ", " })
+                .push(name)
+                .push(" = ")
+                .bind(value);
+            first = false;
+        }
+        update.push(" WHERE id = ").bind(id.clone());
+        if self.run(update).await? == 0 {
+            return Err(StoreError::NotFound);
+        }
+        for secret in &after.secrets {
+            match before.secrets.iter().find(|old| old.id == secret.id) {
+                Some(old) if old == secret => {}
+                Some(_) => {
+                    let mut update = Sql::new("UPDATE secrets SET retires_at = ");
+                    update
+                        .bind(secret.retires_at)
+                        .push(", hash = ")
+                        .bind(secret.hash.at_rest_as(secret.algorithm));
+                    update
+                        .push(" WHERE id = ")
+                        .bind(secret.id.text(Kind::Secret).to_string());
+                    self.run(update).await?;
+                }
+                None => self.put_secret(after.id, secret).await?,
+            }
+        }
+        if labels(before) != labels(after) {
+            let mut gone = Sql::new("DELETE FROM labels WHERE key_id = ");
+            gone.bind(id);
+            self.run(gone).await?;
+            self.put_labels(after).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a key for good; its events stay.
+    pub async fn purge_key(&mut self, key: &KeyRecord) -> Result<(), StoreError> {
+        let id = key.id.text(Kind::Key).to_string();
+        for table in [
+            "labels",
+            "secrets",
+            "inactivity_steps",
+            "networks",
+            "usage_hours",
+            "usage_refusals",
+        ] {
+            let mut gone = Sql::new("DELETE FROM ");
+            gone.push(table).push(" WHERE key_id = ").bind(id.clone());
+            self.run(gone).await?;
+        }
+        let mut gone = Sql::new("DELETE FROM keys WHERE id = ");
+        gone.bind(id);
+        self.run(gone).await?;
+        let mut fact = fact(key, "key.purged");
+        fact.touched = None;
+        self.record(fact).await.map(|_| ())
+    }
+
+    fn sign(&self, key: &mut KeyRecord) {
+        key.revision = self.revision;
+        key.updated_at = self.now;
+        key.updated_by = self.actor().text();
+    }
+
+    async fn put_secret(&mut self, key: Id, secret: &SecretVersion) -> Result<(), StoreError> {
+        let mut insert = Sql::new(
+            "INSERT INTO secrets (id, key_id, number, hash, hint, created_at, retires_at, last_used_at, last_used_ip, uses) VALUES (",
+        );
+        insert
+            .bind(secret.id.text(Kind::Secret).to_string())
+            .push(", ");
+        insert.bind(key.text(Kind::Key).to_string()).push(", ");
+        insert.bind(secret.number).push(", ");
+        insert
+            .bind(secret.hash.at_rest_as(secret.algorithm))
+            .push(", ");
+        insert.bind(secret.hint.clone()).push(", ");
+        insert.bind(secret.created_at).push(", ");
+        insert.bind(secret.retires_at).push(", ");
+        insert.bind(secret.last_used_at).push(", ");
+        insert
+            .bind(secret.last_used_ip.map(|ip| ip.to_string()))
+            .push(", ");
+        insert.bind(secret.uses).push(")");
+        self.run(insert).await.map(|_| ())
+    }
+
+    async fn put_labels(&mut self, key: &KeyRecord) -> Result<(), StoreError> {
+        let labels = labels(key);
+        if labels.is_empty() {
+            return Ok(());
+        }
+        let id = key.id.text(Kind::Key).to_string();
+        let mut insert = Sql::new("INSERT INTO labels (kind, value, key_id) VALUES ");
+        for (place, (kind, value)) in labels.into_iter().enumerate() {
+            insert.push(if place == 0 { "(" } else { ", (" });
+            insert
+                .bind(kind)
+                .push(", ")
+                .bind(value)
+                .push(", ")
+                .bind(id.clone())
+                .push(")");
+        }
+        self.run(insert).await.map(|_| ())
+    }
+
+    /// Whether any key has a secret with this hash.
+    pub async fn hash_is_taken(&mut self, hash: &KeyHash) -> Result<bool, StoreError> {
+        let found = sqlx::query("SELECT key_id FROM secrets WHERE hash = $1")
+            .bind(hash.at_rest())
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(found.is_some())
+    }
+}
+
+/// A fact about a key, for everybody who is told of such.
+pub fn fact(key: &KeyRecord, action: &'static str) -> Fact {
+    let id = key.id.text(Kind::Key).to_string();
+    let mut fact = Fact::new(action, key.workspace, id.clone());
+    fact.target_name = Some(key.name.clone());
+    fact.touched = Some(Touched::Key(key.id));
+    fact.event = Some(json!({
+        "id": id,
+        "name": key.name,
+        "workspace": key.workspace.text(Kind::Workspace).to_string(),
+        "consumer": key.consumer.as_ref().map(|one| one.id.text(Kind::Consumer).to_string()),
+        "environment": key.environment,
+        "state": key.state.name(),
+        "hint": key.current().and_then(|secret| secret.hint.clone()),
+        "expires_at": key.expires_at.map(|at| at.to_string()),
+        "revision": key.revision,
+    }));
+    fact
+}
+
+/// The fields that differ, for the audit log. No hash is among them: a new secret is "changed".
+fn differences(before: &KeyRecord, after: &KeyRecord, fact: &mut Fact) {
+    let time = |at: Option<crate::domain::time::Timestamp>| at.map(|at| at.to_string());
+    fact.change("name", before.name.clone(), after.name.clone());
+    fact.change("state", before.state.name(), after.state.name());
+    let consumer = |key: &KeyRecord| {
+        key.consumer
+            .as_ref()
+            .map(|one| one.id.text(Kind::Consumer).to_string())
+    };
+    fact.change("consumer", consumer(before), consumer(after));
+    fact.change(
+        "environment",
+        before.environment.clone(),
+        after.environment.clone(),
+    );
+    fact.change(
+        "not_before",
+        time(before.not_before),
+        time(after.not_before),
+    );
+    fact.change(
+        "expires_at",
+        time(before.expires_at),
+        time(after.expires_at),
+    );
+    let policy = |key: &KeyRecord| {
+        key.inactivity
+            .map(|policy| json!({"mode": policy.mode.name(), "after_ms": policy.after}))
+    };
+    fact.change("inactivity", policy(before), policy(after));
+    fact.change(
+        "kept_at",
+        time(before.marks.kept_at),
+        time(after.marks.kept_at),
+    );
+    let detail = |key: &KeyRecord| serde_json::to_value(&key.detail).unwrap_or_default();
+    let (old, new) = (detail(before), detail(after));
+    let names: BTreeSet<&String> = [&old, &new]
+        .into_iter()
+        .filter_map(Value::as_object)
+        .flat_map(serde_json::Map::keys)
+        .collect();
+    for name in names {
+        fact.change(
+            name,
+            old.get(name).cloned().unwrap_or_default(),
+            new.get(name).cloned().unwrap_or_default(),
+        );
+    }
+    let secrets = |key: &KeyRecord| {
+        key.secrets
+            .iter()
+            .map(|secret| (secret.id, secret.retires_at, secret.hash))
+            .collect::<Vec<_>>()
+    };
+    if secrets(before) != secrets(after) {
+        fact.changes.insert("secrets".into(), "changed".into());
+    }
+}
+
+/// Whether the data plane has a key with this state at all.
+pub fn is_served(state: KeyState) -> bool {
+    match state {
+        KeyState::Active | KeyState::Disabled | KeyState::Revoked => true,
+        KeyState::Deleted => false,
+    }
+}

@@ -1,0 +1,111 @@
+//! What is kept: one SQL for `SQLite` and `PostgreSQL`, a file per aggregate. SQL types end here.
+
+mod dialect;
+mod error;
+pub mod keys;
+mod migrate;
+mod sql;
+pub mod tokens;
+pub mod workspaces;
+pub mod write;
+
+use crate::clock::Clock;
+use crate::config::StoreLocation;
+use dialect::{Dialect, Pools};
+use sql::Columns;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+use write::Touched;
+
+pub use error::StoreError;
+pub use write::{Fact, Write};
+
+/// The store, open. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pools: Arc<Pools>,
+    dialect: Dialect,
+    clock: Arc<dyn Clock>,
+    identity: Arc<str>,
+    /// The last revision that this process has committed.
+    committed: watch::Sender<u64>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Store({:?}, {})", self.dialect, self.identity)
+    }
+}
+
+/// One object that was touched, and by which revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// The revision.
+    pub revision: u64,
+    /// What it touched.
+    pub touched: Touched,
+}
+
+impl Store {
+    /// Connects, and brings the schema up to date.
+    pub async fn open(location: &StoreLocation, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let dialect = Dialect::of(location);
+        let pools = Dialect::connect(location).await?;
+        migrate::run(dialect, &pools, clock.now()).await?;
+        let identity = migrate::identity(&pools).await?;
+        Ok(Self {
+            pools: Arc::new(pools),
+            dialect,
+            clock,
+            identity: identity.into(),
+            committed: watch::Sender::new(0),
+        })
+    }
+
+    /// Tells one store from another; made with it, kept in backups.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Follows the revisions that this process commits.
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    /// The last revision of all.
+    pub async fn revision(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT revision FROM head WHERE id = 1")
+            .fetch_one(&self.pools.read)
+            .await?;
+        row.natural("revision")
+    }
+
+    /// What was touched after a revision, in order, and the last revision of all. Revisions that touched nothing of the
+    /// data plane's are only in the latter.
+    pub async fn changes_after(&self, revision: u64) -> Result<(Vec<Change>, u64), StoreError> {
+        let mut tx = self
+            .pools
+            .read
+            .begin_with(self.dialect.begin_reading())
+            .await?;
+        let head = sqlx::query("SELECT revision FROM head WHERE id = 1")
+            .fetch_one(&mut *tx)
+            .await?;
+        let rows = sqlx::query(
+            "SELECT revision, kind, object FROM changes WHERE revision > $1 ORDER BY revision, place LIMIT 10001",
+        )
+        .bind(i64::try_from(revision).unwrap_or(i64::MAX))
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            changes.push(Change {
+                revision: row.natural("revision")?,
+                touched: Touched::parse(&row.text("kind")?, &row.text("object")?),
+            });
+        }
+        Ok((changes, head.natural("revision")?))
+    }
+}

@@ -1,0 +1,359 @@
+//! One transaction that changes something: what is changed, the audit event, the event for others, and the revision stand
+//! together or not at all. Nothing leaves before the commit.
+
+use super::Store;
+use super::error::StoreError;
+use super::sql::{Columns, Sql};
+use crate::domain::actor::{Actor, Who};
+use crate::domain::id::{Id, Kind};
+use crate::domain::time::Timestamp;
+use serde_json::{Map, Value, json};
+use sqlx::{Any, AnyConnection, Transaction};
+use tokio::sync::watch;
+
+/// What an audit event belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// An admin changed something.
+    Management,
+    /// Somebody signed in, failed to, or read what is watched.
+    Authentication,
+    /// Somebody asked for what they may not have.
+    Authorization,
+    /// Keys at work, aggregated.
+    Use,
+    /// The gateway by itself.
+    System,
+}
+
+impl Class {
+    /// Name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Management => "management",
+            Self::Authentication => "authentication",
+            Self::Authorization => "authorization",
+            Self::Use => "use",
+            Self::System => "system",
+        }
+    }
+}
+
+/// What the data plane must look at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Touched {
+    /// A key.
+    Key(Id),
+    /// A consumer: all its keys show its name.
+    Consumer(Id),
+    /// The tree of workspaces.
+    Workspace(Id),
+    /// Many keys at once (an import): everything is compared.
+    Everything,
+}
+
+impl Touched {
+    fn row(self) -> (&'static str, String) {
+        match self {
+            Self::Key(id) => ("key", id.text(Kind::Key).to_string()),
+            Self::Consumer(id) => ("consumer", id.text(Kind::Consumer).to_string()),
+            Self::Workspace(id) => ("workspace", id.text(Kind::Workspace).to_string()),
+            Self::Everything => ("everything", String::new()),
+        }
+    }
+
+    /// Reads what [`Touched::row`] wrote; what a newer version touched is compared whole.
+    pub(super) fn parse(kind: &str, object: &str) -> Self {
+        let id = |of: Kind| Id::parse(of, object);
+        match kind {
+            "key" => id(Kind::Key).map(Self::Key),
+            "consumer" => id(Kind::Consumer).map(Self::Consumer),
+            "workspace" => id(Kind::Workspace).map(Self::Workspace),
+            _ => None,
+        }
+        .unwrap_or(Self::Everything)
+    }
+}
+
+/// What happened, for the audit log and for whoever is told of events. The chain covers ids and codes; names, addresses
+/// and e-mails go into `personal` and lie apart.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    /// `key.created`: noun and verb.
+    pub action: &'static str,
+    /// What kind of event.
+    pub class: Class,
+    /// `success`, `denied`, `error`.
+    pub outcome: &'static str,
+    /// The workspace it is about.
+    pub workspace: Id,
+    /// The object, as its id in text form; for others a word such as `audit`.
+    pub target: String,
+    /// The object's name for people; personal.
+    pub target_name: Option<String>,
+    /// The member that the object is.
+    pub target_person: Option<Id>,
+    /// A code for why.
+    pub reason: Option<String>,
+    /// Fields and what became of them: `{"field": {"from": …, "to": …}}`; secret ones say `"changed"`.
+    pub changes: Map<String, Value>,
+    /// What the data plane must look at again.
+    pub touched: Option<Touched>,
+    /// Whether webhooks hear of it; what they get beside id, type, time and workspace.
+    pub event: Option<Value>,
+}
+
+impl Fact {
+    /// A fact about an object, without anything else.
+    pub fn new(action: &'static str, workspace: Id, target: impl Into<String>) -> Self {
+        Self {
+            action,
+            class: Class::Management,
+            outcome: "success",
+            workspace,
+            target: target.into(),
+            target_name: None,
+            target_person: None,
+            reason: None,
+            changes: Map::new(),
+            touched: None,
+            event: None,
+        }
+    }
+
+    /// Notes a field that changed, if it did.
+    pub fn change(&mut self, field: &str, from: impl Into<Value>, to: impl Into<Value>) {
+        let (from, to) = (from.into(), to.into());
+        if from != to {
+            self.changes
+                .insert(field.to_owned(), json!({"from": from, "to": to}));
+        }
+    }
+}
+
+/// A transaction that changes something. Dropped without [`Write::commit`], it never was.
+pub struct Write {
+    tx: Transaction<'static, Any>,
+    store: Store,
+    actor: Actor,
+    /// The time of all of it.
+    pub now: Timestamp,
+    /// Its revision.
+    pub revision: u64,
+    sequence: i64,
+    hash: String,
+    /// Facts recorded so far.
+    facts: i64,
+}
+
+impl Store {
+    /// Begins a change. Whoever else wants to change something waits until this one has ended.
+    pub async fn begin(&self, actor: &Actor) -> Result<Write, StoreError> {
+        let mut tx = self.pools.write.begin_with(self.dialect.begin()).await?;
+        let head = sqlx::query(
+            "UPDATE head SET revision = revision + 1 WHERE id = 1 RETURNING revision, audit_sequence, audit_hash",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        Ok(Write {
+            store: self.clone(),
+            actor: actor.clone(),
+            now: self.clock.now(),
+            revision: head.natural("revision")?,
+            sequence: head.number("audit_sequence")?,
+            hash: head.text("audit_hash")?,
+            facts: 0,
+            tx,
+        })
+    }
+}
+
+impl Write {
+    /// The connection, for statements inside the transaction.
+    pub(super) fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+
+    /// Who makes the change.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The revision as the store has it.
+    pub(super) fn revision_number(&self) -> i64 {
+        i64::try_from(self.revision).unwrap_or(i64::MAX)
+    }
+
+    /// Runs a statement; the number of rows it touched.
+    pub(super) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
+        Ok(sql.query().execute(&mut *self.tx).await?.rows_affected())
+    }
+
+    /// Records a fact: an audit event, an event for others, and what the data plane must look at again.
+    pub async fn record(&mut self, fact: Fact) -> Result<Id, StoreError> {
+        let id = Id::new(self.now);
+        self.facts += 1;
+        self.chain(id, &fact).await?;
+        if let Some(touched) = fact.touched {
+            let (kind, object) = touched.row();
+            sqlx::query("INSERT INTO changes (revision, place, kind, object, at) VALUES ($1, $2, $3, $4, $5)")
+                .bind(self.revision_number())
+                .bind(self.facts)
+                .bind(kind)
+                .bind(object)
+                .bind(self.now.as_millis())
+                .execute(&mut *self.tx)
+                .await?;
+        }
+        if let Some(data) = fact.event {
+            sqlx::query("INSERT INTO outbox (id, revision, at, type, workspace, data) VALUES ($1, $2, $3, $4, $5, $6)")
+                .bind(id.text(Kind::Event).to_string())
+                .bind(self.revision_number())
+                .bind(self.now.as_millis())
+                .bind(fact.action)
+                .bind(fact.workspace.text(Kind::Workspace).to_string())
+                .bind(data.to_string())
+                .execute(&mut *self.tx)
+                .await?;
+        }
+        Ok(id)
+    }
+
+    /// Adds an event to the chain.
+    async fn chain(&mut self, id: Id, fact: &Fact) -> Result<(), StoreError> {
+        self.sequence += 1;
+        let actor = self.actor.text();
+        let mut digests = Vec::new();
+        for (person, data) in personal(&self.actor, fact) {
+            let person = person
+                .map(|id| id.text(Kind::Member).to_string())
+                .unwrap_or_default();
+            let salt = format!("{:032x}", Id::new(self.now).bits());
+            let data = Value::Object(data).to_string();
+            digests.push(json!({"person": person, "digest": digest(&salt, &data)}));
+            sqlx::query(
+                "INSERT INTO audit_personal (sequence, person, salt, data) VALUES ($1, $2, $3, $4)",
+            )
+            .bind(self.sequence)
+            .bind(person)
+            .bind(salt)
+            .bind(data)
+            .execute(&mut *self.tx)
+            .await?;
+        }
+        let workspace = fact.workspace.text(Kind::Workspace).to_string();
+        let via = match self.actor.who {
+            Who::Member { session, .. } => Some(session.text(Kind::Session).to_string()),
+            Who::Token(_) | Who::ConfigToken | Who::System(_) => None,
+        };
+        let body = json!({
+            "sequence": self.sequence,
+            "id": id.text(Kind::Event).to_string(),
+            "at": self.now.as_millis(),
+            "actor": actor,
+            "via": via,
+            "action": fact.action,
+            "class": fact.class.name(),
+            "outcome": fact.outcome,
+            "workspace": workspace,
+            "target": fact.target,
+            "reason": fact.reason,
+            "changes": fact.changes,
+            "personal": digests,
+            "request_id": self.actor.request_id,
+        })
+        .to_string();
+        let hash = link(&self.hash, &body);
+        let previous = std::mem::replace(&mut self.hash, hash);
+        sqlx::query(
+            "INSERT INTO audit (sequence, at, actor, action, class, outcome, workspace, target, body, previous, hash) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        )
+        .bind(self.sequence)
+        .bind(self.now.as_millis())
+        .bind(actor)
+        .bind(fact.action)
+        .bind(fact.class.name())
+        .bind(fact.outcome)
+        .bind(workspace)
+        .bind(&fact.target)
+        .bind(body)
+        .bind(previous)
+        .bind(&self.hash)
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Makes all of it true at once; the revision.
+    ///
+    /// # Errors
+    /// Also when nothing was recorded: a change without an audit event is a mistake of ours.
+    pub async fn commit(mut self) -> Result<u64, StoreError> {
+        if self.facts == 0 {
+            return Err(StoreError::Statement(
+                "a change without an audit event".into(),
+            ));
+        }
+        sqlx::query("UPDATE head SET audit_sequence = $1, audit_hash = $2 WHERE id = 1")
+            .bind(self.sequence)
+            .bind(&self.hash)
+            .execute(&mut *self.tx)
+            .await?;
+        self.store.dialect.announce(&mut self.tx).await?;
+        self.tx.commit().await?;
+        signal(&self.store.committed, self.revision);
+        Ok(self.revision)
+    }
+}
+
+fn signal(committed: &watch::Sender<u64>, revision: u64) {
+    committed.send_if_modified(|last| {
+        let news = revision > *last;
+        *last = revision.max(*last);
+        news
+    });
+}
+
+/// Names and addresses of a fact, by whom they are about.
+fn personal(actor: &Actor, fact: &Fact) -> Vec<(Option<Id>, Map<String, Value>)> {
+    let mut own = Map::new();
+    if let Some(name) = &actor.name {
+        own.insert("actor".into(), name.as_str().into());
+    }
+    if let Some(address) = actor.address {
+        own.insert("address".into(), address.to_string().into());
+    }
+    let mut all = vec![(actor.person(), own)];
+    if let Some(name) = &fact.target_name {
+        let name = Value::from(name.as_str());
+        match all
+            .iter_mut()
+            .find(|(person, _)| *person == fact.target_person)
+        {
+            Some((_, data)) => {
+                data.insert("target".into(), name);
+            }
+            None => all.push((
+                fact.target_person,
+                Map::from_iter([("target".into(), name)]),
+            )),
+        }
+    }
+    all.retain(|(_, data)| !data.is_empty());
+    all
+}
+
+/// The hash of an event: blake3 over the hash before it and its body.
+pub(super) fn link(previous: &str, body: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(previous.as_bytes());
+    hasher.update(b"\n");
+    hasher.update(body.as_bytes());
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The digest by which the chain covers personal data without holding it.
+pub(super) fn digest(salt: &str, data: &str) -> String {
+    link(salt, data)
+}
