@@ -27,6 +27,9 @@ pub(super) enum AdminError {
     /// The gateway stops.
     #[error("the gateway is draining")]
     Draining,
+    /// The keys have not been loaded yet.
+    #[error("the gateway has not loaded its keys yet")]
+    NotReady,
     /// Our own fault.
     #[error("this went wrong on our side")]
     Internal,
@@ -61,6 +64,7 @@ impl AdminError {
                 "Validation failed",
             ),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "Draining"),
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::snapshot::handle::Shared;
+use crate::store::StoreSlot;
 use crate::telemetry::metrics::Metrics;
 use serde::Serialize;
 use std::io;
@@ -39,6 +40,8 @@ pub struct AdminParts {
     pub config_file: Option<PathBuf>,
     /// Bearer token that is asked for, if one is set.
     pub token: Option<Secret<String>>,
+    /// Where the store is, or will be; `None`: there is none.
+    pub store: Option<Arc<StoreSlot>>,
     /// When this process started.
     pub started_at: Timestamp,
 }

@@ -24,7 +24,11 @@ pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
                 Exit::Conflict
             }
             StartError::Log { .. } => Exit::NotFound,
-            StartError::Bind(_) | StartError::System(_) | StartError::Metrics(_) => Exit::Failure,
+            StartError::Bind(_)
+            | StartError::System(_)
+            | StartError::Store(_)
+            | StartError::Token(_)
+            | StartError::Metrics(_) => Exit::Failure,
         };
         Failed::with(exit, fault)
     })?;

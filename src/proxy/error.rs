@@ -41,6 +41,9 @@ pub(super) enum ProxyError {
     /// The listener has all the connections it may have.
     #[error("the gateway has too many connections")]
     Overloaded,
+    /// The keys have not been loaded yet.
+    #[error("the gateway has not loaded its keys yet")]
+    NotReady,
     /// The upstream failed.
     #[error(transparent)]
     Upstream(#[from] UpstreamFault),
@@ -162,6 +165,7 @@ impl ProxyError {
                 closing(S::REQUEST_TIMEOUT, "request_timeout", "Request timeout")
             }
             Self::Overloaded => closing(S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::NotReady => row(S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Upstream(fault) => match fault {
                 UpstreamFault::Dns | UpstreamFault::Connect => row(
                     S::BAD_GATEWAY,

@@ -52,6 +52,9 @@ async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, ProxyError> {
     let head = RequestHead::understand(&request, &cx.connection)?; // 400, 414, 431
+    if !snapshot.ready {
+        return Err(ProxyError::NotReady); // 503
+    }
     let route = find_route(snapshot, cx, &head.host_name, &request)?; // 400, 404
     let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403
     let upstream_head = headers::prepare(&request, &head, route, &permit, cx);

@@ -10,12 +10,15 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// One consistent view of the configuration. A request loads it once.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Number of this view; grows by one with each.
     pub revision: u64,
+    /// Whether the keys are there. Until then, requests are told to come back.
+    pub ready: bool,
     /// Routes and upstreams.
     pub router: Router,
     /// Form of native keys.
@@ -70,6 +73,25 @@ pub struct ReloadReport {
     pub needs_restart: Vec<&'static str>,
 }
 
+/// How things stand with the store; for `/status`.
+#[derive(Debug, Clone, Default)]
+pub struct StoreReport {
+    /// What it is: `sqlite`, `postgres`; `None`: there is none.
+    pub kind: Option<&'static str>,
+    /// Whether the last look at it succeeded.
+    pub reachable: bool,
+    /// Why not.
+    pub fault: Option<String>,
+    /// Whether the keys in force come from the last-good file.
+    pub from_last_good: bool,
+    /// The last revision that was seen in it.
+    pub observed: u64,
+    /// When it was last in step.
+    pub in_step_at: Option<Timestamp>,
+    /// Managed keys that a declared key with the same secret hides.
+    pub hidden: u64,
+}
+
 /// Shared by every worker and the control plane.
 #[derive(Debug)]
 pub struct Shared {
@@ -77,6 +99,9 @@ pub struct Shared {
     revision: AtomicU64,
     draining: AtomicBool,
     report: Mutex<ReloadReport>,
+    store: Mutex<StoreReport>,
+    /// The store's revision that requests are served from.
+    applied: watch::Sender<u64>,
     /// Every key.
     pub keys: KeyTable,
     /// Numbers of scopes and routes.
@@ -91,6 +116,8 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             draining: AtomicBool::new(false),
             report: Mutex::default(),
+            store: Mutex::default(),
+            applied: watch::Sender::new(0),
             keys,
             symbols,
         }
@@ -113,6 +140,26 @@ impl Shared {
         self.snapshot.store(Arc::new(snapshot));
         self.revision.store(revision, Ordering::Release);
         keys.widen(&self.keys);
+    }
+
+    /// How things stand with the store.
+    pub fn store(&self) -> MutexGuard<'_, StoreReport> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store's revision that requests are served from.
+    pub fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Follows [`Shared::applied`].
+    pub fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Says that requests are served from this revision of the store.
+    pub fn note_applied(&self, revision: u64) {
+        self.applied.send_replace(revision);
     }
 
     /// Whether the gateway is about to stop.

@@ -117,6 +117,17 @@ impl KeyTable {
         }
     }
 
+    /// As [`KeyTable::put`], but a declared key with the same hash stays; whether the new one is in force.
+    pub fn put_unless_declared(&self, key: Key) -> bool {
+        let declared = self
+            .find(&key.hash)
+            .is_some_and(|there| there.origin == Origin::File);
+        if !declared {
+            self.put(key);
+        }
+        !declared
+    }
+
     /// Takes a key out of force.
     pub fn remove(&self, hash: &KeyHash, algorithm: Algorithm) {
         self.map(algorithm).remove(hash.as_bytes());

@@ -6,3 +6,4 @@ pub mod key;
 pub mod keys;
 pub mod router;
 pub mod usage;
+pub mod workspaces;

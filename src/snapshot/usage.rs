@@ -47,6 +47,22 @@ impl Default for KeyUsage {
 }
 
 impl KeyUsage {
+    /// Continues from what the store remembers. Counts begin at nothing: they are those of this process.
+    pub fn recorded(
+        first: Option<Timestamp>,
+        last: Option<Timestamp>,
+        from: Option<IpAddr>,
+    ) -> Self {
+        let usage = Self::default();
+        if let Some(last) = last {
+            usage.last_used.store(last.as_millis(), Relaxed);
+            let first = first.unwrap_or(last);
+            usage.first_used.store(first.as_millis(), Relaxed);
+            usage.came_from(from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        }
+        usage
+    }
+
     /// A permitted request. Times only move forward, whatever the clock does.
     pub fn used(&self, now: Timestamp, from: IpAddr) {
         self.permitted.fetch_add(1, Relaxed);

@@ -8,7 +8,7 @@ use crate::domain::id::Kind;
 use crate::domain::time::Timestamp;
 use crate::domain::workspace;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, Connection, SqlSafeStr};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every version, the first one first. A version that was released is never changed.
 const VERSIONS: [(&str, &str); 1] = [("keys", include_str!("migrations/0001_keys.sql"))];
@@ -29,9 +29,8 @@ pub(super) async fn run(dialect: Dialect, pools: &Pools, now: Timestamp) -> Resu
         )
     });
     let migrator = Migrator::with_migrations(migrations.collect());
-    let mut connection = pools.write.acquire().await?;
-    migrator.run(&mut *connection).await?;
-    let mut first = connection.begin().await?;
+    migrator.run(&pools.write).await?;
+    let mut first = pools.write.begin().await?;
     let made = sqlx::query(
         "INSERT INTO head (id, store, revision, audit_sequence, audit_hash, created_at) \
          VALUES (1, $1, 0, 0, $2, $3) ON CONFLICT (id) DO NOTHING",

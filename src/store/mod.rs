@@ -3,7 +3,9 @@
 mod dialect;
 mod error;
 pub mod keys;
+mod listen;
 mod migrate;
+mod slot;
 mod sql;
 pub mod tokens;
 pub mod workspaces;
@@ -11,6 +13,7 @@ pub mod write;
 
 use crate::clock::Clock;
 use crate::config::StoreLocation;
+use crate::domain::time::Timestamp;
 use dialect::{Dialect, Pools};
 use sql::Columns;
 use std::fmt;
@@ -19,6 +22,7 @@ use tokio::sync::watch;
 use write::Touched;
 
 pub use error::StoreError;
+pub use slot::StoreSlot;
 pub use write::{Fact, Write};
 
 /// The store, open. Cheap to clone.
@@ -26,6 +30,7 @@ pub use write::{Fact, Write};
 pub struct Store {
     pools: Arc<Pools>,
     dialect: Dialect,
+    location: Arc<StoreLocation>,
     clock: Arc<dyn Clock>,
     identity: Arc<str>,
     /// The last revision that this process has committed.
@@ -45,7 +50,12 @@ pub struct Change {
     pub revision: u64,
     /// What it touched.
     pub touched: Touched,
+    /// When it was committed, about.
+    pub at: Timestamp,
 }
+
+/// Most changes that are read at a time.
+pub const CHANGES_AT_A_TIME: usize = 10_000;
 
 impl Store {
     /// Connects, and brings the schema up to date.
@@ -57,6 +67,7 @@ impl Store {
         Ok(Self {
             pools: Arc::new(pools),
             dialect,
+            location: Arc::new(location.clone()),
             clock,
             identity: identity.into(),
             committed: watch::Sender::new(0),
@@ -81,9 +92,13 @@ impl Store {
         row.natural("revision")
     }
 
-    /// What was touched after a revision, in order, and the last revision of all. Revisions that touched nothing of the
-    /// data plane's are only in the latter.
-    pub async fn changes_after(&self, revision: u64) -> Result<(Vec<Change>, u64), StoreError> {
+    /// What was touched after a revision, in order, at most so many, and the last revision of all. Revisions that touched
+    /// nothing of the data plane's are only in the latter. When there is more, the last revision may be incomplete.
+    pub async fn changes_after(
+        &self,
+        revision: u64,
+        most: usize,
+    ) -> Result<(Vec<Change>, u64), StoreError> {
         let mut tx = self
             .pools
             .read
@@ -93,9 +108,10 @@ impl Store {
             .fetch_one(&mut *tx)
             .await?;
         let rows = sqlx::query(
-            "SELECT revision, kind, object FROM changes WHERE revision > $1 ORDER BY revision, place LIMIT 10001",
+            "SELECT revision, kind, object, at FROM changes WHERE revision > $1 ORDER BY revision, place LIMIT $2",
         )
         .bind(i64::try_from(revision).unwrap_or(i64::MAX))
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -104,6 +120,7 @@ impl Store {
             changes.push(Change {
                 revision: row.natural("revision")?,
                 touched: Touched::parse(&row.text("kind")?, &row.text("object")?),
+                at: row.time("at")?,
             });
         }
         Ok((changes, head.natural("revision")?))

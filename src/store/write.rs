@@ -144,6 +144,8 @@ pub struct Write {
     hash: String,
     /// Facts recorded so far.
     facts: i64,
+    /// Rows of `changes` written so far.
+    places: i64,
 }
 
 impl Store {
@@ -163,6 +165,7 @@ impl Store {
             sequence: head.number("audit_sequence")?,
             hash: head.text("audit_hash")?,
             facts: 0,
+            places: 0,
             tx,
         })
     }
@@ -196,9 +199,10 @@ impl Write {
         self.chain(id, &fact).await?;
         if let Some(touched) = fact.touched {
             let (kind, object) = touched.row();
+            self.places += 1;
             sqlx::query("INSERT INTO changes (revision, place, kind, object, at) VALUES ($1, $2, $3, $4, $5)")
                 .bind(self.revision_number())
-                .bind(self.facts)
+                .bind(self.places)
                 .bind(kind)
                 .bind(object)
                 .bind(self.now.as_millis())
@@ -217,6 +221,30 @@ impl Write {
                 .await?;
         }
         Ok(id)
+    }
+
+    /// Names keys that the data plane must look at again, beside those of recorded facts.
+    pub async fn touch_keys(&mut self, keys: &[Id]) -> Result<(), StoreError> {
+        for batch in keys.chunks(100) {
+            let mut insert =
+                Sql::new("INSERT INTO changes (revision, place, kind, object, at) VALUES ");
+            for (place, key) in batch.iter().enumerate() {
+                self.places += 1;
+                insert.push(if place == 0 { "(" } else { ", (" });
+                insert
+                    .bind(self.revision_number())
+                    .push(", ")
+                    .bind(self.places)
+                    .push(", 'key', ");
+                insert
+                    .bind(key.text(Kind::Key).to_string())
+                    .push(", ")
+                    .bind(self.now)
+                    .push(")");
+            }
+            self.run(insert).await?;
+        }
+        Ok(())
     }
 
     /// Adds an event to the chain.

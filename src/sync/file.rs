@@ -2,6 +2,7 @@
 
 use super::publisher::Publisher;
 use crate::config::{self, Config, ConfigError};
+use crate::domain::key::KeyHash;
 use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeSet, HashSet};
@@ -50,12 +51,12 @@ impl Source {
     }
 
     /// Reads what is there, if it differs from what was seen or was asked for, and publishes it if it is good.
-    fn reload(&mut self, publisher: &mut Publisher, asked: bool) {
+    fn reload(&mut self, publisher: &Publisher, asked: bool) -> Vec<KeyHash> {
         if !asked && fingerprint(&self.files) == self.seen {
-            return;
+            return Vec::new();
         }
         match self.load() {
-            Ok(config) => publisher.publish(&config),
+            Ok(config) => return publisher.publish(&config),
             Err(ConfigError::Invalid { faults, .. }) => {
                 publisher.refused(faults.iter().map(ToString::to_string).collect());
             }
@@ -63,6 +64,7 @@ impl Source {
                 publisher.refused(vec![unreadable.to_string()]);
             }
         }
+        Vec::new()
     }
 
     /// Reads the file. The fingerprint is taken before, so that what changes meanwhile differs from it and is read again
@@ -87,8 +89,14 @@ impl Source {
     }
 }
 
-/// Publishes every good configuration until `stop`.
-pub async fn follow(mut source: Source, mut publisher: Publisher, stop: CancellationToken) {
+/// Publishes every good configuration until `stop`. Hashes of declared keys that are gone go to `gone`: the store may have
+/// keys of its own with these.
+pub async fn follow(
+    mut source: Source,
+    publisher: Arc<Publisher>,
+    gone: mpsc::UnboundedSender<Vec<KeyHash>>,
+    stop: CancellationToken,
+) {
     loop {
         let asked = tokio::select! {
             () = stop.cancelled() => return,
@@ -103,7 +111,11 @@ pub async fn follow(mut source: Source, mut publisher: Publisher, stop: Cancella
             while source.touches.try_recv().is_ok() {}
         }
         // Reading, compiling and swapping take their time: the other control thread goes on with what waits here.
-        tokio::task::block_in_place(|| source.reload(&mut publisher, asked));
+        let hashes = tokio::task::block_in_place(|| source.reload(&publisher, asked));
+        if !hashes.is_empty() {
+            // Without a store nobody listens.
+            let _ = gone.send(hashes);
+        }
     }
 }
 

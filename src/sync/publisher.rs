@@ -1,24 +1,63 @@
 //! load → compile → swap. What failed to load never comes this far, so the last good state stays in force.
 
 use crate::clock::Clock;
-use crate::config::{Config, Listener, ListenerLimits};
-use crate::domain::key::{KeyFormat, Origin};
+use crate::config::{Config, Forwarding, Listener, ListenerLimits};
+use crate::domain::id::Kind;
+use crate::domain::key::{Algorithm, KeyFormat, KeyHash, KeySpec, Origin};
+use crate::domain::route::Route;
+use crate::domain::upstream::Upstream;
 use crate::snapshot::endpoints::UpstreamCompiler;
 use crate::snapshot::handle::{Challenges, Shared, Snapshot};
 use crate::snapshot::key::{Key, KeyCompiler, Symbols};
-use crate::snapshot::keys::KeyTable;
+use crate::snapshot::keys::{KeyChange, KeyTable};
 use crate::snapshot::router::Router;
+use crate::snapshot::usage::KeyUsage;
+use crate::snapshot::workspaces::Workspaces;
+use crate::store::keys::LoadedKey;
 use crate::telemetry::metrics::Metrics;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Puts configurations in force, one after the other.
+/// Puts configurations and keys in force, one after the other. The file and the store share it.
 pub struct Publisher {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+/// What the next view is made from.
+struct State {
     upstreams: UpstreamCompiler,
+    compiler: KeyCompiler,
+    config: Published,
+    workspaces: Workspaces,
+    ready: bool,
     /// What cannot change without a restart, as it was at the start.
     fixed: Fixed,
+}
+
+/// What of a configuration is needed again when something else changes. Its keys are not: they are in the table.
+struct Published {
+    upstreams: Vec<Upstream>,
+    routes: Vec<Route>,
+    key_format: KeyFormat,
+    forwarding: Forwarding,
+    listeners: Vec<Listener>,
+    log_path: bool,
+}
+
+impl Published {
+    fn of(config: &Config) -> Self {
+        Self {
+            upstreams: config.upstreams.clone(),
+            routes: config.routes.clone(),
+            key_format: config.key_format.clone(),
+            forwarding: config.forwarding.clone(),
+            listeners: config.listeners.clone(),
+            log_path: config.log.access_path,
+        }
+    }
 }
 
 #[derive(PartialEq)]
@@ -89,25 +128,29 @@ impl Fixed {
 }
 
 impl Publisher {
-    /// Puts the first configuration in force.
+    /// Puts the first configuration in force. With a store, nothing is served before its keys are there.
     pub fn start(config: &Config, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        let mut upstreams = UpstreamCompiler::default();
-        let fixed = Fixed::of(config);
         let symbols = Symbols::default();
-        let snapshot = compile(config, 1, &mut upstreams, &fixed, (&symbols, &metrics));
+        let mut state = State {
+            upstreams: UpstreamCompiler::default(),
+            compiler: KeyCompiler::default(),
+            config: Published::of(config),
+            workspaces: Workspaces::default(),
+            ready: config.store.is_none(),
+            fixed: Fixed::of(config),
+        };
+        let snapshot = state.compile(1, &symbols, &metrics);
         let keys = KeyTable::default();
-        for key in compile_keys(config, &symbols) {
+        for key in state.compile_keys(&config.keys, &symbols) {
             keys.put(key);
         }
-        let shared = Arc::new(Shared::new(snapshot, keys, symbols));
         let publisher = Self {
-            shared,
+            shared: Arc::new(Shared::new(snapshot, keys, symbols)),
             metrics,
             clock,
-            upstreams,
-            fixed,
+            state: Mutex::new(state),
         };
-        publisher.note(config, 1, Vec::new());
+        publisher.note(config, Vec::new());
         publisher
     }
 
@@ -116,22 +159,24 @@ impl Publisher {
         Arc::clone(&self.shared)
     }
 
-    /// Puts a configuration in force. Counters, last use and open connections stay.
-    pub fn publish(&mut self, config: &Config) {
+    /// Puts a configuration in force. Counters, last use and open connections stay. Gives the hashes of declared keys that
+    /// are gone: the store may have a key of its own with such a one.
+    pub fn publish(&self, config: &Config) -> Vec<KeyHash> {
+        let mut state = self.state();
+        state.config = Published::of(config);
         let revision = self.shared.revision() + 1;
-        self.metrics.revision_observed.set(number(revision));
-        let tools = (&self.shared.symbols, &*self.metrics);
-        let snapshot = compile(config, revision, &mut self.upstreams, &self.fixed, tools);
-        let change = self
-            .shared
-            .keys
-            .plan(compile_keys(config, &self.shared.symbols), Origin::File);
+        let snapshot = state.compile(revision, &self.shared.symbols, &self.metrics);
+        let wanted = state.compile_keys(&config.keys, &self.shared.symbols);
+        let change = self.shared.keys.plan(wanted, Origin::File);
+        let gone = change.removed().to_vec();
         self.shared.publish(snapshot, change);
-        let restart = self.fixed.differing(&Fixed::of(config));
+        state.compiler.forget_unused();
+        let restart = state.fixed.differing(&Fixed::of(config));
+        drop(state);
         if !restart.is_empty() {
             tracing::warn!(settings = ?restart, "these settings changed on disk and need a restart");
         }
-        self.note(config, revision, restart);
+        self.note(config, restart);
         self.metrics.reloaded(true);
         tracing::info!(
             revision,
@@ -139,6 +184,7 @@ impl Publisher {
             keys = config.keys.len(),
             "configuration reloaded"
         );
+        gone
     }
 
     /// Notes a configuration that was not taken; the one in force stays.
@@ -152,7 +198,82 @@ impl Publisher {
         self.metrics.reloaded(false);
     }
 
-    fn note(&self, config: &Config, revision: u64, needs_restart: Vec<&'static str>) {
+    /// Takes secrets of managed keys over into the table. A declared key with the same secret stays in front.
+    pub fn put_keys(&self, loaded: impl IntoIterator<Item = LoadedKey>) {
+        let mut state = self.state();
+        for key in loaded {
+            self.put_key(&mut state, &key);
+        }
+    }
+
+    fn put_key(&self, state: &mut State, loaded: &LoadedKey) {
+        let table = &self.shared.keys;
+        if let Some(before) = &loaded.replaces {
+            table.remove_of(before, Algorithm::Sha256, Origin::Store);
+        }
+        let Some(spec) = &loaded.spec else {
+            table.remove_of(&loaded.hash, loaded.algorithm, Origin::Store);
+            return;
+        };
+        let mut key = state.compiler.compile(spec, &self.shared.symbols);
+        let usage = &loaded.usage;
+        key.usage = KeyUsage::recorded(usage.first_used_at, usage.last_used_at, usage.last_used_ip);
+        if !table.put_unless_declared(key) {
+            self.shared.store().hidden += 1;
+            tracing::warn!(
+                key = %spec.id.text(Kind::Key),
+                "a key in the config file has the same secret as this managed key, and is in front of it"
+            );
+        }
+    }
+
+    /// Forgets all managed keys but these; for a store that was restored or changed beyond its list of changes.
+    pub fn replace_keys(&self, loaded: &[LoadedKey]) {
+        let mut state = self.state();
+        let wanted: HashSet<KeyHash> = loaded
+            .iter()
+            .filter(|key| key.spec.is_some())
+            .map(|key| key.hash)
+            .collect();
+        for key in self.shared.keys.all() {
+            if key.origin == Origin::Store && !wanted.contains(key.hash()) {
+                self.shared
+                    .keys
+                    .remove_of(key.hash(), key.algorithm, Origin::Store);
+            }
+        }
+        for key in loaded {
+            self.put_key(&mut state, key);
+        }
+        state.compiler.forget_unused();
+    }
+
+    /// Puts another tree of workspaces in force; routes that name one are compiled again.
+    pub fn put_workspaces(&self, workspaces: Workspaces) {
+        let mut state = self.state();
+        state.workspaces = workspaces;
+        self.swap(&mut state);
+    }
+
+    /// The keys are there: requests are served from now on.
+    pub fn ready(&self) {
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.ready, true) {
+            self.swap(&mut state);
+        }
+    }
+
+    fn swap(&self, state: &mut State) {
+        let revision = self.shared.revision() + 1;
+        let snapshot = state.compile(revision, &self.shared.symbols, &self.metrics);
+        self.shared.publish(snapshot, KeyChange::default());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, config: &Config, needs_restart: Vec<&'static str>) {
         let now = Some(self.clock.now());
         let mut report = self.shared.report();
         report.applied_at = now;
@@ -160,39 +281,37 @@ impl Publisher {
         report.faults.clear();
         report.warnings = config.warnings.iter().map(ToString::to_string).collect();
         report.needs_restart = needs_restart;
-        self.metrics.revision_observed.set(number(revision));
-        self.metrics.revision_applied.set(number(revision));
+        if config.store.is_none() {
+            let revision = number(self.shared.revision());
+            self.metrics.revision_observed.set(revision);
+            self.metrics.revision_applied.set(revision);
+        }
     }
 }
 
-fn number(revision: u64) -> i64 {
+impl State {
+    fn compile(&mut self, revision: u64, symbols: &Symbols, metrics: &Metrics) -> Snapshot {
+        let config = &self.config;
+        let compiled = self.upstreams.compile(&config.upstreams, metrics);
+        Snapshot {
+            revision,
+            ready: self.ready,
+            router: Router::compile(&config.routes, &compiled, symbols, metrics),
+            key_format: config.key_format.clone(),
+            forwarding: config.forwarding.clone(),
+            listeners: self.fixed.limits(&config.listeners),
+            challenges: Challenges::new(&config.forwarding.realm),
+            log_path: config.log_path,
+        }
+    }
+
+    fn compile_keys(&mut self, keys: &[KeySpec], symbols: &Symbols) -> Vec<Key> {
+        let compile = |spec| self.compiler.compile(spec, symbols);
+        keys.iter().map(compile).collect()
+    }
+}
+
+/// A revision as a gauge shows it.
+pub(super) fn number(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
-}
-
-fn compile(
-    config: &Config,
-    revision: u64,
-    upstreams: &mut UpstreamCompiler,
-    fixed: &Fixed,
-    (symbols, metrics): (&Symbols, &Metrics),
-) -> Snapshot {
-    let compiled = upstreams.compile(&config.upstreams, metrics);
-    Snapshot {
-        revision,
-        router: Router::compile(&config.routes, &compiled, symbols, metrics),
-        key_format: KeyFormat::clone(&config.key_format),
-        forwarding: config.forwarding.clone(),
-        listeners: fixed.limits(&config.listeners),
-        challenges: Challenges::new(&config.forwarding.realm),
-        log_path: config.log.access_path,
-    }
-}
-
-fn compile_keys(config: &Config, symbols: &Symbols) -> Vec<Key> {
-    let mut compiler = KeyCompiler::default();
-    config
-        .keys
-        .iter()
-        .map(|spec| compiler.compile(spec, symbols))
-        .collect()
 }

@@ -20,6 +20,8 @@ const AUTH_BUCKETS: [f64; 10] = [
     1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 1e-4, 1e-3, 1e-2,
 ];
 
+const LAG_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
+
 /// All metrics of one gateway, with the registry that exposes them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -41,6 +43,7 @@ pub struct Metrics {
     pub revision_observed: IntGauge,
     /// Revision that requests are served from.
     pub revision_applied: IntGauge,
+    revocation_lag: Histogram,
     /// Log lines that were dropped because the log could not keep up.
     pub log_dropped: IntCounter,
 }
@@ -99,6 +102,13 @@ impl Metrics {
                 .gauge("config_last_reload_successful", "Whether the config file in force is the one on disk.")?,
             revision_observed: table.gauge("revision_observed", "Last revision read from its source.")?,
             revision_applied: table.gauge("revision_applied", "Revision that requests are served from.")?,
+            revocation_lag: table.add(Histogram::with_opts(
+                HistogramOpts::new(
+                    "revocation_lag_seconds",
+                    "From a change of a key in the store to its enforcement on this node.",
+                )
+                .buckets(LAG_BUCKETS.to_vec()),
+            )?)?,
             log_dropped: table.add(IntCounter::new("log_dropped_total", "Log lines dropped under pressure.")?)?,
             registry: registry.clone(),
         };
@@ -152,6 +162,15 @@ impl Metrics {
     /// Sets how many keys have a status.
     pub fn set_keys(&self, status: &str, count: i64) {
         self.keys.with_label_values(&[status]).set(count);
+    }
+
+    /// A change of keys is enforced; milliseconds since it was made.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a duration in a histogram needs no 53rd bit"
+    )]
+    pub fn revocation_lag(&self, millis: i64) {
+        self.revocation_lag.observe(millis.max(0) as f64 / 1000.0);
     }
 
     /// Counts a reload.

@@ -12,14 +12,18 @@ pub(in crate::admin) async fn show_live() -> Json<Value> {
     Json(json!({"status": "live"}))
 }
 
-/// Traffic may be sent here: the first key set is loaded (or this port would not be open) and no drain has begun.
+/// Traffic may be sent here: the first key set is loaded and no drain has begun.
 pub(in crate::admin) async fn show_ready(
     State(parts): State<Arc<AdminParts>>,
 ) -> Result<Json<Value>, AdminError> {
     if parts.shared.is_draining() {
         return Err(AdminError::Draining);
     }
+    let snapshot = parts.shared.snapshot();
+    if !snapshot.ready {
+        return Err(AdminError::NotReady);
+    }
     Ok(Json(
-        json!({"status": "ready", "revision": parts.shared.revision()}),
+        json!({"status": "ready", "revision": snapshot.revision}),
     ))
 }

@@ -10,6 +10,8 @@ pub const SCANNER_REGEX: &str = r"\bkg_[a-z0-9]{1,16}_[0-9A-Za-z]{49}\b";
 pub const BODY_LEN: usize = RANDOM_LEN + CHECKSUM_LEN;
 /// The environment that belongs to the admin API; no data key ever has it.
 pub const ADMIN_ENVIRONMENT: &str = "admin";
+/// The environment of sessions of the admin API; no key has it.
+pub(super) const SESSION_ENVIRONMENT: &str = "session";
 
 const RANDOM_LEN: usize = 43;
 const CHECKSUM_LEN: usize = 6;
@@ -57,7 +59,8 @@ impl KeyFormat {
         if environments.is_empty() {
             return Err(FormatFault::NoEnvironment);
         }
-        if environments.iter().any(|name| name == ADMIN_ENVIRONMENT) {
+        let reserved = [ADMIN_ENVIRONMENT, SESSION_ENVIRONMENT];
+        if environments.iter().any(|name| reserved.contains(&&**name)) {
             return Err(FormatFault::AdminEnvironment);
         }
         if !environments.iter().all(|name| word(name)) {
@@ -99,6 +102,40 @@ impl KeyFormat {
         Ok(self.compose(environment, &random))
     }
 
+    /// Makes a token for the admin API: in the form of a key, of an environment that no key has.
+    pub fn generate_admin(&self) -> Result<PlainKey, GenerateError> {
+        self.generate_reserved(ADMIN_ENVIRONMENT)
+    }
+
+    /// Makes the secret of a session of the admin API.
+    pub fn generate_session(&self) -> Result<PlainKey, GenerateError> {
+        self.generate_reserved(SESSION_ENVIRONMENT)
+    }
+
+    fn generate_reserved(&self, environment: &str) -> Result<PlainKey, GenerateError> {
+        let mut random = Zeroizing::new([0_u8; 32]);
+        getrandom::fill(&mut random[..])
+            .map_err(|fault| GenerateError::Randomness(fault.to_string()))?;
+        Ok(self.compose(environment, &random))
+    }
+
+    /// What a secret of the admin API is; `None`: nothing of the kind, or with a wrong checksum.
+    pub fn admin_shape(&self, presented: &[u8]) -> Option<AdminSecret> {
+        let rest = presented.strip_prefix(self.prefix.as_bytes())?;
+        let border = rest.iter().position(|byte| *byte == b'_')?;
+        let (environment, body) = (&rest[..border], &rest[border + 1..]);
+        let kind = match environment {
+            name if name == ADMIN_ENVIRONMENT.as_bytes() => AdminSecret::Token,
+            name if name == SESSION_ENVIRONMENT.as_bytes() => AdminSecret::Session,
+            _ => return None,
+        };
+        if body.len() != BODY_LEN || !body.iter().all(u8::is_ascii_alphanumeric) {
+            return None;
+        }
+        let (covered, sum) = presented.split_at(presented.len() - CHECKSUM_LEN);
+        (checksum(covered) == sum).then_some(kind)
+    }
+
     /// The key that these 256 bits make; environment as given.
     pub fn compose(&self, environment: &str, random: &[u8; 32]) -> PlainKey {
         let mut text = String::with_capacity(self.prefix.len() + environment.len() + 1 + BODY_LEN);
@@ -120,7 +157,9 @@ impl KeyFormat {
             return Shape::Foreign;
         };
         let (environment, body) = (&rest[..border], &rest[border + 1..]);
-        if environment == ADMIN_ENVIRONMENT.as_bytes() {
+        if environment == ADMIN_ENVIRONMENT.as_bytes()
+            || environment == SESSION_ENVIRONMENT.as_bytes()
+        {
             return Shape::Malformed;
         }
         if !self
@@ -145,7 +184,8 @@ impl KeyFormat {
     /// A foreign key shows its last four characters, and only if it has at least 24.
     pub fn hint(&self, key: &PlainKey) -> String {
         let text = key.expose();
-        if self.shape(text.as_bytes()) == Shape::Native {
+        let own = self.shape(text.as_bytes()) == Shape::Native;
+        if own || self.admin_shape(text.as_bytes()).is_some() {
             let (head, body) = text.split_at(text.len() - BODY_LEN);
             return format!(
                 "{head}{}…{}",
@@ -162,6 +202,15 @@ impl KeyFormat {
     }
 }
 
+/// A secret of the admin API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminSecret {
+    /// An admin token.
+    Token,
+    /// A member's session.
+    Session,
+}
+
 /// What is wrong with a brand or a list of environments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FormatFault {
@@ -175,7 +224,7 @@ pub enum FormatFault {
     #[error("at least one environment is needed")]
     NoEnvironment,
     /// The admin API's own name.
-    #[error("`admin` is reserved for tokens of the admin API")]
+    #[error("`admin` and `session` are reserved for the admin API")]
     AdminEnvironment,
 }
 

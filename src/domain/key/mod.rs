@@ -10,7 +10,8 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 pub use format::{
-    ADMIN_ENVIRONMENT, BODY_LEN, FormatFault, GenerateError, KeyFormat, SCANNER_REGEX, Shape,
+    ADMIN_ENVIRONMENT, AdminSecret, BODY_LEN, FormatFault, GenerateError, KeyFormat, SCANNER_REGEX,
+    Shape,
 };
 pub use record::{Algorithm, KeyRecord};
 pub use spec::{KeySpec, KeyState, KeyStatus, Origin};

@@ -25,12 +25,14 @@ pub struct LoadedKey {
     pub hash: KeyHash,
     /// How the hash was made.
     pub algorithm: Algorithm,
+    /// The sha256 it was known by before its first use.
+    pub replaces: Option<KeyHash>,
     /// Its use so far.
     pub usage: RecordedUse,
 }
 
 const SELECT: &str = "SELECT k.id, k.workspace, k.consumer, c.name AS consumer_name, k.name, k.environment, k.state, \
-    k.not_before, k.expires_at, k.detail, s.hash, s.hint, s.retires_at, \
+    k.not_before, k.expires_at, k.detail, s.hash, s.imported_hash, s.hint, s.retires_at, \
     s.last_used_at, s.last_used_ip, s.uses, k.first_used_at \
     FROM secrets s JOIN keys k ON k.id = s.key_id LEFT JOIN consumers c ON c.id = k.consumer";
 
@@ -116,7 +118,10 @@ fn loaded(row: &AnyRow) -> Result<LoadedKey, StoreError> {
     } else {
         None
     };
+    let imported = row.maybe_text("imported_hash")?;
+    let replaces = imported.and_then(|hash| Some(KeyHash::parse_any(&hash).ok()?.0));
     Ok(LoadedKey {
+        replaces,
         spec,
         hash,
         algorithm,

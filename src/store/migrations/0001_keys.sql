@@ -133,6 +133,8 @@ CREATE TABLE secrets (
     number       BIGINT NOT NULL,
     -- blake3:<hex> or sha256:<hex>
     hash         TEXT   NOT NULL,
+    -- The sha256 it was imported with, once `hash` is blake3: nodes that still know it by this forget it.
+    imported_hash TEXT,
     hint         TEXT,
     created_at   BIGINT NOT NULL,
     retires_at   BIGINT,

@@ -1,11 +1,15 @@
 //! The composition root: builds each part once, hands out handles, waits for the end.
 
+mod store;
+
 use crate::admin::server::{Admin, AdminParts, ListenerInfo};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::key::{GenerateError, PlainKey};
 use crate::proxy::{self, BindError, Proxy, ProxyParts, WorkerFault};
 use crate::shutdown::{Shutdown, Signals};
 use crate::snapshot::handle::Shared;
+use crate::store::{StoreError, StoreSlot};
 use crate::sync::file::{self, Source};
 use crate::sync::publisher::Publisher;
 use crate::telemetry::logs::{self, LogSink, LogThread};
@@ -16,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 /// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
@@ -37,6 +42,12 @@ pub enum StartError {
     /// No threads, no descriptors, no signals.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// The store cannot be used, and there is nothing else to serve from.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// No randomness for the setup token.
+    #[error(transparent)]
+    Token(#[from] GenerateError),
     /// The table of metrics contradicts itself.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -70,6 +81,7 @@ pub struct App {
     management: SocketAddr,
     drain_timeout: Duration,
     log: Option<LogThread>,
+    setup_token: Option<PlainKey>,
 }
 
 impl App {
@@ -102,8 +114,13 @@ impl App {
             Source::watch(file, config.files.clone())
         });
         let source = source.transpose()?;
-        let publisher = Publisher::start(config, Arc::clone(&metrics), Arc::clone(&clock));
+        let publisher = Arc::new(Publisher::start(
+            config,
+            Arc::clone(&metrics),
+            Arc::clone(&clock),
+        ));
         let shared = publisher.shared();
+        let store = Arc::new(StoreSlot::default());
         let admin = AdminParts {
             shared: Arc::clone(&shared),
             metrics: Arc::clone(&metrics),
@@ -112,6 +129,7 @@ impl App {
             config_file: file,
             token: config.management.token.clone(),
             started_at: clock.now(),
+            store: config.store.is_some().then(|| Arc::clone(&store)),
         };
         let admin = control
             .block_on(Admin::bind(config.management.address, admin))
@@ -121,9 +139,22 @@ impl App {
             })?;
         let management = admin.address();
         control.spawn(admin.serve(shutdown.cut.clone()));
+        let (gone, uncovered) = mpsc::unbounded_channel();
         if let Some(source) = source {
-            control.spawn(file::follow(source, publisher, shutdown.drain.clone()));
+            let stop = shutdown.drain.clone();
+            control.spawn(file::follow(source, Arc::clone(&publisher), gone, stop));
         }
+        let parts = store::Parts {
+            slot: store,
+            publisher,
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            stop: shutdown.drain.clone(),
+        };
+        let setup_token = match &config.store {
+            Some(location) => store::start(&control, location, config, parts, uncovered)?,
+            None => None,
+        };
         let parts = ProxyParts {
             shared: Arc::clone(&shared),
             clock,
@@ -144,12 +175,18 @@ impl App {
             management,
             drain_timeout,
             log,
+            setup_token,
         })
     }
 
     /// The addresses that accept traffic.
     pub fn listeners(&self) -> &[ListenerInfo] {
         &self.listeners
+    }
+
+    /// The token with which the first admin sets things up, if this start made one. It is shown once.
+    pub fn take_setup_token(&mut self) -> Option<PlainKey> {
+        self.setup_token.take()
     }
 
     /// The management port.

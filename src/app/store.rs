@@ -1,0 +1,157 @@
+//! The store's part of a start: open it, load the keys, follow it from then on; and what happens when it is away.
+
+use super::StartError;
+use crate::clock::Clock;
+use crate::config::{Config, StoreLocation};
+use crate::domain::actor::Actor;
+use crate::domain::id::Id;
+use crate::domain::key::record::DAY_MILLIS;
+use crate::domain::key::{KeyFormat, KeyHash, PlainKey};
+use crate::domain::role::Role;
+use crate::domain::time::Timestamp;
+use crate::domain::workspace;
+use crate::store::tokens::{TokenKind, TokenRecord};
+use crate::store::{Store, StoreError, StoreSlot};
+use crate::sync::publisher::Publisher;
+use crate::sync::store::Follower;
+use crate::telemetry::metrics::Metrics;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Wait before a store that is away is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+/// A start tells how far it is each time so many keys are loaded.
+const TELL_EVERY: u64 = 100_000;
+
+/// What the store is connected with.
+pub(super) struct Parts {
+    pub(super) slot: Arc<StoreSlot>,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Opens the store and loads its keys before it returns. A server that is away is tried again and again beside whatever
+/// can be served meanwhile; a file of our own that cannot be opened ends the start.
+///
+/// Gives the setup token if this start made one.
+pub(super) fn start(
+    control: &Runtime,
+    location: &StoreLocation,
+    config: &Config,
+    parts: Parts,
+    uncovered: mpsc::UnboundedReceiver<Vec<KeyHash>>,
+) -> Result<Option<PlainKey>, StartError> {
+    let opened = control.block_on(open(location, &parts));
+    match opened {
+        Ok((store, follower)) => {
+            let token = control.block_on(setup_token(&store, &config.key_format, &parts))?;
+            parts.slot.fill(store);
+            control.spawn(follower.follow(uncovered, parts.stop.clone()));
+            Ok(token)
+        }
+        Err(StoreError::Unavailable(fault)) if matches!(location, StoreLocation::Postgres(_)) => {
+            tracing::error!(
+                error = fault,
+                "the store is away; it is tried again until it is back"
+            );
+            note_away(&parts, fault);
+            let location = location.clone();
+            control.spawn(connect(location, parts, uncovered));
+            Ok(None)
+        }
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+fn note_away(parts: &Parts, fault: String) {
+    let shared = parts.publisher.shared();
+    let mut report = shared.store();
+    report.kind = Some("postgres");
+    report.fault = Some(fault);
+}
+
+/// Tries until it works, then follows.
+async fn connect(
+    location: StoreLocation,
+    parts: Parts,
+    uncovered: mpsc::UnboundedReceiver<Vec<KeyHash>>,
+) {
+    loop {
+        let stopped = parts
+            .stop
+            .run_until_cancelled(tokio::time::sleep(RETRY))
+            .await;
+        if stopped.is_none() {
+            return;
+        }
+        match open(&location, &parts).await {
+            Ok((store, follower)) => {
+                tracing::info!("the store is there");
+                parts.slot.fill(store);
+                follower.follow(uncovered, parts.stop.clone()).await;
+                return;
+            }
+            Err(fault) => note_away(&parts, fault.to_string()),
+        }
+    }
+}
+
+async fn open(location: &StoreLocation, parts: &Parts) -> Result<(Store, Follower), StoreError> {
+    let store = Store::open(location, Arc::clone(&parts.clock)).await?;
+    let follower = load(&store, parts).await?;
+    Ok((store, follower))
+}
+
+async fn load(store: &Store, parts: &Parts) -> Result<Follower, StoreError> {
+    let total = store.count_secrets().await?;
+    let mut follower = Follower::new(
+        store.clone(),
+        Arc::clone(&parts.publisher),
+        Arc::clone(&parts.metrics),
+        Arc::clone(&parts.clock),
+    );
+    let progress = |taken: u64| {
+        if taken.is_multiple_of(TELL_EVERY) {
+            tracing::info!(loaded = taken, total, "loading keys");
+        }
+    };
+    follower.load(progress).await?;
+    Ok(follower)
+}
+
+/// A store without any token is new: whoever reads the output of this start may set it up.
+async fn setup_token(
+    store: &Store,
+    format: &KeyFormat,
+    parts: &Parts,
+) -> Result<Option<PlainKey>, StartError> {
+    if store.has_tokens().await? {
+        return Ok(None);
+    }
+    let secret = format.generate_admin()?;
+    let now = parts.clock.now();
+    let token = TokenRecord {
+        id: Id::new(now),
+        kind: TokenKind::Setup,
+        name: "setup".into(),
+        workspace: workspace::root(),
+        role: Role::Owner,
+        hash: secret.hash().at_rest(),
+        hint: format.hint(&secret),
+        created_at: now,
+        created_by: String::new(),
+        expires_at: Some(Timestamp::from_millis(now.as_millis() + DAY_MILLIS)),
+        last_used_at: None,
+        revoked_at: None,
+        revision: 0,
+    };
+    let mut write = store.begin(&Actor::system("setup")).await?;
+    write.insert_token(token).await?;
+    write.commit().await?;
+    Ok(Some(secret))
+}

@@ -1,0 +1,219 @@
+//! The store as a source: what it holds at the start, and every change from then on, whoever makes it.
+
+use super::publisher::{Publisher, number};
+use crate::clock::Clock;
+use crate::domain::id::Id;
+use crate::domain::key::KeyHash;
+use crate::domain::time::Timestamp;
+use crate::snapshot::handle::Shared;
+use crate::snapshot::workspaces::Workspaces;
+use crate::store::keys::LoadedKey;
+use crate::store::write::Touched;
+use crate::store::{CHANGES_AT_A_TIME, Change, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Changes of other processes are looked for this often, if nobody tells us sooner.
+const POLL: Duration = Duration::from_millis(500);
+/// Loaded keys are put into the table in portions of this size.
+const PORTION: usize = 10_000;
+
+/// Keeps the data plane in step with the store.
+pub struct Follower {
+    store: Store,
+    publisher: Arc<Publisher>,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    /// The revision that is in force.
+    applied: u64,
+}
+
+impl Follower {
+    /// A follower that has nothing yet.
+    pub fn new(
+        store: Store,
+        publisher: Arc<Publisher>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let shared = publisher.shared();
+        shared.store().kind = Some(store.kind());
+        Self {
+            store,
+            shared,
+            publisher,
+            metrics,
+            clock,
+            applied: 0,
+        }
+    }
+
+    /// Puts everything in force; `progress` is told the number of secrets taken in so far.
+    pub async fn load(&mut self, mut progress: impl FnMut(u64)) -> Result<(), StoreError> {
+        self.read_workspaces().await?;
+        let publisher = Arc::clone(&self.publisher);
+        let mut portion: Vec<LoadedKey> = Vec::with_capacity(PORTION);
+        let mut taken = 0;
+        let revision = self
+            .store
+            .load_keys(|key| {
+                portion.push(key);
+                if portion.len() == PORTION {
+                    taken += PORTION as u64;
+                    publisher.put_keys(portion.drain(..));
+                    progress(taken);
+                }
+            })
+            .await?;
+        publisher.put_keys(portion);
+        self.in_step(revision);
+        self.publisher.ready();
+        Ok(())
+    }
+
+    /// Follows the store until `stop`.
+    pub async fn follow(
+        mut self,
+        mut gone: mpsc::UnboundedReceiver<Vec<KeyHash>>,
+        stop: CancellationToken,
+    ) {
+        let mut committed = self.store.committed();
+        let mut others = self.store.listen();
+        loop {
+            let hashes = tokio::select! {
+                () = stop.cancelled() => return,
+                hashes = gone.recv() => hashes.unwrap_or_default(),
+                () = news(&mut committed) => Vec::new(),
+                () = others.next() => Vec::new(),
+                () = tokio::time::sleep(POLL) => Vec::new(),
+            };
+            let outcome = self.catch_up(&hashes).await;
+            self.note(outcome);
+        }
+    }
+
+    /// Puts in force what has changed. Hashes are those of declared keys that are gone.
+    pub async fn catch_up(&mut self, uncovered: &[KeyHash]) -> Result<(), StoreError> {
+        if !uncovered.is_empty() {
+            let keys = self.store.load_by_hash(uncovered).await?;
+            self.publisher.put_keys(keys);
+        }
+        loop {
+            let (changes, head) = self
+                .store
+                .changes_after(self.applied, CHANGES_AT_A_TIME)
+                .await?;
+            self.metrics.revision_observed.set(number(head));
+            self.shared.store().observed = head;
+            let full = changes.len() == CHANGES_AT_A_TIME;
+            // The last revision of a full page may go on behind it.
+            let until = changes
+                .last()
+                .filter(|_| full)
+                .map_or(head, |last| last.revision.saturating_sub(1));
+            if head < self.applied
+                || changes
+                    .iter()
+                    .any(|change| change.touched == Touched::Everything)
+            {
+                self.reload().await?;
+                return Ok(());
+            }
+            self.apply(&changes).await?;
+            let until = until.max(self.applied);
+            let stuck = full && until == self.applied;
+            self.in_step(if stuck { head } else { until });
+            if !full || stuck {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut keys: BTreeSet<Id> = BTreeSet::new();
+        let mut tree = false;
+        for change in changes {
+            match change.touched {
+                Touched::Key(id) => {
+                    keys.insert(id);
+                }
+                Touched::Consumer(id) => keys.extend(self.store.key_ids_of(id).await?),
+                Touched::Workspace(_) => tree = true,
+                Touched::Everything => {}
+            }
+        }
+        if tree {
+            self.read_workspaces().await?;
+        }
+        let keys: Vec<Id> = keys.into_iter().collect();
+        let loaded = self.store.load_some(&keys).await?;
+        self.publisher.put_keys(loaded);
+        if let Some(last) = changes.last() {
+            let lag = self.clock.now().as_millis() - last.at.as_millis();
+            self.metrics.revocation_lag(lag);
+        }
+        Ok(())
+    }
+
+    /// Compares everything: the store was restored, or is not the one it was.
+    async fn reload(&mut self) -> Result<(), StoreError> {
+        self.read_workspaces().await?;
+        let mut all = Vec::new();
+        let revision = self.store.load_keys(|key| all.push(key)).await?;
+        tokio::task::block_in_place(|| self.publisher.replace_keys(&all));
+        self.in_step(revision);
+        Ok(())
+    }
+
+    async fn read_workspaces(&self) -> Result<(), StoreError> {
+        let all = self.store.workspaces().await?;
+        let all = all.into_iter().map(|one| (one.lineage, one.name));
+        self.publisher.put_workspaces(Workspaces::new(all));
+        Ok(())
+    }
+
+    fn in_step(&mut self, revision: u64) {
+        self.applied = revision;
+        self.metrics.revision_observed.set(number(revision));
+        self.metrics.revision_applied.set(number(revision));
+        let now: Timestamp = self.clock.now();
+        let mut report = self.shared.store();
+        report.reachable = true;
+        report.fault = None;
+        report.from_last_good = false;
+        report.observed = revision;
+        report.in_step_at = Some(now);
+        drop(report);
+        // Last, since admins wait for it.
+        self.shared.note_applied(revision);
+    }
+
+    fn note(&self, outcome: Result<(), StoreError>) {
+        let mut report = self.shared.store();
+        match outcome {
+            Ok(()) => {
+                report.reachable = true;
+                report.fault = None;
+            }
+            Err(fault) => {
+                if report.reachable {
+                    tracing::error!(error = %fault, "the store cannot be followed; keys stay as they are");
+                }
+                report.reachable = false;
+                report.fault = Some(fault.to_string());
+            }
+        }
+    }
+}
+
+/// Waits for a commit of this process.
+async fn news(committed: &mut watch::Receiver<u64>) {
+    if committed.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
