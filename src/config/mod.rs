@@ -1,6 +1,7 @@
 //! The config file: what was typed (`raw`) becomes what is valid ([`Config`]), or every fault at once.
 
 mod load;
+mod managed;
 mod raw;
 mod resolve;
 mod value;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use load::{load, parse};
+pub use managed::StoreLocation;
 
 /// A config file that is valid in itself.
 #[derive(Debug, Clone)]
@@ -48,19 +50,12 @@ pub struct Config {
     pub keys: Vec<KeySpec>,
     /// Where managed keys are kept; `None`: there are declared ones only.
     pub store: Option<StoreLocation>,
+    /// Folder for what stands beside the store: the last good state, generated keys.
+    pub data_dir: PathBuf,
     /// What is valid but probably not meant.
     pub warnings: Vec<Fault>,
     /// Every file that was read, the config file first; a change to any of them is a reload.
     pub files: Vec<PathBuf>,
-}
-
-/// Where keys and all that is managed by the API are kept.
-#[derive(Debug, Clone)]
-pub enum StoreLocation {
-    /// A file of our own.
-    Sqlite(PathBuf),
-    /// URL of a `PostgreSQL` database.
-    Postgres(Secret<String>),
 }
 
 /// What is logged, and how much.

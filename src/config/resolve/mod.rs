@@ -5,6 +5,7 @@ mod auth;
 mod key_fields;
 mod keys;
 mod listeners;
+mod managed;
 mod routes;
 mod seen;
 mod upstreams;
@@ -46,7 +47,8 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         routes: routes::routes(&fields, &known),
         consumers: consumers(&fields),
         keys: keys::keys(&fields, &known),
-        store: None,
+        store: managed::store(&fields),
+        data_dir: managed::data_dir(&fields),
         key_format: key_format.unwrap_or_default(),
         warnings: Vec::new(),
         files: Vec::new(),

@@ -320,6 +320,7 @@ fn what_stands_in_a_secret_position_is_never_shown() {
     for value in values {
         for (position, text) in [
             ("token", format!("management: {{token: {value}}}\n{BASE}")),
+            ("store", format!("store: {value}\n{BASE}")),
             (
                 "hash",
                 format!("keys: [{{name: a, hash: {value}}}]\n{BASE}"),

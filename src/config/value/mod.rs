@@ -4,11 +4,13 @@ mod http;
 mod net;
 mod path;
 mod secret;
+mod store;
 
 pub(super) use self::http::{key_header, key_parameter, method, realm};
 pub(super) use net::{cidr, endpoint, host_header, host_match, socket};
-pub(super) use path::{canonical, is_below, strip_prefix};
+pub(super) use path::{canonical, folder, is_below, strip_prefix};
 pub(super) use secret::secret;
+pub(super) use store::{referenced_store, store};
 
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;

@@ -110,7 +110,7 @@ fn unmapped(network: IpNet) -> IpNet {
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
+pub(super) fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let border = match text.rfind(']') {
         Some(end) => end + 1,
         None => text.find(':').unwrap_or(text.len()),
@@ -134,7 +134,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
 }
 
 /// A host in lower case; an IPv6 address in its shortest form, in brackets.
-fn host_name(text: &str) -> Result<String, String> {
+pub(super) fn host_name(text: &str) -> Result<String, String> {
     if let Some(inner) = text.strip_prefix('[') {
         return inner
             .strip_suffix(']')

@@ -1,0 +1,222 @@
+//! Settings of what is managed while the gateway runs: what they mean, and the exact lines that faults draw.
+
+use super::faults::{Case, LISTENERS, check};
+use super::good;
+use crate::config::{Config, ConfigError, StoreLocation, parse};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const BASE: &str = "listeners: [{address: 127.0.0.1:8080}]\n";
+
+fn minimal(more: &str) -> Config {
+    good(&format!("{BASE}{more}\n"))
+}
+
+/// Files of secrets, and a config file beside them.
+struct Folder(TempDir);
+
+impl Folder {
+    fn with(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn parse(&self, more: &str) -> Result<Config, ConfigError> {
+        parse(&self.place("k.yaml"), &format!("{more}\n{BASE}"))
+    }
+
+    /// What is said about the file, without the place of the folder.
+    fn faults(&self, more: &str) -> Vec<String> {
+        let fault = self.parse(more).unwrap_err().to_string();
+        let folder = format!("{}/", self.0.path().display());
+        let line = |line: &str| line.replace(&folder, "").replacen("k.yaml:", "", 1);
+        fault.lines().map(line).collect()
+    }
+}
+
+fn sqlite(config: &Config) -> &Path {
+    match &config.store {
+        Some(StoreLocation::Sqlite(path)) => path,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn postgres(config: &Config) -> &str {
+    match &config.store {
+        Some(StoreLocation::Postgres(url)) => url.expose(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_store_stands_beside_the_config_file() {
+    let here = std::env::current_dir().unwrap();
+    let config = minimal("");
+    assert_eq!(sqlite(&config), here.join("data/keygate.db"));
+    assert_eq!(config.data_dir, here.join("data"));
+    let config = minimal("store: null\ndata_dir: null");
+    assert_eq!(sqlite(&config), here.join("data/keygate.db"));
+    let config = parse(Path::new("/etc/keygate/k.yaml"), BASE).unwrap();
+    assert_eq!(sqlite(&config), Path::new("/etc/keygate/data/keygate.db"));
+    let folder = Folder::with(&[]);
+    let config = folder
+        .parse("store: 'sqlite:./a %?#.db'\ndata_dir: kept")
+        .unwrap();
+    assert_eq!(sqlite(&config), folder.place("a %?#.db"));
+    assert_eq!(config.data_dir, folder.place("kept"));
+    let config = minimal("store: sqlite:/var/lib/keygate/k.db\ndata_dir: /var/lib/keygate");
+    assert_eq!(sqlite(&config), Path::new("/var/lib/keygate/k.db"));
+    assert_eq!(config.data_dir, Path::new("/var/lib/keygate"));
+    assert!(minimal("store: none").store.is_none());
+}
+
+#[test]
+fn urls_of_databases() {
+    for url in [
+        "postgres://localhost",
+        "postgresql://keygate@db.example.com:5432/keygate?sslmode=require",
+        "postgres://keygate@[::1]:5432/keygate",
+        "postgres://10.0.0.5/keygate",
+        "postgres:///keygate?host=/var/run/postgresql&user=a@b",
+        "postgres://keygate@%2Fvar%2Frun%2Fpostgresql/keygate",
+    ] {
+        let config = minimal(&format!("store: '{url}'"));
+        assert_eq!(postgres(&config), url);
+    }
+}
+
+#[test]
+fn a_reference_leads_to_a_url() {
+    let with_password = "postgres://keygate:p%40ss:word@db/keygate?sslmode=require";
+    let folder = Folder::with(&[
+        ("postgres", &format!("{with_password}\n")),
+        ("query", "postgres://db/keygate?password=x"),
+        ("sqlite", "sqlite:kept/k.db"),
+    ]);
+    let config = folder.parse("store: file:postgres").unwrap();
+    assert_eq!(postgres(&config), with_password);
+    assert!(!format!("{config:?}").contains("word"));
+    assert_eq!(
+        config.files,
+        [folder.place("k.yaml"), folder.place("postgres")]
+    );
+    assert!(folder.parse("store: file:query").is_ok());
+    let config = folder.parse("store: file:sqlite").unwrap();
+    assert_eq!(sqlite(&config), folder.place("kept/k.db"));
+}
+
+#[test]
+fn what_a_reference_leads_to_is_checked_and_not_shown() {
+    let folder = Folder::with(&[
+        ("none", "none"),
+        ("other", "mysql://keygate:hunter2@db/keygate"),
+        ("nested", "file:hunter2"),
+        ("slash", "postgres://keygate:hunter2/hunter2@db/keygate"),
+        ("mark", "postgres://keygate:hunter2?hunter2@db/keygate"),
+        ("number", "postgres://keygate:hunter2#hunter2@db/keygate"),
+        ("space", "postgres://keygate:hunter2 @db/keygate"),
+        ("host", "postgres://keygate:hunter2@hunter2$/keygate"),
+        ("bare", "postgres://"),
+        ("folder", "sqlite:hunter2/"),
+    ]);
+    let there = "expected `sqlite:PATH` or `postgres://user:password@host:port/database` there";
+    let unreadable = "cannot be read: expected `postgres://user@host:port/database`, other characters than letters, digits and - . _ ~ in user and password as %-codes";
+    let cases = [
+        ("none", there),
+        ("other", there),
+        ("nested", there),
+        ("slash", unreadable),
+        ("mark", unreadable),
+        ("number", unreadable),
+        ("space", unreadable),
+        ("host", unreadable),
+        ("bare", unreadable),
+        ("folder", "expected the path of a file"),
+        ("gone", "gone: No such file or directory (os error 2)"),
+    ];
+    for (file, what) in cases {
+        let said = folder.faults(&format!("store: file:{file}"));
+        assert_eq!(said, [format!("1:8: store: {what}")], "{file}");
+    }
+}
+
+#[test]
+fn faults_of_the_store() {
+    check(STORE_CASES, &[LISTENERS]);
+}
+
+const STORE_CASES: &[Case] = &[
+    (
+        "store: keygate.db",
+        &[
+            "1:8: store: expected `none`, `sqlite:PATH`, `postgres://user@host:port/database`, or `file:PATH` or `env:NAME` of such a URL",
+        ],
+    ),
+    (
+        "store: mysql://keygate:hunter2@db/keygate",
+        &[
+            "1:8: store: expected `none`, `sqlite:PATH`, `postgres://user@host:port/database`, or `file:PATH` or `env:NAME` of such a URL",
+        ],
+    ),
+    (
+        "store: [none]\ndata_dir: {}",
+        &["1:8: store: expected text", "2:11: data_dir: expected text"],
+    ),
+    ("store: 5", &["1:8: store: expected text; put it in quotes"]),
+    (
+        "store: 'sqlite:'\ndata_dir: ''",
+        &[
+            "1:8: store: expected the path of a file",
+            "2:11: data_dir: expected the path of a folder",
+        ],
+    ),
+    (
+        "store: sqlite://keygate.db",
+        &["1:8: store: what stands behind `sqlite:` is a path, not `//`"],
+    ),
+    (
+        "store: 'sqlite::memory:'",
+        &["1:8: store: a store in memory would forget every key; for no store write `none`"],
+    ),
+    (
+        r#"store: "sqlite:a\nb""#,
+        &["1:8: store: must not contain control characters"],
+    ),
+    (
+        "store: postgres://keygate:hunter2@db/keygate",
+        &["1:8: store: a URL with a password is given as `file:PATH` or `env:NAME`"],
+    ),
+    (
+        "store: postgresql://keygate:hunter2/hunter2@db/keygate",
+        &["1:8: store: a URL with a password is given as `file:PATH` or `env:NAME`"],
+    ),
+    (
+        "store: 'postgres://db/keygate?sslmode=require&PassWord=hunter2'",
+        &["1:8: store: a URL with a password is given as `file:PATH` or `env:NAME`"],
+    ),
+    (
+        "store: postgres://db:0/keygate",
+        &[
+            "1:8: store: cannot be read: expected `postgres://user@host:port/database`, other characters than letters, digits and - . _ ~ in user and password as %-codes",
+        ],
+    ),
+    (
+        "store: env:KEYGATE_TEST_UNSET\ndata_dir: \"a\\nb\"",
+        &[
+            "1:8: store: environment variable `KEYGATE_TEST_UNSET` is not set",
+            "2:11: data_dir: must not contain control characters",
+        ],
+    ),
+    (
+        "store: 'file:'",
+        &["1:8: store: a secret is given as `file:path` or `env:NAME`, never in this file"],
+    ),
+];
