@@ -11,3 +11,12 @@ pub enum StoreLocation {
     /// URL of a `PostgreSQL` database.
     Postgres(Secret<String>),
 }
+
+/// Keys that seal what is kept.
+#[derive(Debug, Clone)]
+pub struct VaultConfig {
+    /// Seals and opens.
+    pub master_key: Secret<[u8; 32]>,
+    /// Opens what was sealed before the master key was changed.
+    pub previous_key: Option<Secret<[u8; 32]>>,
+}

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use load::{load, parse};
-pub use managed::StoreLocation;
+pub use managed::{StoreLocation, VaultConfig};
 
 /// A config file that is valid in itself.
 #[derive(Debug, Clone)]
@@ -52,6 +52,8 @@ pub struct Config {
     pub store: Option<StoreLocation>,
     /// Folder for what stands beside the store: the last good state, generated keys.
     pub data_dir: PathBuf,
+    /// What seals secrets; `None`: nothing was given.
+    pub vault: Option<VaultConfig>,
     /// What is valid but probably not meant.
     pub warnings: Vec<Fault>,
     /// Every file that was read, the config file first; a change to any of them is a reload.

@@ -19,13 +19,13 @@ pub(crate) const ROOT: Table = Table {
         "management",
         "store",
         "data_dir",
+        "vault",
         "upstreams",
         "routes",
         "consumers",
         "keys",
     ],
     later: &[
-        "vault",
         "providers",
         "workspaces",
         "credentials",
@@ -71,6 +71,11 @@ pub(crate) const LISTENER: Table = Table {
 
 pub(crate) const MANAGEMENT: Table = Table {
     known: &["address", "token"],
+    later: &[],
+};
+
+pub(crate) const VAULT: Table = Table {
+    known: &["master_key", "previous_key"],
     later: &[],
 };
 

@@ -1,7 +1,8 @@
 //! Settings of what is managed while the gateway runs.
 
-use crate::config::raw::Fields;
-use crate::config::{StoreLocation, value};
+use crate::config::raw::{Fields, Item};
+use crate::config::{StoreLocation, VaultConfig, value};
+use crate::domain::secret::Secret;
 use std::path::PathBuf;
 
 const STORE: &str = "sqlite:data/keygate.db";
@@ -28,4 +29,30 @@ pub(super) fn data_dir(root: &Fields<'_>) -> PathBuf {
     root.read("data_dir", |text| value::folder(text, folder))
         .or_else(|| root.item().checked(value::folder(DATA_DIR, folder)))
         .unwrap_or_default()
+}
+
+pub(super) fn vault(fields: &Fields<'_>) -> Option<VaultConfig> {
+    let given = fields.get("previous_key");
+    let previous_key = given.as_ref().and_then(key);
+    let Some(item) = fields.get("master_key") else {
+        if let Some(item) = given {
+            item.fault("needs `master_key` beside it");
+        }
+        return None;
+    };
+    let master_key = key(&item)?;
+    if let (Some(item), Some(previous)) = (given, &previous_key)
+        && previous.matches(master_key.expose())
+    {
+        item.fault("the same key as vault.master_key");
+    }
+    Some(VaultConfig {
+        master_key,
+        previous_key,
+    })
+}
+
+fn key(item: &Item<'_>) -> Option<Secret<[u8; 32]>> {
+    let text = item.read_secret()?;
+    item.checked(value::master_key(text.expose()))
 }

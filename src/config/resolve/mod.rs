@@ -49,6 +49,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         keys: keys::keys(&fields, &known),
         store: managed::store(&fields),
         data_dir: managed::data_dir(&fields),
+        vault: managed::vault(&fields.section("vault", &table::VAULT)),
         key_format: key_format.unwrap_or_default(),
         warnings: Vec::new(),
         files: Vec::new(),

@@ -149,6 +149,76 @@ fn what_a_reference_leads_to_is_checked_and_not_shown() {
 }
 
 #[test]
+fn master_keys_are_hex_or_base64() {
+    let bytes: [u8; 32] = std::array::from_fn(|place| u8::try_from(place * 7).unwrap());
+    let folder = Folder::with(&[
+        (
+            "hex",
+            "00070e151c232a31383f464d545b626970777e858C939AA1A8AFB6BDC4CBD2D9\n",
+        ),
+        ("base64", "AAcOFRwjKjE4P0ZNVFtiaXB3foWMk5qhqK+2vcTL0tk=\r\n"),
+        ("old", &"00".repeat(32)),
+    ]);
+    for file in ["hex", "base64"] {
+        let config = folder
+            .parse(&format!(
+                "vault: {{master_key: 'file:{file}', previous_key: file:old}}"
+            ))
+            .unwrap();
+        assert!(!format!("{config:?}").contains("209"));
+        let vault = config.vault.unwrap();
+        assert_eq!(vault.master_key.expose(), &bytes);
+        assert_eq!(vault.previous_key.unwrap().expose(), &[0; 32]);
+        let names = ["k.yaml", "old", file].map(|name| folder.place(name));
+        assert_eq!(config.files, names);
+    }
+    let config = folder.parse("vault: {master_key: file:hex}").unwrap();
+    assert!(config.vault.unwrap().previous_key.is_none());
+    assert!(minimal("vault: {}").vault.is_none());
+}
+
+#[test]
+fn bad_master_keys_are_not_shown() {
+    let folder = Folder::with(&[
+        ("good", &"0f".repeat(32)),
+        ("same", "Dw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8="),
+        ("short", &"0f".repeat(31)),
+        ("sign", &"+f".repeat(32)),
+        ("letter", &"0g".repeat(32)),
+        ("wide", &"ä".repeat(32)),
+        ("31", "Dw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw=="),
+        ("33", "Dw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8P"),
+        ("url", "____Dw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8PDw8="),
+        ("words", "correct horse battery staple"),
+        ("long", &"x".repeat(60_000)),
+    ]);
+    let what = "expected a key of 32 bytes there: 64 hex digits, or 44 characters of base64";
+    for file in [
+        "short", "sign", "letter", "wide", "31", "33", "url", "words", "long",
+    ] {
+        let said = folder.faults(&format!("vault: {{master_key: 'file:{file}'}}"));
+        assert_eq!(said, [format!("1:21: vault.master_key: {what}")], "{file}");
+        let said = folder.faults(&format!(
+            "vault: {{master_key: file:good, previous_key: 'file:{file}'}}"
+        ));
+        assert_eq!(
+            said,
+            [format!("1:46: vault.previous_key: {what}")],
+            "{file}"
+        );
+    }
+    assert_eq!(
+        folder.faults("vault: {master_key: file:good, previous_key: file:same}"),
+        ["1:46: vault.previous_key: the same key as vault.master_key"]
+    );
+}
+
+#[test]
+fn faults_of_the_vault() {
+    check(VAULT_CASES, &[LISTENERS]);
+}
+
+#[test]
 fn faults_of_the_store() {
     check(STORE_CASES, &[LISTENERS]);
 }
@@ -218,5 +288,24 @@ const STORE_CASES: &[Case] = &[
     (
         "store: 'file:'",
         &["1:8: store: a secret is given as `file:path` or `env:NAME`, never in this file"],
+    ),
+];
+
+const VAULT_CASES: &[Case] = &[
+    ("vault: file:x", &["1:8: vault: expected a mapping"]),
+    (
+        "vault: {master_key: 0f0f0f0f, previous_key: hunter2, key: x}",
+        &[
+            "1:21: vault.master_key: a secret is given as `file:path` or `env:NAME`, never in this file",
+            "1:45: vault.previous_key: a secret is given as `file:path` or `env:NAME`, never in this file",
+            "1:54: vault.key: unknown field `key`; known: master_key, previous_key",
+        ],
+    ),
+    (
+        "vault: {previous_key: env:KEYGATE_TEST_UNSET}",
+        &[
+            "1:23: vault.previous_key: environment variable `KEYGATE_TEST_UNSET` is not set",
+            "1:23: vault.previous_key: needs `master_key` beside it",
+        ],
     ),
 ];

@@ -322,6 +322,10 @@ fn what_stands_in_a_secret_position_is_never_shown() {
             ("token", format!("management: {{token: {value}}}\n{BASE}")),
             ("store", format!("store: {value}\n{BASE}")),
             (
+                "master_key",
+                format!("vault: {{master_key: {value}}}\n{BASE}"),
+            ),
+            (
                 "hash",
                 format!("keys: [{{name: a, hash: {value}}}]\n{BASE}"),
             ),
