@@ -2,6 +2,7 @@
 
 use crate::domain::secret::Secret;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where keys and all that is managed by the API are kept.
 #[derive(Debug, Clone)]
@@ -19,4 +20,29 @@ pub struct VaultConfig {
     pub master_key: Secret<[u8; 32]>,
     /// Opens what was sealed before the master key was changed.
     pub previous_key: Option<Secret<[u8; 32]>>,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// How long its lines are kept; `None`: for ever.
+    pub retention: Option<Duration>,
+    /// Time between two log lines that tell the head of its chain.
+    pub head_interval: Duration,
+}
+
+/// Figures of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsageConfig {
+    /// How long they are kept.
+    pub retention: Duration,
+}
+
+/// Webhooks, all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// Whether they may reach private addresses.
+    pub allow_private: bool,
+    /// Longest wait for a receiver's answer.
+    pub timeout: Duration,
 }

@@ -10,6 +10,7 @@ mod value;
 mod tests;
 
 use crate::domain::consumer::Consumer;
+use crate::domain::key::record::Inactivity;
 use crate::domain::key::{KeyFormat, KeySpec};
 use crate::domain::route::Route;
 use crate::domain::secret::Secret;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use load::{load, parse};
-pub use managed::{StoreLocation, VaultConfig};
+pub use managed::{AuditConfig, StoreLocation, UsageConfig, VaultConfig, WebhookConfig};
 
 /// A config file that is valid in itself.
 #[derive(Debug, Clone)]
@@ -54,6 +55,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What seals secrets; `None`: nothing was given.
     pub vault: Option<VaultConfig>,
+    /// What happens to unused keys of the root workspace that say nothing else.
+    pub inactivity: Inactivity,
+    /// The audit log.
+    pub audit: AuditConfig,
+    /// Figures of use.
+    pub usage: UsageConfig,
+    /// Webhooks.
+    pub webhooks: WebhookConfig,
     /// What is valid but probably not meant.
     pub warnings: Vec<Fault>,
     /// Every file that was read, the config file first; a change to any of them is a reload.

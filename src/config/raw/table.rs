@@ -20,6 +20,10 @@ pub(crate) const ROOT: Table = Table {
         "store",
         "data_dir",
         "vault",
+        "inactivity",
+        "audit",
+        "usage",
+        "webhooks",
         "upstreams",
         "routes",
         "consumers",
@@ -30,9 +34,7 @@ pub(crate) const ROOT: Table = Table {
         "workspaces",
         "credentials",
         "fleet",
-        "webhooks",
         "notifications",
-        "audit",
         "tracing",
         "cluster",
     ],
@@ -76,6 +78,26 @@ pub(crate) const MANAGEMENT: Table = Table {
 
 pub(crate) const VAULT: Table = Table {
     known: &["master_key", "previous_key"],
+    later: &[],
+};
+
+pub(crate) const INACTIVITY: Table = Table {
+    known: &["mode", "after"],
+    later: &[],
+};
+
+pub(crate) const AUDIT: Table = Table {
+    known: &["retention", "head_interval"],
+    later: &[],
+};
+
+pub(crate) const USAGE: Table = Table {
+    known: &["retention"],
+    later: &[],
+};
+
+pub(crate) const WEBHOOKS: Table = Table {
+    known: &["allow_private", "timeout"],
     later: &[],
 };
 

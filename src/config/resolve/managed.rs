@@ -1,12 +1,16 @@
 //! Settings of what is managed while the gateway runs.
 
 use crate::config::raw::{Fields, Item};
-use crate::config::{StoreLocation, VaultConfig, value};
+use crate::config::{AuditConfig, StoreLocation, UsageConfig, VaultConfig, WebhookConfig, value};
+use crate::domain::key::record::{Inactivity, InactivityMode};
 use crate::domain::secret::Secret;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const STORE: &str = "sqlite:data/keygate.db";
 const DATA_DIR: &str = "data";
+const DAY: Duration = Duration::from_hours(24);
+const LONGEST: Duration = Duration::from_hours(3650 * 24);
 
 /// Where managed keys are kept; `None` if nowhere, or at a fault.
 pub(super) fn store(root: &Fields<'_>) -> Option<StoreLocation> {
@@ -55,4 +59,50 @@ pub(super) fn vault(fields: &Fields<'_>) -> Option<VaultConfig> {
 fn key(item: &Item<'_>) -> Option<Secret<[u8; 32]>> {
     let text = item.read_secret()?;
     item.checked(value::master_key(text.expose()))
+}
+
+pub(super) fn inactivity(fields: &Fields<'_>) -> Inactivity {
+    let known = InactivityMode::ALL.map(InactivityMode::name);
+    let mode = fields.read("mode", |text| {
+        InactivityMode::parse(text).ok_or_else(|| value::unknown("mode", text, &known))
+    });
+    let default = Inactivity::DEFAULT;
+    let after = fields.duration_within("after", DAY..=LONGEST);
+    Inactivity {
+        mode: mode.unwrap_or(default.mode),
+        after: after
+            .and_then(|after| i64::try_from(after.as_millis()).ok())
+            .unwrap_or(default.after),
+    }
+}
+
+pub(super) fn audit(fields: &Fields<'_>) -> AuditConfig {
+    let retention = fields.get("retention").and_then(|item| {
+        item.read_scalar(value::or_off(value::duration_within(90 * DAY..=LONGEST)))
+    });
+    let head_interval = Duration::from_secs(1)..=30 * DAY;
+    AuditConfig {
+        retention: retention.flatten(),
+        head_interval: fields
+            .duration_within("head_interval", head_interval)
+            .unwrap_or(Duration::from_hours(1)),
+    }
+}
+
+pub(super) fn usage(fields: &Fields<'_>) -> UsageConfig {
+    UsageConfig {
+        retention: fields
+            .duration_within("retention", DAY..=LONGEST)
+            .unwrap_or(400 * DAY),
+    }
+}
+
+pub(super) fn webhooks(fields: &Fields<'_>) -> WebhookConfig {
+    let timeout = Duration::from_millis(100)..=Duration::from_mins(5);
+    WebhookConfig {
+        allow_private: fields.flag("allow_private", false),
+        timeout: fields
+            .duration_within("timeout", timeout)
+            .unwrap_or(Duration::from_secs(15)),
+    }
 }

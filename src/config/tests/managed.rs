@@ -3,8 +3,10 @@
 use super::faults::{Case, LISTENERS, check};
 use super::good;
 use crate::config::{Config, ConfigError, StoreLocation, parse};
+use crate::domain::key::record::{DAY_MILLIS, Inactivity, InactivityMode};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const BASE: &str = "listeners: [{address: 127.0.0.1:8080}]\n";
@@ -219,6 +221,43 @@ fn faults_of_the_vault() {
 }
 
 #[test]
+fn how_long_things_last() {
+    let days = |days: u64| Duration::from_hours(24 * days);
+    let config = minimal("");
+    assert_eq!(config.inactivity, Inactivity::DEFAULT);
+    assert_eq!(config.audit.retention, None);
+    assert_eq!(config.audit.head_interval, Duration::from_hours(1));
+    assert_eq!(config.usage.retention, days(400));
+    assert!(!config.webhooks.allow_private);
+    assert_eq!(config.webhooks.timeout, Duration::from_secs(15));
+    let config = minimal(
+        "inactivity: {mode: disable, after: 3650d}
+audit: {retention: 90d, head_interval: 30d}
+usage: {retention: 24h}
+webhooks: {allow_private: true, timeout: 100ms}",
+    );
+    let want = Inactivity {
+        mode: InactivityMode::Disable,
+        after: 3650 * DAY_MILLIS,
+    };
+    assert_eq!(config.inactivity, want);
+    assert_eq!(config.audit.retention, Some(days(90)));
+    assert_eq!(config.audit.head_interval, days(30));
+    assert_eq!(config.usage.retention, days(1));
+    assert!(config.webhooks.allow_private);
+    assert_eq!(config.webhooks.timeout, Duration::from_millis(100));
+    for mode in InactivityMode::ALL {
+        let config = minimal(&format!("inactivity: {{mode: {}}}", mode.name()));
+        assert_eq!(config.inactivity.mode, mode);
+    }
+}
+
+#[test]
+fn faults_of_times() {
+    check(TIME_CASES, &[LISTENERS]);
+}
+
+#[test]
 fn faults_of_the_store() {
     check(STORE_CASES, &[LISTENERS]);
 }
@@ -306,6 +345,74 @@ const VAULT_CASES: &[Case] = &[
         &[
             "1:23: vault.previous_key: environment variable `KEYGATE_TEST_UNSET` is not set",
             "1:23: vault.previous_key: needs `master_key` beside it",
+        ],
+    ),
+];
+
+const TIME_CASES: &[Case] = &[
+    (
+        "inactivity: {mode: remove, after: 23h, before: 1d}",
+        &[
+            "1:20: inactivity.mode: unknown mode `remove`; known: off, notify, disable, delete",
+            "1:35: inactivity.after: must be from 1d to 3650d",
+            "1:40: inactivity.before: unknown field `before`; known: mode, after",
+        ],
+    ),
+    (
+        "inactivity: {mode: [off], after: 90}",
+        &[
+            "1:20: inactivity.mode: expected text",
+            "1:34: inactivity.after: a duration needs a unit (ms, s, m, h, d), such as `30s`",
+        ],
+    ),
+    (
+        "inactivity: {mode: delte, after: 3651d}",
+        &[
+            "1:20: inactivity.mode: unknown mode `delte`; did you mean `delete`?",
+            "1:34: inactivity.after: longer than 3650d",
+        ],
+    ),
+    (
+        "audit: {retention: 89d, head_interval: 999ms, head: 1h}",
+        &[
+            "1:20: audit.retention: must be from 90d to 3650d (or `off` for no limit)",
+            "1:40: audit.head_interval: must be from 1s to 30d",
+            "1:47: audit.head: unknown field `head`; known: retention, head_interval",
+        ],
+    ),
+    (
+        "audit: {retention: false, head_interval: off}",
+        &[
+            "1:20: audit.retention: expected a duration such as `30s` (or `off` for no limit)",
+            "1:42: audit.head_interval: expected a duration such as `30s`",
+        ],
+    ),
+    (
+        "usage: {retention: off}",
+        &["1:20: usage.retention: expected a duration such as `30s`"],
+    ),
+    (
+        "usage: {retention: 0s, per: key}",
+        &[
+            "1:20: usage.retention: must be from 1d to 3650d",
+            "1:24: usage.per: unknown field `per`; known: retention",
+        ],
+    ),
+    (
+        "webhooks: {allow_private: yes, timeout: 301s, retries: 3}",
+        &[
+            "1:27: webhooks.allow_private: expected `true` or `false`",
+            "1:41: webhooks.timeout: must be from 100ms to 5m",
+            "1:47: webhooks.retries: unknown field `retries`; known: allow_private, timeout",
+        ],
+    ),
+    (
+        "inactivity: 90d\naudit: off\nusage: 1\nwebhooks: []",
+        &[
+            "1:13: inactivity: expected a mapping",
+            "2:8: audit: expected a mapping",
+            "3:8: usage: expected a mapping",
+            "4:11: webhooks: expected a mapping",
         ],
     ),
 ];

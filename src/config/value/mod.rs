@@ -15,10 +15,19 @@ pub(super) use store::{referenced_store, store};
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Longer durations are a slip of the pen, and adding them to a clock must not overflow.
 const MAX_DAYS: u64 = 3650;
+/// Units of a duration, in milliseconds.
+const UNITS: [(&str, u64); 5] = [
+    ("d", 24 * 60 * 60 * 1000),
+    ("h", 60 * 60 * 1000),
+    ("m", 60 * 1000),
+    ("s", 1000),
+    ("ms", 1),
+];
 /// Most characters of a name.
 const MAX_NAME: usize = 128;
 /// Above this many names no nearest one is searched, or a bad file of many keys would take minutes.
@@ -71,21 +80,13 @@ fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
 /// A length of time: a whole number and a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = quantity(text).ok_or("expected a duration such as `30s`")?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60 * 1000,
-        "h" => 60 * 60 * 1000,
-        "d" => 24 * 60 * 60 * 1000,
-        "" => return Err("a duration needs a unit (ms, s, m, h, d), such as `30s`".into()),
-        _ => {
-            return Err(
-                "expected a duration such as `30s`, with a unit of ms, s, m, h or d".into(),
-            );
-        }
-    };
+    let known = UNITS.iter().find(|(name, _)| *name == unit);
+    let (_, millis) = known.ok_or(match unit {
+        "" => "a duration needs a unit (ms, s, m, h, d), such as `30s`",
+        _ => "expected a duration such as `30s`, with a unit of ms, s, m, h or d",
+    })?;
     number
-        .checked_mul(millis)
+        .checked_mul(*millis)
         .map(Duration::from_millis)
         .filter(|length| *length <= Duration::from_hours(24 * MAX_DAYS))
         .ok_or_else(|| format!("longer than {MAX_DAYS}d"))
@@ -97,6 +98,30 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than 0".into()),
         length => Ok(length),
     }
+}
+
+/// A duration within a range.
+pub(super) fn duration_within(
+    range: RangeInclusive<Duration>,
+) -> impl FnOnce(&str) -> Result<Duration, String> {
+    move |text| match duration(text)? {
+        length if range.contains(&length) => Ok(length),
+        _ => Err(format!(
+            "must be from {} to {}",
+            in_units(*range.start()),
+            in_units(*range.end())
+        )),
+    }
+}
+
+/// As one would write it: with the largest unit that leaves nothing over.
+fn in_units(length: Duration) -> String {
+    let millis = length.as_millis();
+    UNITS
+        .iter()
+        .find(|(_, unit)| millis.is_multiple_of(u128::from(*unit)))
+        .map(|(name, unit)| format!("{}{name}", millis / u128::from(*unit)))
+        .unwrap_or_default()
 }
 
 /// A number of bytes: a whole number and a unit.
