@@ -46,3 +46,56 @@ pub struct WebhookConfig {
     /// Longest wait for a receiver's answer.
     pub timeout: Duration,
 }
+
+/// Notices by e-mail.
+#[derive(Debug, Clone)]
+pub struct EmailConfig {
+    /// The server that takes them.
+    pub smtp: SmtpServer,
+    /// How we sign in there; `None`: not at all.
+    pub login: Option<SmtpLogin>,
+    /// Who they come from.
+    pub from: Mailbox,
+    /// Addresses that get every notice.
+    pub to: Vec<String>,
+}
+
+/// A mail server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmtpServer {
+    /// Name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// How the way there is protected.
+    pub security: SmtpSecurity,
+}
+
+/// How the way to a mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpSecurity {
+    /// `smtp`: TLS after STARTTLS, never without.
+    StartTls,
+    /// `smtps`: TLS from the first byte on.
+    Tls,
+    /// `smtp+plain`: not at all; loopback only.
+    Plain,
+}
+
+/// User and password for a mail server.
+#[derive(Debug, Clone)]
+pub struct SmtpLogin {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: Secret<String>,
+}
+
+/// A sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailbox {
+    /// Name that is shown.
+    pub name: Option<String>,
+    /// `local@domain`.
+    pub address: String,
+}

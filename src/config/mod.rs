@@ -22,7 +22,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use load::{load, parse};
-pub use managed::{AuditConfig, StoreLocation, UsageConfig, VaultConfig, WebhookConfig};
+pub use managed::{
+    AuditConfig, EmailConfig, Mailbox, SmtpLogin, SmtpSecurity, SmtpServer, StoreLocation,
+    UsageConfig, VaultConfig, WebhookConfig,
+};
 
 /// A config file that is valid in itself.
 #[derive(Debug, Clone)]
@@ -63,6 +66,8 @@ pub struct Config {
     pub usage: UsageConfig,
     /// Webhooks.
     pub webhooks: WebhookConfig,
+    /// Notices by e-mail; `None`: no mail is sent.
+    pub email: Option<EmailConfig>,
     /// What is valid but probably not meant.
     pub warnings: Vec<Fault>,
     /// Every file that was read, the config file first; a change to any of them is a reload.

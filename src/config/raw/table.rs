@@ -24,6 +24,7 @@ pub(crate) const ROOT: Table = Table {
         "audit",
         "usage",
         "webhooks",
+        "notifications",
         "upstreams",
         "routes",
         "consumers",
@@ -34,7 +35,6 @@ pub(crate) const ROOT: Table = Table {
         "workspaces",
         "credentials",
         "fleet",
-        "notifications",
         "tracing",
         "cluster",
     ],
@@ -98,6 +98,16 @@ pub(crate) const USAGE: Table = Table {
 
 pub(crate) const WEBHOOKS: Table = Table {
     known: &["allow_private", "timeout"],
+    later: &[],
+};
+
+pub(crate) const NOTIFICATIONS: Table = Table {
+    known: &["email"],
+    later: &[],
+};
+
+pub(crate) const EMAIL: Table = Table {
+    known: &["smtp", "username", "password", "from", "to"],
     later: &[],
 };
 

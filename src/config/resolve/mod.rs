@@ -5,6 +5,7 @@ mod auth;
 mod key_fields;
 mod keys;
 mod listeners;
+mod mail;
 mod managed;
 mod routes;
 mod seen;
@@ -33,6 +34,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         consumers: names(&fields, "consumers"),
         key_format: key_format.as_ref(),
     };
+    let notifications = fields.section("notifications", &table::NOTIFICATIONS);
     Config {
         threads: fields.get("threads").and_then(|item| threads(&item)),
         drain_timeout: fields
@@ -54,6 +56,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         audit: managed::audit(&fields.section("audit", &table::AUDIT)),
         usage: managed::usage(&fields.section("usage", &table::USAGE)),
         webhooks: managed::webhooks(&fields.section("webhooks", &table::WEBHOOKS)),
+        email: mail::email(&notifications.section("email", &table::EMAIL)),
         key_format: key_format.unwrap_or_default(),
         warnings: Vec::new(),
         files: Vec::new(),

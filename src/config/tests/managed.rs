@@ -11,15 +11,15 @@ use tempfile::TempDir;
 
 const BASE: &str = "listeners: [{address: 127.0.0.1:8080}]\n";
 
-fn minimal(more: &str) -> Config {
+pub(super) fn minimal(more: &str) -> Config {
     good(&format!("{BASE}{more}\n"))
 }
 
 /// Files of secrets, and a config file beside them.
-struct Folder(TempDir);
+pub(super) struct Folder(TempDir);
 
 impl Folder {
-    fn with(files: &[(&str, &str)]) -> Self {
+    pub(super) fn with(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
@@ -27,16 +27,16 @@ impl Folder {
         Self(folder)
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    pub(super) fn place(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn parse(&self, more: &str) -> Result<Config, ConfigError> {
+    pub(super) fn parse(&self, more: &str) -> Result<Config, ConfigError> {
         parse(&self.place("k.yaml"), &format!("{more}\n{BASE}"))
     }
 
     /// What is said about the file, without the place of the folder.
-    fn faults(&self, more: &str) -> Vec<String> {
+    pub(super) fn faults(&self, more: &str) -> Vec<String> {
         let fault = self.parse(more).unwrap_err().to_string();
         let folder = format!("{}/", self.0.path().display());
         let line = |line: &str| line.replace(&folder, "").replacen("k.yaml:", "", 1);

@@ -320,6 +320,16 @@ fn what_stands_in_a_secret_position_is_never_shown() {
     for value in values {
         for (position, text) in [
             ("token", format!("management: {{token: {value}}}\n{BASE}")),
+            (
+                "password",
+                format!(
+                    "notifications: {{email: {{smtp: smtp://a, from: a@b, username: a, password: {value}}}}}\n{BASE}"
+                ),
+            ),
+            (
+                "smtp",
+                format!("notifications: {{email: {{smtp: {value}, from: a@b}}}}\n{BASE}"),
+            ),
             ("store", format!("store: {value}\n{BASE}")),
             (
                 "master_key",

@@ -1,6 +1,7 @@
 //! Whole files: good ones and what they mean, bad ones and what is said about them.
 
 mod faults;
+mod mail;
 mod managed;
 mod meaning;
 mod reference;

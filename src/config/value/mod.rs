@@ -1,12 +1,14 @@
 //! Checks of single values: text in, value or complaint out. A complaint says what would be right.
 
 mod http;
+mod mail;
 mod net;
 mod path;
 mod secret;
 mod store;
 
 pub(super) use self::http::{key_header, key_parameter, method, realm};
+pub(super) use mail::{address, mailbox, smtp};
 pub(super) use net::{cidr, endpoint, host_header, host_match, socket};
 pub(super) use path::{canonical, folder, is_below, strip_prefix};
 pub(super) use secret::{master_key, secret};
