@@ -99,3 +99,12 @@ pub struct Mailbox {
     /// `local@domain`.
     pub address: String,
 }
+
+/// How long a member stays signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Longest pause between two requests.
+    pub idle: Duration,
+    /// Longest time since the sign-in; at least `idle`.
+    pub absolute: Duration,
+}

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 pub use load::{load, parse};
 pub use managed::{
-    AuditConfig, EmailConfig, Mailbox, SmtpLogin, SmtpSecurity, SmtpServer, StoreLocation,
-    UsageConfig, VaultConfig, WebhookConfig,
+    AuditConfig, EmailConfig, Mailbox, SessionConfig, SmtpLogin, SmtpSecurity, SmtpServer,
+    StoreLocation, UsageConfig, VaultConfig, WebhookConfig,
 };
 
 /// A config file that is valid in itself.
@@ -126,6 +126,10 @@ pub struct Management {
     pub address: SocketAddr,
     /// Bearer token that `/metrics`, `/status` and `/v1` ask for.
     pub token: Option<Secret<String>>,
+    /// How long a member stays signed in.
+    pub sessions: SessionConfig,
+    /// Names in `Host` that it answers to, besides addresses and `localhost`; lower case, without port.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// What is told upstream about the caller, besides identity.

@@ -72,7 +72,12 @@ pub(crate) const LISTENER: Table = Table {
 };
 
 pub(crate) const MANAGEMENT: Table = Table {
-    known: &["address", "token"],
+    known: &["address", "token", "sessions", "allowed_hosts"],
+    later: &[],
+};
+
+pub(crate) const SESSIONS: Table = Table {
+    known: &["idle", "absolute"],
     later: &[],
 };
 

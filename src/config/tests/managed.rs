@@ -253,6 +253,35 @@ webhooks: {allow_private: true, timeout: 100ms}",
 }
 
 #[test]
+fn sessions_and_names_of_the_management_port() {
+    let management = minimal("").management;
+    assert_eq!(management.sessions.idle, Duration::from_mins(30));
+    assert_eq!(management.sessions.absolute, Duration::from_hours(12));
+    assert!(management.allowed_hosts.is_empty());
+    let management = minimal(
+        "management:
+  sessions: {idle: 1m, absolute: 1m}
+  allowed_hosts: [Keys.Example.com, '[::0:1]', 10.0.0.5]",
+    )
+    .management;
+    assert_eq!(management.sessions.idle, Duration::from_mins(1));
+    assert_eq!(management.sessions.absolute, Duration::from_mins(1));
+    assert_eq!(
+        management.allowed_hosts,
+        ["keys.example.com", "[::1]", "10.0.0.5"]
+    );
+    let sessions = minimal("management: {sessions: {absolute: 30m}}")
+        .management
+        .sessions;
+    assert_eq!(sessions.idle, sessions.absolute);
+}
+
+#[test]
+fn faults_of_the_management_port() {
+    check(MANAGEMENT_CASES, &[LISTENERS]);
+}
+
+#[test]
 fn faults_of_times() {
     check(TIME_CASES, &[LISTENERS]);
 }
@@ -414,5 +443,57 @@ const TIME_CASES: &[Case] = &[
             "3:8: usage: expected a mapping",
             "4:11: webhooks: expected a mapping",
         ],
+    ),
+];
+
+const MANAGEMENT_CASES: &[Case] = &[
+    (
+        "management: {sessions: {idle: 59s, absolute: 91d, max: 1}, allowed_hosts: x, hosts: []}",
+        &[
+            "1:31: management.sessions.idle: must be from 1m to 90d",
+            "1:46: management.sessions.absolute: must be from 1m to 90d",
+            "1:51: management.sessions.max: unknown field `max`; known: idle, absolute",
+            "1:75: management.allowed_hosts: expected a list",
+            "1:78: management.hosts: unknown field `hosts`; known: address, token, sessions, allowed_hosts",
+        ],
+    ),
+    (
+        "management: {sessions: {idle: 13h, absolute: 1}}",
+        &[
+            "1:46: management.sessions.absolute: a duration needs a unit (ms, s, m, h, d), such as `30s`",
+        ],
+    ),
+    (
+        "management: {sessions: {idle: 13h}}",
+        &[
+            "1:31: management.sessions.idle: `idle` must not be longer than `absolute` (30m and 12h unless given)",
+        ],
+    ),
+    (
+        "management: {sessions: {absolute: 29m}}",
+        &[
+            "1:35: management.sessions.absolute: `idle` must not be longer than `absolute` (30m and 12h unless given)",
+        ],
+    ),
+    (
+        "management: {sessions: {idle: 2h, absolute: 1h}}",
+        &[
+            "1:31: management.sessions.idle: `idle` must not be longer than `absolute` (30m and 12h unless given)",
+        ],
+    ),
+    (
+        "management: {allowed_hosts: [keys.example.com, KEYS.example.com, 'a:80', '*.a', 'a b', 5, 'https://a']}",
+        &[
+            "1:48: management.allowed_hosts[1]: the same as management.allowed_hosts[0]",
+            "1:66: management.allowed_hosts[2]: a host to match has no port",
+            "1:74: management.allowed_hosts[3]: not a valid host name",
+            "1:81: management.allowed_hosts[4]: not a valid host name",
+            "1:88: management.allowed_hosts[5]: expected text; put it in quotes",
+            "1:91: management.allowed_hosts[6]: a port is a number from 1 to 65535",
+        ],
+    ),
+    (
+        "management: {sessions: 30m}",
+        &["1:24: management.sessions: expected a mapping"],
     ),
 ];

@@ -77,9 +77,14 @@ pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
     if text.contains('*') {
         return Err("`*` may only stand in front, as in `*.example.com`".into());
     }
+    host(text).map(HostMatch::Exact)
+}
+
+/// A host as it may stand in `Host`, but for the port.
+pub(crate) fn host(text: &str) -> Result<String, String> {
     match split_port(text)? {
         (_, Some(_)) => Err("a host to match has no port".into()),
-        (host, None) => host_name(host).map(HostMatch::Exact),
+        (host, None) => host_name(host),
     }
 }
 
