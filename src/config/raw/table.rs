@@ -150,16 +150,10 @@ pub(crate) const ROUTE: Table = Table {
         "max_body",
         "timeout",
         "forward_metadata",
+        "workspace",
         "auth",
     ],
-    later: &[
-        "provider",
-        "limits",
-        "workspace",
-        "credential",
-        "retries",
-        "report_only",
-    ],
+    later: &["provider", "limits", "credential", "retries", "report_only"],
 };
 
 pub(crate) const MATCH: Table = Table {

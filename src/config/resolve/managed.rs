@@ -28,6 +28,11 @@ pub(super) fn store(root: &Fields<'_>) -> Option<StoreLocation> {
     }
 }
 
+/// Whether the file says so; not when the store is at fault.
+pub(super) fn is_without_store(root: &Fields<'_>) -> bool {
+    root.get("store").and_then(|item| item.scalar()) == Some("none")
+}
+
 pub(super) fn data_dir(root: &Fields<'_>) -> PathBuf {
     let folder = root.item().report().folder();
     root.read("data_dir", |text| value::folder(text, folder))

@@ -33,6 +33,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         routes: names(&fields, "routes"),
         consumers: names(&fields, "consumers"),
         key_format: key_format.as_ref(),
+        no_store: managed::is_without_store(&fields),
     };
     let notifications = fields.section("notifications", &table::NOTIFICATIONS);
     Config {
@@ -70,6 +71,8 @@ struct Known<'a> {
     consumers: Vec<&'a str>,
     /// `None` when it is at fault itself.
     key_format: Option<&'a KeyFormat>,
+    /// `store: none`, in so many words.
+    no_store: bool,
 }
 
 fn names<'a>(root: &Fields<'a>, list: &str) -> Vec<&'a str> {

@@ -1,7 +1,8 @@
 //! E-mail: what its settings mean, and the exact lines that faults draw.
 
 use super::faults::{Case, LISTENERS, check};
-use super::managed::{Folder, minimal};
+use super::managed::minimal;
+use super::store::Folder;
 use crate::config::{Config, EmailConfig, SmtpSecurity};
 
 fn email(config: Config) -> EmailConfig {

@@ -5,6 +5,7 @@ mod mail;
 mod managed;
 mod meaning;
 mod reference;
+mod store;
 
 use super::*;
 use std::path::Path;

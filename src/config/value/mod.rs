@@ -14,8 +14,10 @@ pub(super) use path::{canonical, folder, is_below, strip_prefix};
 pub(super) use secret::{master_key, secret};
 pub(super) use store::{referenced_store, store};
 
+use crate::domain::id::{Id, Kind};
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
+use crate::domain::workspace::MAX_DEPTH;
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -239,6 +241,25 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
         "expected a level ({}), or a filter such as `info,keygate=debug`",
         LEVELS.join(", ")
     ))
+}
+
+/// A workspace below the root: its id, or the names on the way to it. Which one is there, only the store knows.
+pub(super) fn workspace(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("for the root leave `workspace` out".into());
+    }
+    if text.starts_with(Kind::Workspace.prefix()) {
+        return Id::parse(Kind::Workspace, text)
+            .map(|_| text.into())
+            .ok_or_else(|| "expected `ws_` and 26 characters, as keygate shows it".into());
+    }
+    if text.split('/').count() > MAX_DEPTH {
+        return Err(format!("workspaces are at most {MAX_DEPTH} levels deep"));
+    }
+    if text.split('/').all(|segment| name(segment).is_ok()) {
+        return Ok(text.into());
+    }
+    Err("expected an id (`ws_…`), or names such as `acme/berlin`".into())
 }
 
 /// Text without control characters.
