@@ -1,6 +1,7 @@
 //! The config file: what was typed (`raw`) becomes what is valid ([`Config`]), or every fault at once.
 
 mod load;
+mod managed;
 mod raw;
 mod resolve;
 mod value;
@@ -9,6 +10,7 @@ mod value;
 mod tests;
 
 use crate::domain::consumer::Consumer;
+use crate::domain::key::record::Inactivity;
 use crate::domain::key::{KeyFormat, KeySpec};
 use crate::domain::route::Route;
 use crate::domain::secret::Secret;
@@ -20,6 +22,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use load::{load, parse};
+pub use managed::{
+    AuditConfig, EmailConfig, Mailbox, SessionConfig, SmtpLogin, SmtpSecurity, SmtpServer,
+    StoreLocation, UsageConfig, VaultConfig, WebhookConfig,
+};
 
 /// A config file that is valid in itself.
 #[derive(Debug, Clone)]
@@ -48,19 +54,24 @@ pub struct Config {
     pub keys: Vec<KeySpec>,
     /// Where managed keys are kept; `None`: there are declared ones only.
     pub store: Option<StoreLocation>,
+    /// Folder for what stands beside the store: the last good state, generated keys.
+    pub data_dir: PathBuf,
+    /// What seals secrets; `None`: nothing was given.
+    pub vault: Option<VaultConfig>,
+    /// What happens to unused keys of the root workspace that say nothing else.
+    pub inactivity: Inactivity,
+    /// The audit log.
+    pub audit: AuditConfig,
+    /// Figures of use.
+    pub usage: UsageConfig,
+    /// Webhooks.
+    pub webhooks: WebhookConfig,
+    /// Notices by e-mail; `None`: no mail is sent.
+    pub email: Option<EmailConfig>,
     /// What is valid but probably not meant.
     pub warnings: Vec<Fault>,
     /// Every file that was read, the config file first; a change to any of them is a reload.
     pub files: Vec<PathBuf>,
-}
-
-/// Where keys and all that is managed by the API are kept.
-#[derive(Debug, Clone)]
-pub enum StoreLocation {
-    /// A file of our own.
-    Sqlite(PathBuf),
-    /// URL of a `PostgreSQL` database.
-    Postgres(Secret<String>),
 }
 
 /// What is logged, and how much.
@@ -115,6 +126,10 @@ pub struct Management {
     pub address: SocketAddr,
     /// Bearer token that `/metrics`, `/status` and `/v1` ask for.
     pub token: Option<Secret<String>>,
+    /// How long a member stays signed in.
+    pub sessions: SessionConfig,
+    /// Names in `Host` that it answers to, besides addresses and `localhost`; lower case, without port.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// What is told upstream about the caller, besides identity.

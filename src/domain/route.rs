@@ -24,6 +24,9 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Whether the key's metadata goes upstream as `X-Keygate-Metadata`.
     pub forward_metadata: bool,
+    /// The workspace it belongs to, as it was named: an id (`ws_…`) or a path of names below the root, such as
+    /// `acme/berlin`; `None`: the root.
+    pub workspace: Option<String>,
 }
 
 /// What a route takes; the most specific match wins.

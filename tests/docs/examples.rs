@@ -94,6 +94,10 @@ fn check(config: &str) -> (Option<i32>, String) {
     fs::create_dir(place("secrets")).unwrap();
     fs::write(place("secrets/management-token"), "a-token-of-a-file\n").unwrap();
     fs::write(place("secrets/reports-key"), "a-key-of-another-form\n").unwrap();
+    let url = "postgres://keygate:p%40ss@db.example.com/keygate\n";
+    fs::write(place("secrets/store-url"), url).unwrap();
+    fs::write(place("secrets/smtp-password"), "a-password\n").unwrap();
+    fs::write(place("secrets/master-key"), "a7".repeat(32)).unwrap();
     fs::write(place("keygate.yaml"), config).unwrap();
     let output = keygate(folder.path(), &["check", "keygate.yaml"]);
     (

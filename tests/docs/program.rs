@@ -115,7 +115,7 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name);
         let config = format!(
-            "listeners: [{{ address: 127.0.0.1:0, name: main }}]\nmanagement: {{ address: 127.0.0.1:0 }}\n{rest}"
+            "listeners: [{{ address: 127.0.0.1:0, name: main }}]\nmanagement: {{ address: 127.0.0.1:0 }}\nstore: none\n{rest}"
         );
         fs::write(place("keygate.yaml"), config).unwrap();
         fs::write(place("key"), key).unwrap();

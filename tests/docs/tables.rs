@@ -205,7 +205,7 @@ fn exit_codes_are_what_is_listed() {
     fs::write(
         place("good.yaml"),
         format!(
-            "listeners: [{{ address: \"{address}\" }}]\nmanagement: {{ address: 127.0.0.1:0 }}\n"
+            "listeners: [{{ address: \"{address}\" }}]\nmanagement: {{ address: 127.0.0.1:0 }}\nstore: none\n"
         ),
     )
     .unwrap();

@@ -189,7 +189,7 @@ fn a_foreign_name_for_the_tokenless_management_port_is_refused() {
 fn a_log_in_the_folder_of_the_config_is_no_change_of_it() {
     let upstream = Upstream::ok();
     let config = format!(
-        "listeners: [{{ address: 127.0.0.1:0 }}]\nmanagement: {{ address: 127.0.0.1:0 }}\n\
+        "listeners: [{{ address: 127.0.0.1:0 }}]\nmanagement: {{ address: 127.0.0.1:0 }}\nstore: none\n\
          log: {{ access_file: access.log, level: debug }}\n{}",
         GatewayBuilder::new(upstream.address).rest
     );

@@ -404,6 +404,7 @@ fn canary_config(upstream: &Upstream, slow: &Upstream) -> (TempDir, String) {
         r#"
 listeners: [{{ address: 127.0.0.1:0, name: main, header_timeout: 300ms, body_timeout: 300ms, max_uri_bytes: 400B, max_header_bytes: 2KiB }}]
 management: {{ address: 127.0.0.1:0, token: "file:token" }}
+store: none
 log: {{ level: trace, access: true, access_path: true }}
 upstreams:
   app: {{ endpoints: ["http://{}"] }}

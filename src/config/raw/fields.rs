@@ -115,6 +115,15 @@ impl<'a> Fields<'a> {
             .unwrap_or(default)
     }
 
+    /// A duration within a range; `None` when there is none.
+    pub(crate) fn duration_within(
+        &self,
+        name: &str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        self.get(name)?.read_scalar(value::duration_within(range))
+    }
+
     /// A size within a range of bytes.
     pub(crate) fn size(&self, name: &str, range: RangeInclusive<u64>, default: usize) -> usize {
         let check = |text: &str| {

@@ -101,7 +101,8 @@ impl<'a> Item<'a> {
         }
     }
 
-    fn checked<T>(&self, outcome: Result<T, String>) -> Option<T> {
+    /// The value that a check found; its complaint is the fault.
+    pub(crate) fn checked<T>(&self, outcome: Result<T, String>) -> Option<T> {
         outcome.map_err(|what| self.fault(what)).ok()
     }
 

@@ -17,21 +17,24 @@ pub(crate) const ROOT: Table = Table {
         "forwarding",
         "listeners",
         "management",
+        "store",
+        "data_dir",
+        "vault",
+        "inactivity",
+        "audit",
+        "usage",
+        "webhooks",
+        "notifications",
         "upstreams",
         "routes",
         "consumers",
         "keys",
     ],
     later: &[
-        "store",
-        "vault",
         "providers",
         "workspaces",
         "credentials",
         "fleet",
-        "webhooks",
-        "notifications",
-        "audit",
         "tracing",
         "cluster",
     ],
@@ -69,7 +72,47 @@ pub(crate) const LISTENER: Table = Table {
 };
 
 pub(crate) const MANAGEMENT: Table = Table {
-    known: &["address", "token"],
+    known: &["address", "token", "sessions", "allowed_hosts"],
+    later: &[],
+};
+
+pub(crate) const SESSIONS: Table = Table {
+    known: &["idle", "absolute"],
+    later: &[],
+};
+
+pub(crate) const VAULT: Table = Table {
+    known: &["master_key", "previous_key"],
+    later: &[],
+};
+
+pub(crate) const INACTIVITY: Table = Table {
+    known: &["mode", "after"],
+    later: &[],
+};
+
+pub(crate) const AUDIT: Table = Table {
+    known: &["retention", "head_interval"],
+    later: &[],
+};
+
+pub(crate) const USAGE: Table = Table {
+    known: &["retention"],
+    later: &[],
+};
+
+pub(crate) const WEBHOOKS: Table = Table {
+    known: &["allow_private", "timeout"],
+    later: &[],
+};
+
+pub(crate) const NOTIFICATIONS: Table = Table {
+    known: &["email"],
+    later: &[],
+};
+
+pub(crate) const EMAIL: Table = Table {
+    known: &["smtp", "username", "password", "from", "to"],
     later: &[],
 };
 
@@ -107,16 +150,10 @@ pub(crate) const ROUTE: Table = Table {
         "max_body",
         "timeout",
         "forward_metadata",
+        "workspace",
         "auth",
     ],
-    later: &[
-        "provider",
-        "limits",
-        "workspace",
-        "credential",
-        "retries",
-        "report_only",
-    ],
+    later: &["provider", "limits", "credential", "retries", "report_only"],
 };
 
 pub(crate) const MATCH: Table = Table {

@@ -2,15 +2,17 @@
 
 use super::seen::Seen;
 use crate::config::raw::{Fields, Item, table};
-use crate::config::{Listener, ListenerLimits, Management, value};
+use crate::config::{Listener, ListenerLimits, Management, SessionConfig, value};
 use crate::domain::secret::Secret;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const MANAGEMENT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// Shorter tokens can be guessed.
 const MIN_TOKEN: usize = 16;
+const SESSION: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(90 * 24);
 const KIB: u64 = 1024;
 /// The largest request target the HTTP parser takes.
 const MAX_URI: u64 = 64 * KIB - 2;
@@ -84,7 +86,35 @@ pub(super) fn management(fields: &Fields<'_>) -> Management {
     Management {
         address: address.unwrap_or(MANAGEMENT_ADDRESS),
         token,
+        sessions: sessions(&fields.section("sessions", &table::SESSIONS)),
+        allowed_hosts: allowed_hosts(fields),
     }
+}
+
+fn sessions(fields: &Fields<'_>) -> SessionConfig {
+    let before = fields.item().report().count();
+    let length = |name| fields.duration_within(name, SESSION);
+    let (idle, absolute) = (length("idle"), length("absolute"));
+    let sessions = SessionConfig {
+        idle: idle.unwrap_or(Duration::from_mins(30)),
+        absolute: absolute.unwrap_or(Duration::from_hours(12)),
+    };
+    // Whichever was given is at fault; the other one has its default.
+    if sessions.idle > sessions.absolute
+        && fields.item().report().count() == before
+        && let Some(item) = fields.get(if idle.is_some() { "idle" } else { "absolute" })
+    {
+        item.fault("`idle` must not be longer than `absolute` (30m and 12h unless given)");
+    }
+    sessions
+}
+
+fn allowed_hosts(fields: &Fields<'_>) -> Vec<String> {
+    let mut seen = Seen::default();
+    let hosts = fields.list("allowed_hosts", |item| {
+        seen.claim(item.read(value::host)?, item, "the same as")
+    });
+    hosts.unwrap_or_default()
 }
 
 fn token(item: &Item<'_>) -> Option<Secret<String>> {

@@ -5,6 +5,8 @@ mod auth;
 mod key_fields;
 mod keys;
 mod listeners;
+mod mail;
+mod managed;
 mod routes;
 mod seen;
 mod upstreams;
@@ -31,7 +33,9 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         routes: names(&fields, "routes"),
         consumers: names(&fields, "consumers"),
         key_format: key_format.as_ref(),
+        no_store: managed::is_without_store(&fields),
     };
+    let notifications = fields.section("notifications", &table::NOTIFICATIONS);
     Config {
         threads: fields.get("threads").and_then(|item| threads(&item)),
         drain_timeout: fields
@@ -46,7 +50,14 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         routes: routes::routes(&fields, &known),
         consumers: consumers(&fields),
         keys: keys::keys(&fields, &known),
-        store: None,
+        store: managed::store(&fields),
+        data_dir: managed::data_dir(&fields),
+        vault: managed::vault(&fields.section("vault", &table::VAULT)),
+        inactivity: managed::inactivity(&fields.section("inactivity", &table::INACTIVITY)),
+        audit: managed::audit(&fields.section("audit", &table::AUDIT)),
+        usage: managed::usage(&fields.section("usage", &table::USAGE)),
+        webhooks: managed::webhooks(&fields.section("webhooks", &table::WEBHOOKS)),
+        email: mail::email(&notifications.section("email", &table::EMAIL)),
         key_format: key_format.unwrap_or_default(),
         warnings: Vec::new(),
         files: Vec::new(),
@@ -60,6 +71,8 @@ struct Known<'a> {
     consumers: Vec<&'a str>,
     /// `None` when it is at fault itself.
     key_format: Option<&'a KeyFormat>,
+    /// `store: none`, in so many words.
+    no_store: bool,
 }
 
 fn names<'a>(root: &Fields<'a>, list: &str) -> Vec<&'a str> {

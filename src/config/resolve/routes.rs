@@ -24,7 +24,7 @@ pub(super) fn routes(root: &Fields<'_>, known: &Known<'_>) -> Vec<Route> {
             .and_then(|at| route_match(&at, &mut matches));
         let upstream = upstream(&fields, known);
         used.extend(upstream);
-        route(&fields, found.as_ref()).and_then(|route| {
+        route(&fields, found.as_ref(), known).and_then(|route| {
             Some(Route {
                 name: name?,
                 upstream: upstream?,
@@ -41,7 +41,7 @@ pub(super) fn routes(root: &Fields<'_>, known: &Known<'_>) -> Vec<Route> {
 }
 
 /// Everything of a route but its name and its upstream.
-fn route(fields: &Fields<'_>, found: Option<&RouteMatch>) -> Option<Route> {
+fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> Option<Route> {
     let strip_prefix = fields.get("strip_prefix").and_then(|item| {
         let prefix = item.read(value::strip_prefix)?;
         let path = match &found?.path {
@@ -61,6 +61,7 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>) -> Option<Route> {
     let methods = found.map(|found| found.methods);
     let auth = auth(&fields.section("auth", &table::AUTH), methods);
     let forward_metadata = fields.flag("forward_metadata", false);
+    let workspace = workspace(fields, known);
     Some(Route {
         name: String::new(),
         matches: found?.clone(),
@@ -70,7 +71,18 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>) -> Option<Route> {
         max_body: max_body.unwrap_or(Some(MAX_BODY)),
         timeout: timeout.flatten(),
         forward_metadata,
+        workspace,
     })
+}
+
+/// Whether it is there is for the store to say.
+fn workspace(fields: &Fields<'_>, known: &Known<'_>) -> Option<String> {
+    let item = fields.get("workspace")?;
+    let name = item.read(value::workspace)?;
+    if known.no_store {
+        item.fault("workspaces are kept in the store, and `store` is `none`");
+    }
+    Some(name)
 }
 
 fn upstream(fields: &Fields<'_>, known: &Known<'_>) -> Option<usize> {

@@ -321,6 +321,21 @@ fn what_stands_in_a_secret_position_is_never_shown() {
         for (position, text) in [
             ("token", format!("management: {{token: {value}}}\n{BASE}")),
             (
+                "password",
+                format!(
+                    "notifications: {{email: {{smtp: smtp://a, from: a@b, username: a, password: {value}}}}}\n{BASE}"
+                ),
+            ),
+            (
+                "smtp",
+                format!("notifications: {{email: {{smtp: {value}, from: a@b}}}}\n{BASE}"),
+            ),
+            ("store", format!("store: {value}\n{BASE}")),
+            (
+                "master_key",
+                format!("vault: {{master_key: {value}}}\n{BASE}"),
+            ),
+            (
                 "hash",
                 format!("keys: [{{name: a, hash: {value}}}]\n{BASE}"),
             ),

@@ -1,8 +1,11 @@
 //! Whole files: good ones and what they mean, bad ones and what is said about them.
 
 mod faults;
+mod mail;
+mod managed;
 mod meaning;
 mod reference;
+mod store;
 
 use super::*;
 use std::path::Path;

@@ -20,13 +20,21 @@ keys: [{name: example, hash: blake3:3b1f0c5d7e9a2468ace013579bdf02468ace13579bdf
 ";
 
 /// Where each table of fields is found in the reference.
-const TABLES: [(&str, &Table); 13] = [
+const TABLES: [(&str, &Table); 21] = [
     ("", &table::ROOT),
     ("key_format", &table::KEY_FORMAT),
     ("log", &table::LOG),
     ("forwarding", &table::FORWARDING),
     ("listeners.0", &table::LISTENER),
     ("management", &table::MANAGEMENT),
+    ("management.sessions", &table::SESSIONS),
+    ("vault", &table::VAULT),
+    ("inactivity", &table::INACTIVITY),
+    ("audit", &table::AUDIT),
+    ("usage", &table::USAGE),
+    ("webhooks", &table::WEBHOOKS),
+    ("notifications", &table::NOTIFICATIONS),
+    ("notifications.email", &table::EMAIL),
     ("upstreams.example", &table::UPSTREAM),
     ("upstreams.example.pool", &table::POOL),
     ("routes.0", &table::ROUTE),

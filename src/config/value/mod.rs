@@ -1,22 +1,37 @@
 //! Checks of single values: text in, value or complaint out. A complaint says what would be right.
 
 mod http;
+mod mail;
 mod net;
 mod path;
 mod secret;
+mod store;
 
 pub(super) use self::http::{key_header, key_parameter, method, realm};
-pub(super) use net::{cidr, endpoint, host_header, host_match, socket};
-pub(super) use path::{canonical, is_below, strip_prefix};
-pub(super) use secret::secret;
+pub(super) use mail::{address, mailbox, smtp};
+pub(super) use net::{cidr, endpoint, host, host_header, host_match, socket};
+pub(super) use path::{canonical, folder, is_below, strip_prefix};
+pub(super) use secret::{master_key, secret};
+pub(super) use store::{referenced_store, store};
 
+use crate::domain::id::{Id, Kind};
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
+use crate::domain::workspace::MAX_DEPTH;
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Longer durations are a slip of the pen, and adding them to a clock must not overflow.
 const MAX_DAYS: u64 = 3650;
+/// Units of a duration, in milliseconds.
+const UNITS: [(&str, u64); 5] = [
+    ("d", 24 * 60 * 60 * 1000),
+    ("h", 60 * 60 * 1000),
+    ("m", 60 * 1000),
+    ("s", 1000),
+    ("ms", 1),
+];
 /// Most characters of a name.
 const MAX_NAME: usize = 128;
 /// Above this many names no nearest one is searched, or a bad file of many keys would take minutes.
@@ -69,21 +84,13 @@ fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
 /// A length of time: a whole number and a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = quantity(text).ok_or("expected a duration such as `30s`")?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60 * 1000,
-        "h" => 60 * 60 * 1000,
-        "d" => 24 * 60 * 60 * 1000,
-        "" => return Err("a duration needs a unit (ms, s, m, h, d), such as `30s`".into()),
-        _ => {
-            return Err(
-                "expected a duration such as `30s`, with a unit of ms, s, m, h or d".into(),
-            );
-        }
-    };
+    let known = UNITS.iter().find(|(name, _)| *name == unit);
+    let (_, millis) = known.ok_or(match unit {
+        "" => "a duration needs a unit (ms, s, m, h, d), such as `30s`",
+        _ => "expected a duration such as `30s`, with a unit of ms, s, m, h or d",
+    })?;
     number
-        .checked_mul(millis)
+        .checked_mul(*millis)
         .map(Duration::from_millis)
         .filter(|length| *length <= Duration::from_hours(24 * MAX_DAYS))
         .ok_or_else(|| format!("longer than {MAX_DAYS}d"))
@@ -95,6 +102,30 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than 0".into()),
         length => Ok(length),
     }
+}
+
+/// A duration within a range.
+pub(super) fn duration_within(
+    range: RangeInclusive<Duration>,
+) -> impl FnOnce(&str) -> Result<Duration, String> {
+    move |text| match duration(text)? {
+        length if range.contains(&length) => Ok(length),
+        _ => Err(format!(
+            "must be from {} to {}",
+            in_units(*range.start()),
+            in_units(*range.end())
+        )),
+    }
+}
+
+/// As one would write it: with the largest unit that leaves nothing over.
+fn in_units(length: Duration) -> String {
+    let millis = length.as_millis();
+    UNITS
+        .iter()
+        .find(|(_, unit)| millis.is_multiple_of(u128::from(*unit)))
+        .map(|(name, unit)| format!("{}{name}", millis / u128::from(*unit)))
+        .unwrap_or_default()
 }
 
 /// A number of bytes: a whole number and a unit.
@@ -210,6 +241,25 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
         "expected a level ({}), or a filter such as `info,keygate=debug`",
         LEVELS.join(", ")
     ))
+}
+
+/// A workspace below the root: its id, or the names on the way to it. Which one is there, only the store knows.
+pub(super) fn workspace(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("for the root leave `workspace` out".into());
+    }
+    if text.starts_with(Kind::Workspace.prefix()) {
+        return Id::parse(Kind::Workspace, text)
+            .map(|_| text.into())
+            .ok_or_else(|| "expected `ws_` and 26 characters, as keygate shows it".into());
+    }
+    if text.split('/').count() > MAX_DEPTH {
+        return Err(format!("workspaces are at most {MAX_DEPTH} levels deep"));
+    }
+    if text.split('/').all(|segment| name(segment).is_ok()) {
+        return Ok(text.into());
+    }
+    Err("expected an id (`ws_…`), or names such as `acme/berlin`".into())
 }
 
 /// Text without control characters.

@@ -77,9 +77,14 @@ pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
     if text.contains('*') {
         return Err("`*` may only stand in front, as in `*.example.com`".into());
     }
+    host(text).map(HostMatch::Exact)
+}
+
+/// A host as it may stand in `Host`, but for the port.
+pub(crate) fn host(text: &str) -> Result<String, String> {
     match split_port(text)? {
         (_, Some(_)) => Err("a host to match has no port".into()),
-        (host, None) => host_name(host).map(HostMatch::Exact),
+        (host, None) => host_name(host),
     }
 }
 
@@ -110,7 +115,7 @@ fn unmapped(network: IpNet) -> IpNet {
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
+pub(super) fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let border = match text.rfind(']') {
         Some(end) => end + 1,
         None => text.find(':').unwrap_or(text.len()),
@@ -134,7 +139,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
 }
 
 /// A host in lower case; an IPv6 address in its shortest form, in brackets.
-fn host_name(text: &str) -> Result<String, String> {
+pub(super) fn host_name(text: &str) -> Result<String, String> {
     if let Some(inner) = text.strip_prefix('[') {
         return inner
             .strip_suffix(']')

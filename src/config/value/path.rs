@@ -1,4 +1,7 @@
-//! Paths of routes. They are compared with decoded request paths, so they must have one spelling only.
+//! Paths of routes, which are compared with decoded request paths, so they must have one spelling only; and paths of the
+//! file system, which end up absolute.
+
+use std::path::{Path, PathBuf};
 
 /// A path without anything that two readers could take differently.
 pub(crate) fn canonical(text: &str) -> Result<String, String> {
@@ -36,4 +39,17 @@ pub(crate) fn strip_prefix(text: &str) -> Result<String, String> {
 pub(crate) fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A folder; a relative one is below the folder of the config file.
+pub(crate) fn folder(text: &str, base: &Path) -> Result<PathBuf, String> {
+    match super::plain(text)?.as_str() {
+        "" => Err("expected the path of a folder".into()),
+        path => absolute(path, base),
+    }
+}
+
+/// Where the file system is left to itself: nothing has to be there yet.
+pub(super) fn absolute(path: &str, base: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(base.join(path)).map_err(|fault| fault.to_string())
 }

@@ -1,6 +1,8 @@
 //! Secrets stand outside the config file: `file:path` or `env:NAME`. No complaint here shows what was given instead.
 
 use crate::domain::secret::Secret;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,30 @@ pub(crate) fn secret(
             (from_file(&path), Some(path))
         }
     }
+}
+
+/// 256 bits, as 64 hex digits or as base64.
+pub(crate) fn master_key(text: &str) -> Result<Secret<[u8; 32]>, String> {
+    // Wiped here; room for the three bytes that base64 may put behind.
+    let mut bytes = Zeroizing::new([0; 35]);
+    let length = match text.len() {
+        64 => hex(text, &mut bytes[..32]).map(|()| 32),
+        _ => BASE64_STANDARD.decode_slice(text, &mut bytes[..]).ok(),
+    };
+    match (length, bytes.first_chunk()) {
+        (Some(32), Some(key)) => Ok(Secret::new(*key)),
+        (_, _) => Err(
+            "expected a key of 32 bytes there: 64 hex digits, or 44 characters of base64".into(),
+        ),
+    }
+}
+
+fn hex(text: &str, bytes: &mut [u8]) -> Option<()> {
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digit = |place: usize| char::from(digits[place]).to_digit(16);
+        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+    }
+    Some(())
 }
 
 #[expect(

@@ -124,10 +124,16 @@ keys:
         self
     }
 
-    /// The config file.
+    /// The config file; without a store unless `top` or `rest` says otherwise.
     pub(crate) fn yaml(&self) -> String {
+        let says_store = |text: &str| text.lines().any(|line| line.starts_with("store:"));
+        let store = if says_store(&self.top) || says_store(&self.rest) {
+            ""
+        } else {
+            "store: none\n"
+        };
         format!(
-            "{}listeners: [{{ address: '{}', name: main{} }}]\nmanagement: {{ address: 127.0.0.1:0{} }}\nthreads: {}\n{}",
+            "{}{store}listeners: [{{ address: '{}', name: main{} }}]\nmanagement: {{ address: 127.0.0.1:0{} }}\nthreads: {}\n{}",
             self.top, self.address, self.listener, self.management, self.threads, self.rest
         )
     }
