@@ -100,11 +100,14 @@ fn of_database(fault: &dyn sqlx::error::DatabaseError) -> StoreError {
         return StoreError::Taken(taken(fault.message()));
     }
     let code = fault.code().unwrap_or_default();
-    let away = if code.len() == 5 && code.parse::<u32>().is_ok_and(|code| code > 9999)
-        || code.bytes().any(|byte| byte.is_ascii_alphabetic())
-    {
-        // Connection, transaction rollback, resources, operator, system, not in the needed state, read-only.
-        ["08", "40", "53", "57", "58", "55", "25"]
+    if code == "22021" {
+        return StoreError::refused("invalid_text", "a text cannot hold the character NUL");
+    }
+    // No number of `SQLite` has five digits.
+    let away = if code.len() == 5 {
+        // Connection, read-only or failed transaction, login, no such database, transaction rollback, resources, not in
+        // the needed state, operator, system, internal.
+        ["08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX"]
             .iter()
             .any(|class| code.starts_with(class))
     } else {

@@ -8,7 +8,7 @@ use crate::domain::id::Kind;
 use crate::domain::time::Timestamp;
 use crate::domain::workspace;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, Connection, SqlSafeStr};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every version, the first one first. A version that was released is never changed.
 const VERSIONS: [(&str, &str); 1] = [("keys", include_str!("migrations/0001_keys.sql"))];
@@ -28,10 +28,12 @@ pub(super) async fn run(dialect: Dialect, pools: &Pools, now: Timestamp) -> Resu
             false,
         )
     });
-    let migrator = Migrator::with_migrations(migrations.collect());
-    let mut connection = pools.write.acquire().await?;
-    migrator.run(&mut *connection).await?;
-    let mut first = connection.begin().await?;
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    // One transaction and one lock for all of it: the lock of sqlx is for `PostgreSQL` only, and ends before the head is made.
+    migrator.set_locking(false);
+    let mut first = pools.write.begin_with(dialect.begin()).await?;
+    dialect.lock_schema(&mut first).await?;
+    migrator.run(&mut *first).await?;
     let made = sqlx::query(
         "INSERT INTO head (id, store, revision, audit_sequence, audit_hash, created_at) \
          VALUES (1, $1, 0, 0, $2, $3) ON CONFLICT (id) DO NOTHING",

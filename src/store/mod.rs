@@ -5,6 +5,8 @@ mod error;
 pub mod keys;
 mod migrate;
 mod sql;
+#[cfg(test)]
+mod suite;
 pub mod tokens;
 pub mod workspaces;
 pub mod write;

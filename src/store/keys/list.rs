@@ -320,7 +320,11 @@ fn search(sql: &mut Sql, q: &str) {
         sql.push(" AND k.id = ").bind(q.trim());
         return;
     }
-    for word in row::words(q) {
+    let words = row::words(q);
+    if words.len() == 0 && !q.trim().is_empty() {
+        sql.push(" AND 1 = 0");
+    }
+    for word in words {
         sql.push(
             " AND k.id IN (SELECT l.key_id FROM labels l WHERE l.kind = 'word' AND l.value >= ",
         );

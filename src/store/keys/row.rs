@@ -231,7 +231,7 @@ pub(super) fn columns(key: &KeyRecord) -> Result<Vec<(&'static str, Value)>, Sto
 }
 
 /// Words that begin what `q` looks for: lower case, split where there is neither letter nor digit.
-pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
+pub(super) fn words(text: &str) -> impl ExactSizeIterator<Item = String> {
     text.split(|letter: char| !letter.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
