@@ -1,5 +1,6 @@
 //! What is kept: one SQL for `SQLite` and `PostgreSQL`, a file per aggregate. SQL types end here.
 
+pub mod audit;
 mod dialect;
 mod error;
 pub mod keys;

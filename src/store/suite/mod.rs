@@ -34,6 +34,7 @@ macro_rules! on_both {
     };
 }
 
+mod audit;
 mod failures;
 mod keys;
 mod lists;
