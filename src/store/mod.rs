@@ -1,10 +1,12 @@
 //! What is kept: one SQL for `SQLite` and `PostgreSQL`, a file per aggregate. SQL types end here.
 
 pub mod audit;
+pub mod consumers;
 mod dialect;
 mod error;
 pub mod keys;
 mod migrate;
+pub mod people;
 mod sql;
 #[cfg(test)]
 mod suite;

@@ -1,6 +1,7 @@
 //! The proof that the log is as it was written: every hash anew, every column against its body, no number left out.
 
-use super::{AuditHead, CUT, Checkpoint, checkpoints, head, stored};
+use super::cut::CUT;
+use super::{AuditHead, Checkpoint, checkpoints, head, stored};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::migrate::FIRST_HASH;

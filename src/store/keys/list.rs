@@ -6,7 +6,7 @@ use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::sql::{Columns, Sql};
+use crate::store::sql::{Columns, Sql, words};
 use crate::store::workspaces::below;
 
 /// What a list is sorted by; equal ones by id.
@@ -296,8 +296,8 @@ fn search(sql: &mut Sql, q: &str) {
         sql.push(" AND k.id = ").bind(q.trim());
         return;
     }
-    let words = row::words(q);
-    if words.len() == 0 && !q.trim().is_empty() {
+    let words = words(q);
+    if words.is_empty() && !q.trim().is_empty() {
         sql.push(" AND 1 = 0");
     }
     for word in words {

@@ -35,10 +35,12 @@ macro_rules! on_both {
 }
 
 mod audit;
+mod consumers;
 mod failures;
 mod keys;
 mod lists;
 mod load;
+mod people;
 mod schema;
 mod status;
 mod tokens;
