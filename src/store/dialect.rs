@@ -85,6 +85,23 @@ impl Dialect {
         }
     }
 
+    /// Keeps others from changing the schema until the transaction ends.
+    pub(super) async fn lock_schema(
+        self,
+        connection: &mut AnyConnection,
+    ) -> Result<(), StoreError> {
+        match self {
+            // Its transactions have the whole file already.
+            Self::Sqlite => Ok(()),
+            Self::Postgres => {
+                connection
+                    .execute("SELECT pg_advisory_xact_lock(7307199748124532844)")
+                    .await?;
+                Ok(())
+            }
+        }
+    }
+
     /// A migration in this database's words: text compares byte by byte.
     pub(super) fn schema(self, sql: &str) -> String {
         match self {
@@ -93,7 +110,8 @@ impl Dialect {
                 .replace(" TEXT PRIMARY KEY", " TEXT COLLATE \"C\" PRIMARY KEY")
                 .replace(" TEXT   NOT NULL", " TEXT COLLATE \"C\" NOT NULL")
                 .replace(" TEXT NOT NULL", " TEXT COLLATE \"C\" NOT NULL")
-                .replace(" TEXT,", " TEXT COLLATE \"C\","),
+                .replace(" TEXT,", " TEXT COLLATE \"C\",")
+                .replace(" TEXT\n", " TEXT COLLATE \"C\"\n"),
         }
     }
 

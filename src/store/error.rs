@@ -100,11 +100,14 @@ fn of_database(fault: &dyn sqlx::error::DatabaseError) -> StoreError {
         return StoreError::Taken(taken(fault.message()));
     }
     let code = fault.code().unwrap_or_default();
-    let away = if code.len() == 5 && code.parse::<u32>().is_ok_and(|code| code > 9999)
-        || code.bytes().any(|byte| byte.is_ascii_alphabetic())
-    {
-        // Connection, transaction rollback, resources, operator, system, not in the needed state, read-only.
-        ["08", "40", "53", "57", "58", "55", "25"]
+    if code == "22021" {
+        return StoreError::refused("invalid_text", "a text cannot hold the character NUL");
+    }
+    // No number of `SQLite` has five digits.
+    let away = if code.len() == 5 {
+        // Connection, read-only or failed transaction, login, no such database, transaction rollback, resources, not in
+        // the needed state, operator, system, internal.
+        ["08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX"]
             .iter()
             .any(|class| code.starts_with(class))
     } else {
@@ -122,13 +125,16 @@ fn of_database(fault: &dyn sqlx::error::DatabaseError) -> StoreError {
 
 /// Which of our unique indexes it was; both stores name it, or its columns, in the message.
 fn taken(message: &str) -> &'static str {
-    const NAMES: [(&[&str], &str); 10] = [
+    const NAMES: [(&[&str], &str); 13] = [
         (&["workspaces_by_name", "workspaces.name"], "workspace name"),
         (&["consumers_by_name", "consumers.name"], "consumer name"),
         (&["secrets_by_hash", "secrets.hash"], "key"),
         (&["keys_pkey", "keys.id"], "key id"),
         (&["members_by_email", "members.email"], "e-mail address"),
         (&["tokens_by_hash", "tokens.hash"], "token"),
+        (&["sessions_by_hash", "sessions.hash"], "session"),
+        (&["members_pkey", "members.id"], "member id"),
+        (&["roles_pkey", "roles.member"], "role"),
         (&["notices_by_fact", "notices.fact"], "notice"),
         (&["idempotency_pkey", "idempotency."], "idempotency key"),
         (&["workspaces_pkey", "workspaces.id"], "workspace id"),

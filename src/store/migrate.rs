@@ -28,9 +28,12 @@ pub(super) async fn run(dialect: Dialect, pools: &Pools, now: Timestamp) -> Resu
             false,
         )
     });
-    let migrator = Migrator::with_migrations(migrations.collect());
-    migrator.run(&pools.write).await?;
-    let mut first = pools.write.begin().await?;
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    // One transaction and one lock for all of it: the lock of sqlx is for `PostgreSQL` only, and ends before the head is made.
+    migrator.set_locking(false);
+    let mut first = pools.write.begin_with(dialect.begin()).await?;
+    dialect.lock_schema(&mut first).await?;
+    migrator.run_direct(None, &mut *first, false).await?;
     let made = sqlx::query(
         "INSERT INTO head (id, store, revision, audit_sequence, audit_hash, created_at) \
          VALUES (1, $1, 0, 0, $2, $3) ON CONFLICT (id) DO NOTHING",

@@ -1,12 +1,17 @@
 //! What is kept: one SQL for `SQLite` and `PostgreSQL`, a file per aggregate. SQL types end here.
 
+pub mod audit;
+pub mod consumers;
 mod dialect;
 mod error;
 pub mod keys;
 mod listen;
 mod migrate;
+pub mod people;
 mod slot;
 mod sql;
+#[cfg(test)]
+mod suite;
 pub mod tokens;
 pub mod workspaces;
 pub mod write;

@@ -165,3 +165,11 @@ pub(super) fn id(text: &str, kind: Kind) -> Result<Id, StoreError> {
     Id::parse(kind, text)
         .ok_or_else(|| StoreError::Foreign(format!("`{text}` is no id of this kind")))
 }
+
+/// Words that begin what `q` looks for: lower case, split where there is neither letter nor digit.
+pub(super) fn words(text: &str) -> Vec<String> {
+    text.split(|letter: char| !letter.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
+}

@@ -7,7 +7,7 @@ use super::write::{Fact, Touched, Write};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::{Inactivity, InactivityMode};
 use crate::domain::time::Timestamp;
-use crate::domain::workspace::{Lineage, MAX_DEPTH};
+use crate::domain::workspace::{Lineage, MAX_DEPTH, root};
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -210,12 +210,12 @@ impl Write {
     pub async fn delete_workspace(&mut self, id: Id) -> Result<WorkspaceRecord, StoreError> {
         let gone = self.workspace(id).await?;
         let text = id.text(Kind::Workspace).to_string();
-        if gone.parent.is_none() {
+        let Some(parent) = gone.parent else {
             return Err(StoreError::refused(
                 "in_use",
                 "the root workspace cannot be deleted",
             ));
-        }
+        };
         let uses = [
             ("workspaces", "parent"),
             ("keys", "workspace"),
@@ -247,7 +247,10 @@ impl Write {
         let mut delete = Sql::new("DELETE FROM workspaces WHERE id = ");
         delete.bind(text);
         self.run(delete).await?;
-        self.record(fact(&gone, "workspace.deleted")).await?;
+        let mut fact = fact(&gone, "workspace.deleted");
+        // Who reaches only places that are no more would not hear of it.
+        fact.workspace = parent;
+        self.record(fact).await?;
         Ok(gone)
     }
 
@@ -256,6 +259,30 @@ impl Write {
         workspace.updated_by = self.actor().text();
         workspace.revision = self.revision;
     }
+}
+
+/// That a column names a workspace at or below any of these paths. The root is above all: it needs no look at the tree.
+pub(super) fn below(sql: &mut Sql, column: &str, paths: &[String]) {
+    let root = format!("{}/", root().text(Kind::Workspace));
+    if paths.contains(&root) {
+        return;
+    }
+    sql.push(" AND ")
+        .push(column)
+        .push(" IN (SELECT w.id FROM workspaces w WHERE ");
+    if paths.is_empty() {
+        sql.push("1 = 0");
+    }
+    for (place, path) in paths.iter().enumerate() {
+        sql.push(if place == 0 { "" } else { " OR " });
+        // Ids have no letter as great as a tilde.
+        sql.push("(w.path >= ")
+            .bind(path.clone())
+            .push(" AND w.path < ")
+            .bind(format!("{path}~"))
+            .push(")");
+    }
+    sql.push(")");
 }
 
 fn fact(workspace: &WorkspaceRecord, action: &'static str) -> Fact {

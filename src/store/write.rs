@@ -151,7 +151,7 @@ pub struct Write {
 impl Store {
     /// Begins a change. Whoever else wants to change something waits until this one has ended.
     pub async fn begin(&self, actor: &Actor) -> Result<Write, StoreError> {
-        let mut tx = self.pools.write.begin_with(self.dialect.begin()).await?;
+        let mut tx = self.transaction().await?;
         let head = sqlx::query(
             "UPDATE head SET revision = revision + 1 WHERE id = 1 RETURNING revision, audit_sequence, audit_hash",
         )
@@ -168,6 +168,19 @@ impl Store {
             places: 0,
             tx,
         })
+    }
+
+    async fn transaction(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        let begin = || self.pools.write.begin_with(self.dialect.begin());
+        match begin().await {
+            // `SQLite` rolls back by itself when its disk is full. sqlx does not see that: the rollback that it sends
+            // fails, and it begins nothing more on that connection, so another one takes its place.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.pools.write.acquire().await?.close().await?;
+                Ok(begin().await?)
+            }
+            other => Ok(other?),
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::sql::{Columns, Sql};
+use crate::store::sql::{Columns, Sql, words};
+use crate::store::workspaces::below;
 
 /// What a list is sorted by; equal ones by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,9 +172,9 @@ impl Store {
 
 fn filter(sql: &mut Sql, query: &KeyQuery, now: Timestamp) {
     status(sql, query.status, now);
-    below(sql, &query.reach);
+    below(sql, "k.workspace", &query.reach);
     if let Some(path) = &query.workspace {
-        below(sql, std::slice::from_ref(path));
+        below(sql, "k.workspace", std::slice::from_ref(path));
     }
     if let Some(consumer) = query.consumer {
         sql.push(" AND k.consumer = ")
@@ -284,31 +285,6 @@ fn status(sql: &mut Sql, status: Option<KeyStatus>, now: Timestamp) {
     }
 }
 
-/// Below any of these workspaces. The root is above all: it needs no look at the tree.
-fn below(sql: &mut Sql, paths: &[String]) {
-    let root = format!(
-        "{}/",
-        crate::domain::workspace::root().text(Kind::Workspace)
-    );
-    if paths.contains(&root) {
-        return;
-    }
-    sql.push(" AND k.workspace IN (SELECT w.id FROM workspaces w WHERE ");
-    if paths.is_empty() {
-        sql.push("1 = 0");
-    }
-    for (place, path) in paths.iter().enumerate() {
-        sql.push(if place == 0 { "" } else { " OR " });
-        // Ids have no letter as great as a tilde.
-        sql.push("(w.path >= ")
-            .bind(path.clone())
-            .push(" AND w.path < ")
-            .bind(format!("{path}~"))
-            .push(")");
-    }
-    sql.push(")");
-}
-
 fn label(sql: &mut Sql, kind: &'static str, value: &str) {
     sql.push(" AND k.id IN (SELECT l.key_id FROM labels l WHERE l.kind = '")
         .push(kind);
@@ -320,7 +296,11 @@ fn search(sql: &mut Sql, q: &str) {
         sql.push(" AND k.id = ").bind(q.trim());
         return;
     }
-    for word in row::words(q) {
+    let words = words(q);
+    if words.is_empty() && !q.trim().is_empty() {
+        sql.push(" AND 1 = 0");
+    }
+    for word in words {
         sql.push(
             " AND k.id IN (SELECT l.key_id FROM labels l WHERE l.kind = 'word' AND l.value >= ",
         );

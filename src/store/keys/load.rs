@@ -82,14 +82,14 @@ impl Store {
         Ok(all)
     }
 
-    /// The secrets with these hashes.
+    /// The secrets with these hashes, whichever way they were made.
     pub async fn load_by_hash(&self, hashes: &[KeyHash]) -> Result<Vec<LoadedKey>, StoreError> {
         let mut all = Vec::new();
-        for batch in hashes.chunks(500) {
+        for batch in hashes.chunks(250) {
             let mut select = Sql::new(SELECT);
             select.push(" WHERE s.hash IN (");
             select
-                .bind_list(batch.iter().map(KeyHash::at_rest))
+                .bind_list(batch.iter().flat_map(super::forms_at_rest))
                 .push(")");
             for row in select.query().fetch_all(&self.pools.read).await? {
                 all.push(loaded(&row)?);

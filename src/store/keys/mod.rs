@@ -14,7 +14,7 @@ use super::write::{Fact, Touched, Write};
 use super::{Store, sql};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::SecretVersion;
-use crate::domain::key::{KeyHash, KeyRecord, KeyState};
+use crate::domain::key::{Algorithm, KeyHash, KeyRecord, KeyState};
 use row::{columns, labels};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -254,14 +254,18 @@ impl Write {
         self.run(insert).await.map(|_| ())
     }
 
-    /// Whether any key has a secret with this hash.
+    /// Whether any key has a secret with this hash, whichever way it was made.
     pub async fn hash_is_taken(&mut self, hash: &KeyHash) -> Result<bool, StoreError> {
-        let found = sqlx::query("SELECT key_id FROM secrets WHERE hash = $1")
-            .bind(hash.at_rest())
-            .fetch_optional(self.connection())
-            .await?;
+        let mut select = Sql::new("SELECT key_id FROM secrets WHERE hash IN (");
+        select.bind_list(forms_at_rest(hash)).push(")");
+        let found = select.query().fetch_optional(self.connection()).await?;
         Ok(found.is_some())
     }
+}
+
+/// A digest as it may stand in the store.
+fn forms_at_rest(hash: &KeyHash) -> [String; 2] {
+    [Algorithm::Blake3, Algorithm::Sha256].map(|algorithm| hash.at_rest_as(algorithm))
 }
 
 /// A fact about a key, for everybody who is told of such.

@@ -7,7 +7,7 @@ use crate::domain::key::record::{
 };
 use crate::domain::key::{KeyHash, KeyRecord, KeyState};
 use crate::store::error::StoreError;
-use crate::store::sql::{Columns, Sql, Value};
+use crate::store::sql::{Columns, Sql, Value, words};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeSet, HashMap};
@@ -230,15 +230,6 @@ pub(super) fn columns(key: &KeyRecord) -> Result<Vec<(&'static str, Value)>, Sto
     ])
 }
 
-/// Words that begin what `q` looks for: lower case, split where there is neither letter nor digit.
-pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
-    text.split(|letter: char| !letter.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
-        .collect::<Vec<_>>()
-        .into_iter()
-}
-
 /// What a key is found by.
 pub(super) fn labels(key: &KeyRecord) -> BTreeSet<(&'static str, String)> {
     let mut labels = BTreeSet::new();
@@ -251,7 +242,7 @@ pub(super) fn labels(key: &KeyRecord) -> BTreeSet<(&'static str, String)> {
         .chain(key.detail.tags.iter().map(String::as_str))
         .chain(hints);
     for text in texts {
-        labels.extend(words(text).map(|word| ("word", word)));
+        labels.extend(words(text).into_iter().map(|word| ("word", word)));
     }
     labels.extend(
         key.detail

@@ -64,6 +64,8 @@ CREATE TABLE consumers (
     description TEXT,
     metadata    TEXT   NOT NULL,
     limits      TEXT,
+    -- What it is found by: lower case, a space before each.
+    words       TEXT   NOT NULL,
     created_at  BIGINT NOT NULL,
     created_by  TEXT   NOT NULL,
     updated_at  BIGINT NOT NULL,
@@ -71,6 +73,7 @@ CREATE TABLE consumers (
     revision    BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX consumers_by_name ON consumers (workspace, name);
+CREATE INDEX consumers_by_creation ON consumers (created_at, id);
 CREATE INDEX consumers_by_external_id ON consumers (external_id);
 
 CREATE TABLE keys (

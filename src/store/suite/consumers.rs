@@ -1,0 +1,224 @@
+//! Consumers.
+
+use super::{
+    Arc, Home, START, Store, StoreError, actor, add, add_workspace, id, new_key, touched_after,
+    workspace,
+};
+use crate::domain::consumer::Consumer;
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::KeyState;
+use crate::store::consumers::{ConsumerQuery, ConsumerRecord};
+use crate::store::write::Touched;
+use std::collections::BTreeMap;
+
+on_both!(
+    a_consumer_comes_back_as_it_was_kept,
+    names_are_unique_in_one_workspace,
+    a_consumer_with_keys_stays,
+    filters_find_what_they_say,
+    consumers_of_one_moment_are_paged_without_loss,
+);
+
+fn new_consumer(name: &str) -> ConsumerRecord {
+    ConsumerRecord {
+        id: id(),
+        workspace: workspace::root(),
+        name: name.to_owned(),
+        external_id: None,
+        description: None,
+        metadata: BTreeMap::new(),
+        created_at: START,
+        created_by: String::new(),
+        updated_at: START,
+        updated_by: String::new(),
+        revision: 0,
+    }
+}
+
+async fn add_consumer(store: &Store, consumer: ConsumerRecord) -> ConsumerRecord {
+    let mut write = store.begin(&actor()).await.unwrap();
+    let consumer = write.insert_consumer(consumer).await.unwrap();
+    write.commit().await.unwrap();
+    consumer
+}
+
+fn root() -> String {
+    format!("{}/", workspace::root().text(Kind::Workspace))
+}
+
+fn not_found<T>(answer: Result<T, StoreError>) {
+    let fault = answer.err().expect("a fault");
+    assert!(matches!(fault, StoreError::NotFound), "{fault}");
+}
+
+async fn a_consumer_comes_back_as_it_was_kept(home: Arc<Home>) {
+    let store = home.open().await;
+    let mut new = new_consumer("Kasse Köln");
+    new.external_id = Some("crm-7".into());
+    new.description = Some("line\n'two'".into());
+    new.metadata = BTreeMap::from([("a".into(), "b".into())]);
+    let made = add_consumer(&store, new).await;
+    assert_eq!(
+        (made.revision, made.created_by.as_str()),
+        (1, "system:suite")
+    );
+    assert_eq!(store.consumer(made.id).await.unwrap(), made);
+    let mut key = new_key("ci");
+    key.consumer = Some(Consumer {
+        id: made.id,
+        name: made.name.clone(),
+    });
+    let key = add(&store, key).await;
+    home.clock.advance_millis(5);
+    let edited = ConsumerRecord {
+        workspace: id(),
+        external_id: None,
+        description: None,
+        ..new_consumer("Kasse Bonn")
+    };
+    let edited = ConsumerRecord {
+        id: made.id,
+        created_at: made.created_at,
+        created_by: made.created_by.clone(),
+        ..edited
+    };
+    let mut write = store.begin(&actor()).await.unwrap();
+    let saved = write.save_consumer(&made, edited).await.unwrap();
+    write.commit().await.unwrap();
+    assert_eq!((saved.workspace, saved.revision), (made.workspace, 3));
+    assert_eq!(store.consumer(made.id).await.unwrap(), saved);
+    let shown = store.key(key.id).await.unwrap().consumer.unwrap();
+    assert_eq!(shown.name, "Kasse Bonn");
+    let change = (3, Touched::Consumer(made.id));
+    assert_eq!(touched_after(&store, 2).await, (vec![change], 3));
+
+    let ghost = new_consumer("ghost");
+    let mut homeless = new_consumer("homeless");
+    homeless.workspace = id();
+    not_found(store.consumer(ghost.id).await);
+    let mut write = store.begin(&actor()).await.unwrap();
+    not_found(write.consumer(ghost.id).await);
+    not_found(write.save_consumer(&ghost, ghost.clone()).await);
+    not_found(write.delete_consumer(ghost.id).await);
+    not_found(write.insert_consumer(homeless).await);
+}
+
+async fn names_are_unique_in_one_workspace(home: Arc<Home>) {
+    let store = home.open().await;
+    let north = add_workspace(&store, "north", workspace::root()).await;
+    let first = add_consumer(&store, new_consumer("acme")).await;
+    let mut other = new_consumer("acme");
+    other.workspace = north.id;
+    add_consumer(&store, other).await;
+    let mut same_id = new_consumer("new");
+    same_id.id = first.id;
+    for (consumer, what) in [
+        (new_consumer("acme"), "consumer name"),
+        (same_id, "consumer id"),
+    ] {
+        let mut write = store.begin(&actor()).await.unwrap();
+        let fault = write.insert_consumer(consumer).await.unwrap_err();
+        assert!(
+            matches!(fault, StoreError::Taken(told) if told == what),
+            "{fault}"
+        );
+    }
+}
+
+async fn a_consumer_with_keys_stays(home: Arc<Home>) {
+    let store = home.open().await;
+    let acme = add_consumer(&store, new_consumer("acme")).await;
+    let mut key = new_key("ci");
+    key.state = KeyState::Deleted;
+    key.consumer = Some(Consumer {
+        id: acme.id,
+        name: acme.name.clone(),
+    });
+    let key = add(&store, key).await;
+    let mut write = store.begin(&actor()).await.unwrap();
+    let fault = write.delete_consumer(acme.id).await.unwrap_err();
+    assert!(
+        matches!(fault, StoreError::Refused { code: "in_use", .. }),
+        "{fault}"
+    );
+    write.purge_key(&key).await.unwrap();
+    assert_eq!(write.delete_consumer(acme.id).await.unwrap(), acme);
+    write.commit().await.unwrap();
+    not_found(store.consumer(acme.id).await);
+}
+
+async fn filters_find_what_they_say(home: Arc<Home>) {
+    let store = home.open().await;
+    let north = add_workspace(&store, "north", workspace::root()).await;
+    let mut acme = new_consumer("ACME Köln-West");
+    acme.external_id = Some("crm-7".into());
+    let acme = add_consumer(&store, acme).await;
+    home.clock.advance_millis(1);
+    let mut shop = new_consumer("shop");
+    shop.workspace = north.id;
+    add_consumer(&store, shop).await;
+    let names = async |change: Filter<'_>| {
+        let mut query = ConsumerQuery::all(vec![root()]);
+        change(&mut query);
+        let page = store.list_consumers(&query).await.unwrap();
+        let count = store.count_consumers(&query).await.unwrap();
+        assert_eq!(count, page.consumers.len() as u64);
+        let all = page.consumers.into_iter().map(|one| one.name);
+        all.collect::<Vec<_>>().join(", ")
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let whole = acme.id.text(Kind::Consumer).to_string();
+    let cases: [(Filter<'_>, &str); 17] = [
+        (&|_| {}, "shop, ACME Köln-West"),
+        (&|query| query.reach = vec![north.path()], "shop"),
+        (&|query| query.reach.clear(), ""),
+        (&|query| query.workspace = Some(north.path()), "shop"),
+        (&|query| query.external_id = text("crm-7"), "ACME Köln-West"),
+        (&|query| query.external_id = text("crm"), ""),
+        (&|query| query.q = text("acm"), "ACME Köln-West"),
+        (&|query| query.q = text("KÖL west"), "ACME Köln-West"),
+        (&|query| query.q = text("öln"), ""),
+        (&|query| query.q = text("7"), "ACME Köln-West"),
+        (&|query| query.q = text("crm-7"), "ACME Köln-West"),
+        (&|query| query.q = text(&whole), "ACME Köln-West"),
+        (&|query| query.q = text(&whole[..20]), ""),
+        (&|query| query.q = text("%"), ""),
+        (&|query| query.q = text("s%p"), ""),
+        (&|query| query.q = text(" "), "shop, ACME Köln-West"),
+        (&|query| query.q = text("sh"), "shop"),
+    ];
+    for (place, (change, want)) in cases.into_iter().enumerate() {
+        assert_eq!(names(change).await, want, "case {place}");
+    }
+}
+
+/// What makes a query of one that finds everything.
+type Filter<'a> = &'a dyn Fn(&mut ConsumerQuery);
+
+async fn consumers_of_one_moment_are_paged_without_loss(home: Arc<Home>) {
+    let store = home.open().await;
+    let mut write = store.begin(&actor()).await.unwrap();
+    let mut ids: Vec<Id> = Vec::new();
+    for number in 0..105 {
+        let made = write
+            .insert_consumer(new_consumer(&number.to_string()))
+            .await;
+        ids.push(made.unwrap().id);
+    }
+    write.commit().await.unwrap();
+    let mut query = ConsumerQuery::all(vec![root()]);
+    query.limit = 10;
+    let mut found: Vec<Id> = Vec::new();
+    loop {
+        let page = store.list_consumers(&query).await.unwrap();
+        found.extend(page.consumers.iter().map(|one| one.id));
+        let last = page.consumers.last().unwrap();
+        query.after = Some((last.created_at, last.id));
+        if !page.more {
+            break;
+        }
+    }
+    ids.sort_unstable();
+    found.reverse();
+    assert_eq!(found, ids);
+}
