@@ -28,6 +28,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod gate;
+pub mod http;
 pub mod proxy;
 pub mod shutdown;
 pub mod snapshot;
