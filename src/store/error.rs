@@ -122,13 +122,14 @@ fn of_database(fault: &dyn sqlx::error::DatabaseError) -> StoreError {
 
 /// Which of our unique indexes it was; both stores name it, or its columns, in the message.
 fn taken(message: &str) -> &'static str {
-    const NAMES: [(&[&str], &str); 10] = [
+    const NAMES: [(&[&str], &str); 11] = [
         (&["workspaces_by_name", "workspaces.name"], "workspace name"),
         (&["consumers_by_name", "consumers.name"], "consumer name"),
         (&["secrets_by_hash", "secrets.hash"], "key"),
         (&["keys_pkey", "keys.id"], "key id"),
         (&["members_by_email", "members.email"], "e-mail address"),
         (&["tokens_by_hash", "tokens.hash"], "token"),
+        (&["webhooks_by_name", "webhooks.name"], "webhook name"),
         (&["notices_by_fact", "notices.fact"], "notice"),
         (&["idempotency_pkey", "idempotency."], "idempotency key"),
         (&["workspaces_pkey", "workspaces.id"], "workspace id"),

@@ -1,11 +1,18 @@
 //! What is kept: one SQL for `SQLite` and `PostgreSQL`, a file per aggregate. SQL types end here.
 
+pub mod deliveries;
 mod dialect;
 mod error;
 pub mod keys;
 mod migrate;
+pub mod notices;
+pub mod outbox;
+mod reach;
 mod sql;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tokens;
+pub mod webhooks;
 pub mod workspaces;
 pub mod write;
 
