@@ -343,7 +343,7 @@ mod tests {
     use super::*;
     use crate::domain::workspace::root;
     use crate::store::Fact;
-    use crate::store::testing::{Home, system};
+    use crate::store::testing::{Home, path, system};
 
     fn expiring(fact: &str, workspace: Id, target: &str) -> NewNotice {
         NewNotice {
@@ -358,9 +358,9 @@ mod tests {
         }
     }
 
-    fn query(home: &Home, reach: Id) -> NoticeQuery {
+    fn query(reach: Id) -> NoticeQuery {
         NoticeQuery {
-            reach: vec![home.path(reach)],
+            reach: vec![path(reach)],
             reader: "tok_a".into(),
             unread: false,
             kind: None,
@@ -385,7 +385,7 @@ mod tests {
         write.commit().await.unwrap();
 
         let store = &home.store;
-        let mut all = query(&home, root());
+        let mut all = query(root());
         let first = store.list_notices(&all).await.unwrap();
         assert_eq!((first.notices.len(), first.more), (2, true));
         let last = &first.notices[1];
@@ -393,7 +393,7 @@ mod tests {
         let rest = store.list_notices(&all).await.unwrap();
         assert_eq!((rest.notices.len(), rest.more), (1, false));
         all.after = None;
-        assert_eq!(store.count_notices(&query(&home, shop)).await.unwrap(), 2);
+        assert_eq!(store.count_notices(&query(shop)).await.unwrap(), 2);
 
         store.read_notice(last.id, "tok_a").await.unwrap();
         store.read_notice(last.id, "tok_a").await.unwrap();
@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(write.withdraw_notices("key_b", "key.").await.unwrap(), 2);
         write.record(Fact::new("x", root(), "x")).await.unwrap();
         write.commit().await.unwrap();
-        let mut all = query(&home, root());
+        let mut all = query(root());
         assert_eq!(store.count_notices(&all).await.unwrap(), 1);
         all.withdrawn = true;
         assert_eq!(store.count_notices(&all).await.unwrap(), 3);

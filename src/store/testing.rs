@@ -20,6 +20,16 @@ pub(crate) fn system() -> Actor {
     Actor::system("test")
 }
 
+/// Path of the root or of a workspace right below it.
+pub(crate) fn path(id: Id) -> String {
+    let above = root().text(Kind::Workspace);
+    if id == root() {
+        format!("{above}/")
+    } else {
+        format!("{above}/{}/", id.text(Kind::Workspace))
+    }
+}
+
 /// A store in a folder of its own.
 pub(crate) struct Home {
     pub(crate) store: Store,
@@ -48,16 +58,6 @@ impl Home {
 
     pub(crate) fn later(&self, millis: i64) -> Timestamp {
         Timestamp::from_millis(self.now().as_millis() + millis)
-    }
-
-    /// Path of the root or of a workspace right below it.
-    pub(crate) fn path(&self, id: Id) -> String {
-        let above = root().text(Kind::Workspace);
-        if id == root() {
-            format!("{above}/")
-        } else {
-            format!("{above}/{}/", id.text(Kind::Workspace))
-        }
     }
 
     /// A workspace below the root.
