@@ -29,6 +29,7 @@ pub mod config;
 pub mod domain;
 pub mod gate;
 pub mod http;
+pub mod notify;
 pub mod proxy;
 pub mod shutdown;
 pub mod snapshot;

@@ -188,6 +188,20 @@ impl Store {
         Ok(())
     }
 
+    /// Gives leases back without an attempt.
+    pub async fn release_deliveries(&self, leased: &[Leased]) -> Result<(), StoreError> {
+        let mut update = Sql::new("UPDATE deliveries SET leased_until = NULL WHERE id IN (");
+        update
+            .bind_list(
+                leased
+                    .iter()
+                    .map(|one| one.id.text(Kind::Delivery).to_string()),
+            )
+            .push(")");
+        update.query().execute(&self.pools.write).await?;
+        Ok(())
+    }
+
     /// Gives up whatever still waits in a channel.
     pub async fn cancel_deliveries(
         &self,

@@ -2,9 +2,11 @@
 
 mod keyring;
 mod seal;
+mod signing;
 
 pub use keyring::{Keyring, MasterKey};
 pub use seal::{open_with, seal_with};
+pub use signing::{is_signing_secret, new_signing_secret};
 
 /// Why something was not sealed or not opened. No variant shows any of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
