@@ -4,6 +4,7 @@ pub mod actor;
 pub mod consumer;
 pub mod host;
 pub mod id;
+pub mod inactivity;
 pub mod key;
 pub mod method;
 pub mod path;

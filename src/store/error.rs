@@ -125,7 +125,7 @@ fn of_database(fault: &dyn sqlx::error::DatabaseError) -> StoreError {
 
 /// Which of our unique indexes it was; both stores name it, or its columns, in the message.
 fn taken(message: &str) -> &'static str {
-    const NAMES: [(&[&str], &str); 13] = [
+    const NAMES: [(&[&str], &str); 14] = [
         (&["workspaces_by_name", "workspaces.name"], "workspace name"),
         (&["consumers_by_name", "consumers.name"], "consumer name"),
         (&["secrets_by_hash", "secrets.hash"], "key"),
@@ -135,6 +135,7 @@ fn taken(message: &str) -> &'static str {
         (&["sessions_by_hash", "sessions.hash"], "session"),
         (&["members_pkey", "members.id"], "member id"),
         (&["roles_pkey", "roles.member"], "role"),
+        (&["webhooks_by_name", "webhooks.name"], "webhook name"),
         (&["notices_by_fact", "notices.fact"], "notice"),
         (&["idempotency_pkey", "idempotency."], "idempotency key"),
         (&["workspaces_pkey", "workspaces.id"], "workspace id"),

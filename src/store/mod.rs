@@ -2,17 +2,24 @@
 
 pub mod audit;
 pub mod consumers;
+pub mod deliveries;
 mod dialect;
 mod error;
 pub mod keys;
 mod listen;
 mod migrate;
+pub mod notices;
+pub mod outbox;
 pub mod people;
+mod reach;
 mod slot;
 mod sql;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tokens;
+pub mod webhooks;
 pub mod workspaces;
 pub mod write;
 

@@ -152,7 +152,7 @@ impl Write {
                 .bind(value);
             first = false;
         }
-        update.push(" WHERE id = ").bind(id.clone());
+        update.push(", sweep_at = 0 WHERE id = ").bind(id.clone());
         if self.run(update).await? == 0 {
             return Err(StoreError::NotFound);
         }
@@ -283,6 +283,7 @@ pub fn fact(key: &KeyRecord, action: &'static str) -> Fact {
         "state": key.state.name(),
         "hint": key.current().and_then(|secret| secret.hint.clone()),
         "expires_at": key.expires_at.map(|at| at.to_string()),
+        "inactive_at": key.marks.inactive_at.map(|at| at.to_string()),
         "revision": key.revision,
     }));
     fact

@@ -113,6 +113,8 @@ CREATE TABLE keys (
     last_used_ip       TEXT,
     uses               BIGINT NOT NULL,
     refusals           BIGINT NOT NULL,
+    -- When the sweep must look at it next; every change of the key says: now.
+    sweep_at           BIGINT NOT NULL DEFAULT 0,
     -- JSON: description, scopes, routes, methods, ip_allow, locations, tags, metadata
     detail             TEXT   NOT NULL
 );
@@ -126,7 +128,9 @@ CREATE INDEX keys_by_workspace ON keys (workspace, created_at, id);
 CREATE INDEX keys_by_consumer ON keys (consumer, created_at, id);
 CREATE INDEX keys_by_state ON keys (state, created_at, id);
 CREATE INDEX keys_rotating ON keys (rotating_until) WHERE rotating_until IS NOT NULL;
-CREATE INDEX keys_inactive ON keys (inactive_at) WHERE inactive_at IS NOT NULL;
+-- Of those that will go, which were used since?
+CREATE INDEX keys_inactive ON keys (last_used_at) WHERE inactive_at IS NOT NULL;
+CREATE INDEX keys_to_sweep ON keys (sweep_at, id);
 CREATE INDEX keys_not_yet ON keys (not_before) WHERE not_before IS NOT NULL;
 
 -- One key, several secrets: the newest, and those whose grace is not over.
@@ -296,17 +300,20 @@ CREATE TABLE webhooks (
     created_by  TEXT   NOT NULL,
     updated_at  BIGINT NOT NULL,
     updated_by  TEXT   NOT NULL,
+    -- Since when nothing has come through.
     failing_since BIGINT,
     revision    BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX webhooks_by_name ON webhooks (workspace, name);
 
 CREATE TABLE deliveries (
     id           TEXT PRIMARY KEY,
     -- Webhook id, or `email`.
     channel      TEXT   NOT NULL,
+    -- Event id; by e-mail: notice id.
     event        TEXT   NOT NULL,
-    -- E-mail: who.
-    recipient    TEXT,
+    -- E-mail: member or address. Webhooks: empty.
+    recipient    TEXT   NOT NULL,
     -- pending, delivered, failed
     state        TEXT   NOT NULL,
     attempts     BIGINT NOT NULL,
@@ -318,9 +325,10 @@ CREATE TABLE deliveries (
     created_at   BIGINT NOT NULL,
     delivered_at BIGINT
 );
-CREATE INDEX deliveries_due ON deliveries (state, next_at);
-CREATE INDEX deliveries_by_channel ON deliveries (channel, created_at);
-CREATE INDEX deliveries_by_event ON deliveries (event);
+CREATE UNIQUE INDEX deliveries_once ON deliveries (event, channel, recipient);
+CREATE INDEX deliveries_due ON deliveries (channel, state, next_at);
+CREATE INDEX deliveries_by_channel ON deliveries (channel, created_at, id);
+CREATE INDEX deliveries_by_age ON deliveries (created_at);
 
 CREATE TABLE notices (
     id           TEXT PRIMARY KEY,
@@ -334,11 +342,14 @@ CREATE TABLE notices (
     data         TEXT   NOT NULL,
     at           BIGINT NOT NULL,
     due_at       BIGINT,
-    withdrawn_at BIGINT
+    withdrawn_at BIGINT,
+    -- When e-mails were made of it.
+    spread_at    BIGINT
 );
 CREATE UNIQUE INDEX notices_by_fact ON notices (fact);
 CREATE INDEX notices_by_time ON notices (at, id);
 CREATE INDEX notices_by_target ON notices (target, at);
+CREATE INDEX notices_unspread ON notices (at) WHERE spread_at IS NULL;
 
 CREATE TABLE notice_reads (
     notice TEXT   NOT NULL,

@@ -1,0 +1,78 @@
+//! The loop that takes events out: spreads what was committed, and keeps a bounded number of webhooks busy. A webhook
+//! that does not answer holds up nobody else.
+
+use super::deliver::Deliverer;
+use crate::domain::id::{Id, Kind};
+use crate::store::StoreError;
+use crate::store::webhooks::WebhookRecord;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Webhooks that are called at a time.
+const AT_A_TIME: usize = 8;
+/// Looks for what other nodes committed, and for what is due again.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl Deliverer {
+    /// Delivers until it is told to stop; what is under way is finished.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut committed = self.store.committed();
+        let mut busy = HashSet::new();
+        let mut flying = FuturesUnordered::new();
+        while !stop.is_cancelled() {
+            for webhook in self.due(&busy).await {
+                let id = webhook.id;
+                busy.insert(id);
+                let (this, stop) = (&self, &stop);
+                flying.push(async move { (id, this.deliver_to(webhook, stop).await) });
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Ok(()) = committed.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                Some((id, end)) = flying.next(), if !flying.is_empty() => {
+                    busy.remove(&id);
+                    if let Err(fault) = end {
+                        tracing::warn!(webhook = %id.text(Kind::Webhook), %fault, "a delivery cannot be noted");
+                        // The store is away: no need to ask it at once again.
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+            }
+        }
+        while flying.next().await.is_some() {}
+    }
+
+    /// Webhooks to be told now, as many as there is room for.
+    async fn due(&self, busy: &HashSet<Id>) -> Vec<WebhookRecord> {
+        let due = async {
+            self.spread().await?;
+            self.store.due_webhooks().await
+        };
+        let due = due.await.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "events cannot be taken out of the store");
+            Vec::new()
+        });
+        let idle = due.into_iter().filter(|one| !busy.contains(&one.id));
+        idle.take(AT_A_TIME.saturating_sub(busy.len())).collect()
+    }
+
+    /// Spreads all that is committed, and delivers all that is due, once; how many deliveries were tried.
+    pub async fn deliver_once(&self) -> Result<usize, StoreError> {
+        self.spread().await?;
+        let stop = CancellationToken::new();
+        let mut tried = 0;
+        for webhook in self.store.due_webhooks().await? {
+            tried += self.deliver_to(webhook, &stop).await?;
+        }
+        Ok(tried)
+    }
+
+    async fn spread(&self) -> Result<(), StoreError> {
+        while self.store.spread_outbox().await? > 0 {}
+        Ok(())
+    }
+}
