@@ -1,45 +1,336 @@
-//! Who may ask the management port. Without a token it is bound to loopback only, which the config has checked.
+//! Who may ask the management port, and for what. The way in: host and origin, then the pace of the network, then the
+//! token or session; what its role allows is asked by each handler.
 
 use super::error::AdminError;
-use super::server::AdminParts;
+use super::server::{AdminParts, Peer};
+use super::throttle::Network;
+use crate::domain::actor::{Actor, Who};
 use crate::domain::host::host_name;
-use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, HeaderValue};
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::{AdminSecret, KeyHash};
+use crate::domain::role::{Permission, Role};
+use crate::domain::secret::Secret;
+use crate::domain::workspace::{Lineage, root};
+use crate::store::Store;
+use crate::store::people::MemberState;
+use crate::store::workspaces::path_of;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::middleware::Next;
 use axum::response::Response;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-/// Lets a request pass that carries the token, or any request when none is set.
-pub(super) async fn require_token(
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Uses of a token are noted to the minute.
+const USE_MILLIS: i64 = 60_000;
+
+/// A role in a workspace and all below it.
+#[derive(Debug, Clone)]
+pub(super) struct Binding {
+    lineage: Lineage,
+    role: Role,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) actor: Actor,
+    /// What the caller proved itself with; replies are sealed with it.
+    pub(super) secret: Secret<String>,
+    bindings: Vec<Binding>,
+}
+
+impl Caller {
+    fn new(who: Who, name: Option<String>, secret: &str) -> Self {
+        Self {
+            actor: Actor {
+                who,
+                name,
+                address: None,
+                request_id: None,
+            },
+            secret: Secret::new(secret.to_owned()),
+            bindings: Vec::new(),
+        }
+    }
+
+    fn at_root(mut self, role: Role) -> Self {
+        self.bindings.push(Binding {
+            lineage: Lineage::new(vec![root()]),
+            role,
+        });
+        self
+    }
+
+    /// The greatest role in a place; `None`: it is out of reach.
+    pub(super) fn role_in(&self, place: &Lineage) -> Option<Role> {
+        let reaching = self
+            .bindings
+            .iter()
+            .filter(|binding| place.is_reached_from(binding.lineage.own()));
+        reaching.map(|binding| binding.role).max()
+    }
+
+    /// Whether the caller has a permission in a place. What is out of reach is not there.
+    pub(super) fn check(&self, permission: Permission, place: &Lineage) -> Result<(), AdminError> {
+        let mut reaching = self
+            .bindings
+            .iter()
+            .filter(|binding| place.is_reached_from(binding.lineage.own()))
+            .peekable();
+        if reaching.peek().is_none() {
+            return Err(AdminError::NotFound);
+        }
+        if reaching.any(|binding| binding.role.may(permission)) {
+            Ok(())
+        } else {
+            Err(AdminError::Forbidden(permission.name()))
+        }
+    }
+
+    /// Paths of the workspaces below which the caller has a permission.
+    ///
+    /// # Errors
+    /// [`AdminError::Forbidden`] when there is none.
+    pub(super) fn reach(&self, permission: Permission) -> Result<Vec<String>, AdminError> {
+        let able = self
+            .bindings
+            .iter()
+            .filter(|binding| binding.role.may(permission));
+        let paths: Vec<String> = able.map(|binding| path_of(&binding.lineage)).collect();
+        if paths.is_empty() {
+            return Err(AdminError::Forbidden(permission.name()));
+        }
+        Ok(paths)
+    }
+
+    /// Where its own things are made unless it says otherwise.
+    pub(super) fn home(&self) -> Id {
+        self.bindings
+            .first()
+            .map_or_else(root, |binding| binding.lineage.own())
+    }
+
+    /// Workspaces and roles.
+    pub(super) fn bindings(&self) -> impl Iterator<Item = (&Lineage, Role)> {
+        self.bindings
+            .iter()
+            .map(|binding| (&binding.lineage, binding.role))
+    }
+}
+
+/// For `/metrics` and `/status`: open on this machine while the config names no token, else for whoever may read them.
+pub(super) async fn guard_system(
     State(parts): State<Arc<AdminParts>>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Result<Response, AdminError> {
-    if parts.token.is_none() && !is_local(request.headers().get(HOST)) {
-        return Err(AdminError::Misdirected);
+    check_names(&parts, request.headers())?;
+    if parts.token.is_none() && bearer(request.headers())?.is_none() {
+        check_local(&parts, request.headers())?;
+        return Ok(next.run(request).await);
     }
-    if let Some(token) = &parts.token {
-        let mut values = request.headers().get_all(AUTHORIZATION).iter();
-        let presented = values.next().and_then(|value| {
-            let (scheme, rest) = value.as_bytes().split_at_checked(7)?;
-            scheme
-                .eq_ignore_ascii_case(b"bearer ")
-                .then(|| rest.trim_ascii())
+    let caller = authenticate(&parts, request.headers(), peer.ip()).await?;
+    caller.reach(Permission::SystemRead)?;
+    Ok(next.run(request).await)
+}
+
+/// For `/v1`: puts the [`Caller`] into the request.
+pub(super) async fn guard_api(
+    State(parts): State<Arc<AdminParts>>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, AdminError> {
+    check_names(&parts, request.headers())?;
+    parts.throttle.take(Network::of(peer.ip()))?;
+    let declared_only = parts.token.is_none() && parts.store.is_none();
+    let mut caller = if declared_only && bearer(request.headers())?.is_none() {
+        check_local(&parts, request.headers())?;
+        Caller::new(Who::ConfigToken, None, "").at_root(Role::Auditor)
+    } else {
+        authenticate(&parts, request.headers(), peer.ip()).await?
+    };
+    caller.actor.address = Some(peer.ip().to_canonical());
+    caller.actor.request_id = Some(request_id(&parts, request.headers()));
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// For what a person does before there is a caller: signing in.
+pub(super) async fn guard_sign_in(
+    State(parts): State<Arc<AdminParts>>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Result<Response, AdminError> {
+    check_names(&parts, request.headers())?;
+    parts.throttle.take(Network::of(peer.ip()))?;
+    Ok(next.run(request).await)
+}
+
+fn request_id(parts: &AdminParts, headers: &HeaderMap) -> String {
+    let given = headers
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    let harmless = |id: &&str| id.len() <= 64 && Id::parse(Kind::Request, id).is_some();
+    given.filter(harmless).map_or_else(
+        || Id::new(parts.clock.now()).text(Kind::Request).to_string(),
+        str::to_owned,
+    )
+}
+
+async fn authenticate(
+    parts: &AdminParts,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<Caller, AdminError> {
+    let network = Network::of(peer);
+    parts.throttle.check_failures(network)?;
+    let Some(presented) = bearer(headers)? else {
+        return Err(AdminError::Unauthorized);
+    };
+    match identify(parts, presented).await {
+        Err(AdminError::Unauthorized) => {
+            parts.throttle.note_failure(network);
+            Err(AdminError::Unauthorized)
+        }
+        other => other,
+    }
+}
+
+async fn identify(parts: &AdminParts, presented: &str) -> Result<Caller, AdminError> {
+    if parts
+        .token
+        .as_ref()
+        .is_some_and(|token| token.matches(presented.as_bytes()))
+    {
+        return Ok(Caller::new(Who::ConfigToken, None, presented).at_root(Role::Auditor));
+    }
+    let format = parts.shared.snapshot();
+    let Some(kind) = format.key_format.admin_shape(presented.as_bytes()) else {
+        return Err(AdminError::Unauthorized);
+    };
+    if parts.store.is_none() {
+        return Err(AdminError::Unauthorized);
+    }
+    let store = parts.store()?;
+    let hash = KeyHash::of(presented.as_bytes()).at_rest();
+    match kind {
+        AdminSecret::Token => by_token(parts, store, &hash, presented).await,
+        AdminSecret::Session => by_session(parts, store, &hash, presented).await,
+    }
+}
+
+async fn by_token(
+    parts: &AdminParts,
+    store: &Store,
+    hash: &str,
+    presented: &str,
+) -> Result<Caller, AdminError> {
+    let now = parts.clock.now();
+    let token = store
+        .token_by_hash(hash)
+        .await?
+        .filter(|token| token.is_good(now));
+    let token = token.ok_or(AdminError::Unauthorized)?;
+    if token
+        .last_used_at
+        .is_none_or(|last| now.as_millis() - last.as_millis() > USE_MILLIS)
+    {
+        // Who may come in does not depend on this note.
+        let _ = store.note_token_use(token.id, now).await;
+    }
+    let mut caller = Caller::new(Who::Token(token.id), Some(token.name.clone()), presented);
+    caller.bindings.push(Binding {
+        lineage: store.workspace(token.workspace).await?.lineage,
+        role: token.role,
+    });
+    Ok(caller)
+}
+
+async fn by_session(
+    parts: &AdminParts,
+    store: &Store,
+    hash: &str,
+    presented: &str,
+) -> Result<Caller, AdminError> {
+    let now = parts.clock.now();
+    let idle = i64::try_from(parts.sessions.idle.as_millis()).unwrap_or(i64::MAX);
+    let found = store.session_by_hash(hash).await?;
+    let found = found.filter(|(session, member)| {
+        session.is_good(now, idle) && member.state == MemberState::Active
+    });
+    let (session, member) = found.ok_or(AdminError::Unauthorized)?;
+    let _ = store.note_session_use(&session, now).await;
+    let who = Who::Member {
+        member: member.id,
+        session: session.id,
+    };
+    let mut caller = Caller::new(who, member.email.clone(), presented);
+    for held in &member.roles {
+        caller.bindings.push(Binding {
+            lineage: store.workspace(held.workspace).await?.lineage,
+            role: held.role,
         });
-        if values.next().is_some() || !presented.is_some_and(|presented| token.matches(presented)) {
-            return Err(AdminError::Unauthorized);
+    }
+    Ok(caller)
+}
+
+/// The token behind `Bearer`; `None`: none was presented.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AdminError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(AdminError::Unauthorized);
+    }
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, rest) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case("bearer ").then(|| rest.trim())
+    });
+    token.map(Some).ok_or(AdminError::Unauthorized)
+}
+
+/// A page of another site cannot ask: its origin is told by the browser. And where names are set, no other is answered.
+fn check_names(parts: &AdminParts, headers: &HeaderMap) -> Result<(), AdminError> {
+    let host = headers.get(HOST);
+    if let Some(origin) = headers.get(ORIGIN) {
+        let origin = origin.to_str().unwrap_or_default();
+        let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
+        let same = host
+            .and_then(|host| host.to_str().ok())
+            .is_some_and(|host| host.eq_ignore_ascii_case(authority));
+        if !same {
+            return Err(AdminError::Misdirected);
         }
     }
-    Ok(next.run(request).await)
+    if !parts.allowed_hosts.is_empty() && !is_known(parts, host) {
+        return Err(AdminError::Misdirected);
+    }
+    Ok(())
 }
 
 /// Without a token, loopback is all that protects the port; a page in a browser on this machine can reach it under a name
 /// that its author made to lead here (DNS rebinding), but not under an address or `localhost`.
-fn is_local(host: Option<&HeaderValue>) -> bool {
+fn check_local(parts: &AdminParts, headers: &HeaderMap) -> Result<(), AdminError> {
+    if is_known(parts, headers.get(HOST)) {
+        Ok(())
+    } else {
+        Err(AdminError::Misdirected)
+    }
+}
+
+fn is_known(parts: &AdminParts, host: Option<&HeaderValue>) -> bool {
     let Some(host) = host else { return true };
     let Some(name) = host.to_str().ok().and_then(|host| host_name(host).ok()) else {
         return false;
     };
-    name == "localhost" || name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok()
+    name == "localhost"
+        || name.starts_with('[')
+        || name.parse::<Ipv4Addr>().is_ok()
+        || parts.allowed_hosts.iter().any(|known| *known == name)
 }

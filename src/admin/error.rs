@@ -1,13 +1,15 @@
 //! Faults of the management port and the answers they become (RFC 9457).
 
+use crate::domain::key::acts::ActFault;
+use crate::store::StoreError;
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 /// Why an admin request gets no answer.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
     /// No token, or a wrong one.
     #[error("an admin token is needed: `Authorization: Bearer …`")]
@@ -24,6 +26,33 @@ pub(super) enum AdminError {
     /// Parameters that make no sense, each with its reason.
     #[error("some parameters are not valid")]
     Invalid(Vec<FieldFault>),
+    /// The caller is known, but its role does not allow this.
+    #[error("this needs the permission `{0}`")]
+    Forbidden(&'static str),
+    /// The request as such makes no sense.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// Larger than it may be.
+    #[error("the request body is larger than it may be")]
+    BodyTooLarge,
+    /// Not JSON.
+    #[error("the request body must be JSON: `Content-Type: application/json`")]
+    MediaType,
+    /// The state of things does not allow it; the code says which.
+    #[error("{message}")]
+    Conflict { code: &'static str, message: String },
+    /// `If-Match` names another version.
+    #[error("the object has changed since you read it")]
+    PreconditionFailed,
+    /// Too many wrong tokens or passwords from this network.
+    #[error("too many failed attempts; wait a minute")]
+    TooManyFailures,
+    /// Too many requests of this caller.
+    #[error("too many requests; wait a moment")]
+    RateLimited,
+    /// The store is away.
+    #[error("the store cannot be used right now; nothing was changed")]
+    DependencyDown,
     /// The gateway stops.
     #[error("the gateway is draining")]
     Draining,
@@ -63,6 +92,39 @@ impl AdminError {
                 "validation_failed",
                 "Validation failed",
             ),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "Body too large",
+            ),
+            Self::MediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Unsupported media type",
+            ),
+            Self::Conflict { code, .. } => (StatusCode::CONFLICT, code, "Conflict"),
+            Self::PreconditionFailed => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition_failed",
+                "Precondition failed",
+            ),
+            Self::TooManyFailures => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_failures",
+                "Too many failures",
+            ),
+            Self::RateLimited => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Rate limited",
+            ),
+            Self::DependencyDown => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "dependency_down",
+                "Dependency down",
+            ),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "Draining"),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Internal => (
@@ -71,6 +133,46 @@ impl AdminError {
                 "Internal error",
             ),
         }
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(fault: StoreError) -> Self {
+        match fault {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(error = %fault, "an admin call failed");
+                Self::DependencyDown
+            }
+            StoreError::NotFound => Self::NotFound,
+            StoreError::Taken(what) => Self::Conflict {
+                code: taken_code(what),
+                message: format!("this {what} is taken already"),
+            },
+            StoreError::Stale => Self::PreconditionFailed,
+            StoreError::Refused { code, message } => Self::Conflict { code, message },
+            StoreError::Foreign(_) | StoreError::Statement(_) => {
+                tracing::error!(error = %fault, "an admin call failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<ActFault> for AdminError {
+    fn from(fault: ActFault) -> Self {
+        Self::Conflict {
+            code: fault.code(),
+            message: fault.to_string(),
+        }
+    }
+}
+
+fn taken_code(what: &str) -> &'static str {
+    match what {
+        "workspace name" | "consumer name" | "webhook name" => "name_taken",
+        "key" => "key_taken",
+        "e-mail address" => "email_taken",
+        _ => "conflict",
     }
 }
 
@@ -107,6 +209,9 @@ impl IntoResponse for AdminError {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(
                 WWW_AUTHENTICATE,

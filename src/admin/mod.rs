@@ -2,7 +2,13 @@
 
 mod api;
 mod auth;
+mod body;
+mod call;
+mod change;
 mod error;
 mod listener;
+mod page;
 mod routes;
+mod schema;
 pub mod server;
+pub mod throttle;

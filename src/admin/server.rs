@@ -1,13 +1,20 @@
 //! The management listener and what its handlers share.
 
+use super::error::AdminError;
 use super::listener::CappedListener;
 use super::routes;
+use super::throttle::Throttle;
 use crate::clock::Clock;
+use crate::config::SessionConfig;
+use crate::domain::key::record::Inactivity;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::snapshot::handle::Shared;
-use crate::store::StoreSlot;
+use crate::store::{Store, StoreSlot};
 use crate::telemetry::metrics::Metrics;
+use crate::vault::Keyring;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use serde::Serialize;
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +35,9 @@ pub struct ListenerInfo {
 /// What handlers work with.
 #[derive(Debug)]
 pub struct AdminParts {
+    /// How often anybody may ask and guess.
+    /// How often anybody may ask and guess.
+    pub throttle: Throttle,
     /// Snapshot and keys.
     pub shared: Arc<Shared>,
     /// Metrics.
@@ -42,8 +52,42 @@ pub struct AdminParts {
     pub token: Option<Secret<String>>,
     /// Where the store is, or will be; `None`: there is none.
     pub store: Option<Arc<StoreSlot>>,
+    /// Names under which the port may be asked, beside addresses and `localhost`; none: any.
+    pub allowed_hosts: Vec<String>,
+    /// How long sessions last.
+    pub sessions: SessionConfig,
+    /// Inactivity policy of keys in the root workspace.
+    pub inactivity: Inactivity,
+    /// The master key, if there is one.
+    pub vault: Option<Arc<Keyring>>,
     /// When this process started.
     pub started_at: Timestamp,
+}
+
+/// Address of a caller.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+impl Connected<IncomingStream<'_, CappedListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, CappedListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+impl AdminParts {
+    /// The store.
+    ///
+    /// # Errors
+    /// When this gateway has none, or it is away.
+    pub(super) fn store(&self) -> Result<&Store, AdminError> {
+        let Some(slot) = &self.store else {
+            return Err(AdminError::Conflict {
+                code: "no_store",
+                message: "this gateway has no store: its keys are in the config file".into(),
+            });
+        };
+        Ok(slot.get()?)
+    }
 }
 
 /// The management server, bound.
@@ -73,6 +117,7 @@ impl Admin {
     /// Serves until `stop`.
     pub async fn serve(self, stop: CancellationToken) {
         let app = routes::all(self.parts);
+        let app = app.into_make_service_with_connect_info::<Peer>();
         let served = axum::serve(CappedListener::new(self.listener), app);
         tokio::select! {
             ended = async { served.await } => {

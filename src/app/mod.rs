@@ -3,9 +3,11 @@
 mod store;
 
 use crate::admin::server::{Admin, AdminParts, ListenerInfo};
+use crate::admin::throttle::Throttle;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, VaultConfig};
 use crate::domain::key::{GenerateError, PlainKey};
+use crate::domain::secret::Secret;
 use crate::proxy::{self, BindError, Proxy, ProxyParts, WorkerFault};
 use crate::shutdown::{Shutdown, Signals};
 use crate::snapshot::handle::Shared;
@@ -14,6 +16,7 @@ use crate::sync::file::{self, Source};
 use crate::sync::publisher::Publisher;
 use crate::telemetry::logs::{self, LogSink, LogThread};
 use crate::telemetry::metrics::Metrics;
+use crate::vault::{Keyring, MasterKey};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 /// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
@@ -130,6 +134,11 @@ impl App {
             token: config.management.token.clone(),
             started_at: clock.now(),
             store: config.store.is_some().then(|| Arc::clone(&store)),
+            throttle: Throttle::new(Arc::clone(&clock)),
+            allowed_hosts: config.management.allowed_hosts.clone(),
+            sessions: config.management.sessions,
+            inactivity: config.inactivity,
+            vault: config.vault.as_ref().map(|vault| Arc::new(keyring(vault))),
         };
         let admin = control
             .block_on(Admin::bind(config.management.address, admin))
@@ -230,6 +239,11 @@ impl App {
             log.finish();
         }
     }
+}
+
+fn keyring(vault: &VaultConfig) -> Keyring {
+    let key = |secret: &Secret<[u8; 32]>| MasterKey::new(Zeroizing::new(*secret.expose()));
+    Keyring::new(key(&vault.master_key), vault.previous_key.as_ref().map(key))
 }
 
 fn start_log(

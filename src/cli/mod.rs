@@ -36,7 +36,7 @@ struct Arguments {
 enum Command {
     /// Run the gateway
     #[command(after_help = "Example:\n  keygate serve --config config/keygate.yaml")]
-    Serve,
+    Serve(serve::Serve),
     /// Check a config file and print every fault in it; exits with 0 or 7
     #[command(after_help = "Example:\n  keygate check config/keygate.yaml")]
     Check(check::Check),
@@ -92,7 +92,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let config = arguments.config;
     let ended = match arguments.command {
-        Command::Serve => serve::run(&or_default(config)),
+        Command::Serve(serve) => serve.run(&or_default(config)),
         Command::Check(check) => check.run(config),
         Command::Hash(hash) => hash.run(config.as_deref()),
         Command::Health => health::run(&or_default(config)),

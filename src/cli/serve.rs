@@ -1,13 +1,31 @@
 //! `keygate serve`: run the gateway until a signal.
 
-use super::{Exit, Failed, load, say};
+use super::{Exit, Failed, load, print, say};
 use crate::app::{App, Output, StartError};
 use crate::clock::SystemClock;
-use std::io;
-use std::path::Path;
+use crate::domain::key::PlainKey;
+use anyhow::Context;
+use clap::Args;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
+#[derive(Args)]
+pub(super) struct Serve {
+    /// Write the setup token of a new store into this file (0600) instead of standard output
+    #[arg(long, value_name = "FILE")]
+    setup_token_file: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(self, file: &Path) -> Result<Exit, Failed> {
+        run(file, self.setup_token_file.as_deref())
+    }
+}
+
+fn run(file: &Path, setup_token_file: Option<&Path>) -> Result<Exit, Failed> {
     let config = load(file)?;
     for warning in &config.warnings {
         say(&format!("keygate: warning: {warning}"));
@@ -18,7 +36,7 @@ pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
         Arc::new(SystemClock::new()),
         Output::Process,
     );
-    let app = app.map_err(|fault| {
+    let mut app = app.map_err(|fault| {
         let exit = match &fault {
             StartError::Bind(bind) if bind.source.kind() == io::ErrorKind::AddrInUse => {
                 Exit::Conflict
@@ -46,6 +64,32 @@ pub(super) fn run(file: &Path) -> Result<Exit, Failed> {
         "keygate: management on http://{}",
         app.management()
     ));
+    if let Some(token) = app.take_setup_token() {
+        hand_over(&token, setup_token_file)?;
+    }
     app.run_until_signal(signals);
     Ok(Exit::Ok)
+}
+
+/// The setup token of a new store: shown or written once, never logged.
+fn hand_over(token: &PlainKey, file: Option<&Path>) -> Result<(), Failed> {
+    let Some(file) = file else {
+        say(
+            "keygate: the store is new; this token sets it up within 24 hours and is not shown again:",
+        );
+        print(token.expose())?;
+        return Ok(());
+    };
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .with_context(|| format!("cannot write the setup token to {}", file.display()))?;
+    writeln!(out, "{}", token.expose())?;
+    say(&format!(
+        "keygate: the store is new; the token that sets it up is in {}",
+        file.display()
+    ));
+    Ok(())
 }

@@ -155,6 +155,14 @@ impl KeyTable {
         both.map(|entry| Arc::clone(&entry.key().0)).collect()
     }
 
+    /// Every key of one origin, in no order; for lists.
+    pub fn of_origin(&self, origin: Origin) -> Vec<Arc<Key>> {
+        let both = self.native.iter().chain(self.sha256.iter());
+        both.filter(|entry| entry.key().0.origin == origin)
+            .map(|entry| Arc::clone(&entry.key().0))
+            .collect()
+    }
+
     /// What it takes to have exactly these keys of one origin. Those in the config file win over those in the store.
     pub fn plan(&self, wanted: Vec<Key>, origin: Origin) -> KeyChange {
         let mut change = KeyChange::default();

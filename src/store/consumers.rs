@@ -5,6 +5,7 @@ use super::error::StoreError;
 use super::sql::{Columns, Sql, words};
 use super::workspaces::below;
 use super::write::{Fact, Touched, Write};
+use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -127,6 +128,32 @@ impl Write {
     /// A consumer as it is inside this transaction.
     pub async fn consumer(&mut self, id: Id) -> Result<ConsumerRecord, StoreError> {
         one(self.connection(), id).await
+    }
+
+    /// The consumer with this id or this name, of a workspace or one above it; the nearest one.
+    pub async fn consumer_named(
+        &mut self,
+        text: &str,
+        workspace: Id,
+    ) -> Result<Option<Consumer>, StoreError> {
+        let lineage = self.workspace(workspace).await?.lineage;
+        for place in lineage.ids().iter().rev() {
+            let mut select = Sql::new("SELECT id, name FROM consumers WHERE workspace = ");
+            select.bind(place.text(Kind::Workspace).to_string());
+            let column = if Id::parse(Kind::Consumer, text).is_some() {
+                "id"
+            } else {
+                "name"
+            };
+            select.push(" AND ").push(column).push(" = ").bind(text);
+            if let Some(row) = select.query().fetch_optional(self.connection()).await? {
+                return Ok(Some(Consumer {
+                    id: row.id("id", Kind::Consumer)?,
+                    name: row.text("name")?,
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// Keeps a new consumer; all that is about its making is set here.

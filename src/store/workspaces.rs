@@ -46,11 +46,12 @@ pub struct WorkspaceRecord {
 impl WorkspaceRecord {
     /// Ids from the root down, each with a slash behind it: what begins with it is below it.
     pub fn path(&self) -> String {
-        path(&self.lineage)
+        path_of(&self.lineage)
     }
 }
 
-fn path(lineage: &Lineage) -> String {
+/// Ids from the root down, each with a slash behind it: what begins with it is below it.
+pub fn path_of(lineage: &Lineage) -> String {
     lineage.ids().iter().fold(String::new(), |path, id| {
         path + id.text(Kind::Workspace).as_str() + "/"
     })

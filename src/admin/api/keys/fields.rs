@@ -1,0 +1,195 @@
+//! The fields of a key that admins write: read from a body, checked against what there is.
+
+use crate::admin::body::{Body, Wrong, duration, invalid, list, metadata, name, text, time};
+use crate::domain::key::KeyRecord;
+use crate::domain::key::record::{DAY_MILLIS, Inactivity, InactivityMode};
+use crate::domain::method::MethodSet;
+use crate::domain::route::LocationKind;
+use crate::domain::scope::Scope;
+use crate::domain::time::Timestamp;
+use crate::snapshot::handle::Snapshot;
+use http::Method;
+use ipnet::IpNet;
+use serde_json::Value;
+use std::net::IpAddr;
+
+/// Writes the fields that a body has into a key; what is absent stays, what is null becomes nothing. Faults stay in the
+/// body.
+pub(super) fn write(body: &mut Body, key: &mut KeyRecord, snapshot: &Snapshot, now: Timestamp) {
+    if body.has("name")
+        && let Some(name) = body.required("name", name)
+    {
+        key.name = name;
+    }
+    let detail = &mut key.detail;
+    set(
+        &mut detail.description,
+        body.nullable("description", text(0, 1024)),
+    );
+    fill(&mut detail.scopes, body.nullable("scopes", list(64, scope)));
+    set(
+        &mut detail.routes,
+        body.nullable("routes", list(64, |value| route(value, snapshot))),
+    );
+    set(
+        &mut detail.methods,
+        body.nullable("methods", some(list(9, method))),
+    );
+    fill(
+        &mut detail.ip_allow,
+        body.nullable("ip_allow", list(64, network)),
+    );
+    set(
+        &mut detail.locations,
+        body.nullable("locations", some(list(3, location))),
+    );
+    fill(&mut detail.tags, body.nullable("tags", list(32, tag)));
+    fill(&mut detail.metadata, body.nullable("metadata", metadata));
+    set(&mut key.not_before, body.nullable("not_before", time));
+    set(&mut key.expires_at, body.nullable("expires_at", time));
+    if let (Some(start), Some(end)) = (key.not_before, key.expires_at)
+        && end <= start
+    {
+        body.fault(
+            "expires_at",
+            ("out_of_range", "must be later than not_before".into()),
+        );
+    }
+    let policy = body.object("inactivity", inactivity);
+    if let Some(policy) = policy {
+        if is_stricter(policy, key.inactivity) {
+            key.marks.policy_enabled_at = Some(now);
+        }
+        key.inactivity = policy;
+    }
+}
+
+/// A policy that could take a key sooner than the one before; then its time counts from now on.
+fn is_stricter(new: Option<Inactivity>, old: Option<Inactivity>) -> bool {
+    let (new, old) = (
+        new.unwrap_or(Inactivity::DEFAULT),
+        old.unwrap_or(Inactivity::DEFAULT),
+    );
+    new.mode > old.mode || new.after < old.after
+}
+
+fn set<T>(field: &mut Option<T>, given: Option<Option<T>>) {
+    if let Some(given) = given {
+        *field = given;
+    }
+}
+
+fn fill<T: Default>(field: &mut T, given: Option<Option<T>>) {
+    if let Some(given) = given {
+        *field = given.unwrap_or_default();
+    }
+}
+
+/// A list that must not be empty: it would allow nothing, where null allows all.
+fn some<T>(
+    read: impl Fn(&Value) -> Result<Vec<T>, Wrong>,
+) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
+    move |value| {
+        let list = read(value)?;
+        if list.is_empty() {
+            invalid("an empty list allows nothing; null allows all")
+        } else {
+            Ok(list)
+        }
+    }
+}
+
+pub(in crate::admin) fn inactivity(body: &mut Body) -> Option<Inactivity> {
+    let mode = body.required("mode", |value| {
+        let mode = value.as_str().and_then(InactivityMode::parse);
+        mode.map_or_else(
+            || {
+                Err((
+                    "unknown_value",
+                    "mode is off, notify, disable or delete".into(),
+                ))
+            },
+            Ok,
+        )
+    });
+    let after = body.optional("after", |value| {
+        let after = duration(value)?;
+        if after < DAY_MILLIS {
+            return Err(("out_of_range", "at least 1d".into()));
+        }
+        Ok(after)
+    });
+    Some(Inactivity {
+        mode: mode?,
+        after: after.unwrap_or(Inactivity::DEFAULT.after),
+    })
+}
+
+fn scope(value: &Value) -> Result<String, Wrong> {
+    let scope = value.as_str().and_then(Scope::parse);
+    scope.map_or_else(
+        || invalid("a scope has 1 to 128 letters, digits and : / . - _"),
+        |scope| Ok(scope.to_string()),
+    )
+}
+
+fn route(value: &Value, snapshot: &Snapshot) -> Result<String, Wrong> {
+    let name = text(1, 63)(value)?;
+    let known = snapshot
+        .router
+        .routes()
+        .iter()
+        .any(|route| route.route.name == name);
+    if known {
+        Ok(name)
+    } else {
+        Err(("unknown_value", format!("there is no route `{name}`")))
+    }
+}
+
+fn method(value: &Value) -> Result<String, Wrong> {
+    let method = value
+        .as_str()
+        .and_then(|name| Method::from_bytes(name.as_bytes()).ok());
+    match method.filter(|method| MethodSet::EMPTY.with(method).is_some()) {
+        Some(method) => Ok(method.to_string()),
+        None => Err((
+            "unknown_value",
+            "expected GET, HEAD, POST, PUT, DELETE, PATCH or OPTIONS".into(),
+        )),
+    }
+}
+
+fn network(value: &Value) -> Result<IpNet, Wrong> {
+    let text = value.as_str().unwrap_or_default();
+    let net = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)));
+    match net {
+        Some(net) if net.addr() != net.network() => {
+            invalid("the address has bits behind its prefix")
+        }
+        Some(net) => Ok(net),
+        None => invalid("expected a network such as 10.0.0.0/8 or 2001:db8::/32, or an address"),
+    }
+}
+
+fn location(value: &Value) -> Result<String, Wrong> {
+    let kind = LocationKind::ALL
+        .into_iter()
+        .find(|kind| value.as_str() == Some(kind.name()));
+    kind.map_or_else(
+        || Err(("unknown_value", "expected header, bearer or query".into())),
+        |kind| Ok(kind.name().to_owned()),
+    )
+}
+
+fn tag(value: &Value) -> Result<String, Wrong> {
+    let tag = text(1, 64)(value)?;
+    if tag.trim() == tag {
+        Ok(tag)
+    } else {
+        invalid("must not begin or end with a space")
+    }
+}

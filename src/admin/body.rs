@@ -1,0 +1,350 @@
+//! Bodies and query strings of admin calls, field by field: whatever is wrong is found at once, and what is not known is
+//! refused.
+
+use super::error::{AdminError, FieldFault};
+use crate::domain::time::Timestamp;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// What is wrong with a value: a code, and words.
+pub(super) type Wrong = (&'static str, String);
+
+/// `invalid`, and why.
+pub(super) fn invalid<T>(message: impl Into<String>) -> Result<T, Wrong> {
+    Err(("invalid", message.into()))
+}
+
+/// A JSON object that is being read. Every field that is asked for is taken; [`Body::finish`] refuses the rest.
+pub(super) struct Body {
+    fields: Map<String, Value>,
+    /// Where the object stands, for pointers: empty or `/inactivity`.
+    at: String,
+    faults: Vec<FieldFault>,
+}
+
+impl Body {
+    /// Of the bytes of a request; none at all is an empty object.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, AdminError> {
+        if bytes.is_empty() {
+            return Ok(Self::of(Map::new()));
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(fields)) => Ok(Self::of(fields)),
+            Ok(_) => Err(AdminError::BadRequest(
+                "the request body must be a JSON object",
+            )),
+            Err(_) => Err(AdminError::BadRequest("the request body is not valid JSON")),
+        }
+    }
+
+    pub(super) fn of(fields: Map<String, Value>) -> Self {
+        Self {
+            fields,
+            at: String::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Notes a fault of a field.
+    pub(super) fn fault(&mut self, field: &str, (code, message): Wrong) {
+        let field = field.replace('~', "~0").replace('/', "~1");
+        self.faults.push(FieldFault {
+            pointer: format!("{}/{field}", self.at),
+            code,
+            message,
+        });
+    }
+
+    /// Whether the field is there, null included.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
+    /// A field that may be absent: outer `None`. Null: inner `None`.
+    pub(super) fn nullable<T>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&Value) -> Result<T, Wrong>,
+    ) -> Option<Option<T>> {
+        let value = self.fields.remove(field)?;
+        if value.is_null() {
+            return Some(None);
+        }
+        match read(&value) {
+            Ok(value) => Some(Some(value)),
+            Err(wrong) => {
+                self.fault(field, wrong);
+                None
+            }
+        }
+    }
+
+    /// A field that may be absent or null.
+    pub(super) fn optional<T>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&Value) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        self.nullable(field, read).flatten()
+    }
+
+    /// A field that must be there.
+    pub(super) fn required<T>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&Value) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        let there = self.fields.get(field).is_some_and(|value| !value.is_null());
+        if !there {
+            self.fields.remove(field);
+            self.fault(field, ("required", "this field is required".into()));
+            return None;
+        }
+        self.optional(field, read)
+    }
+
+    /// An object inside; outer and inner `None` as in [`Body::nullable`]. Its faults are ours.
+    pub(super) fn object<T>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&mut Body) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let value = self.fields.remove(field)?;
+        let fields = match value {
+            Value::Null => return Some(None),
+            Value::Object(fields) => fields,
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                self.fault(field, ("invalid", "expected an object".into()));
+                return None;
+            }
+        };
+        let mut inner = Self::of(fields);
+        inner.at = format!("{}/{field}", self.at);
+        let read = read(&mut inner);
+        inner.refuse_others();
+        self.faults.append(&mut inner.faults);
+        read.map(Some)
+    }
+
+    fn refuse_others(&mut self) {
+        let others: Vec<String> = std::mem::take(&mut self.fields)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        for name in others {
+            self.fault(&name, ("unknown_field", "there is no such field".into()));
+        }
+    }
+
+    /// All faults at once, if there is any.
+    pub(super) fn finish(mut self) -> Result<(), AdminError> {
+        self.refuse_others();
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        self.faults.sort_by(|a, b| a.pointer.cmp(&b.pointer));
+        Err(AdminError::Invalid(self.faults))
+    }
+
+    /// The faults alone, for an item of a list.
+    pub(super) fn into_faults(mut self) -> Vec<FieldFault> {
+        self.refuse_others();
+        self.faults
+    }
+}
+
+/// Text of a bounded number of characters, none of them a control character.
+pub(super) fn text(least: usize, most: usize) -> impl Fn(&Value) -> Result<String, Wrong> {
+    move |value| {
+        let Some(text) = value.as_str() else {
+            return invalid("expected text");
+        };
+        let length = text.chars().count();
+        if !(least..=most).contains(&length) {
+            return Err((
+                "out_of_range",
+                format!("must have {least} to {most} characters"),
+            ));
+        }
+        if text.chars().any(char::is_control) {
+            return invalid("must not have control characters");
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// A name for people: 1 to 128 characters, not only spaces, none around it.
+pub(super) fn name(value: &Value) -> Result<String, Wrong> {
+    let name = text(1, 128)(value)?;
+    if name.trim() != name {
+        return invalid("must not begin or end with a space");
+    }
+    Ok(name)
+}
+
+/// `true` or `false`.
+pub(super) fn flag(value: &Value) -> Result<bool, Wrong> {
+    value
+        .as_bool()
+        .map_or_else(|| invalid("expected true or false"), Ok)
+}
+
+/// A time (RFC 3339) or a date.
+pub(super) fn time(value: &Value) -> Result<Timestamp, Wrong> {
+    let read = value.as_str().and_then(Timestamp::parse);
+    read.map_or_else(
+        || invalid("expected a time such as 2027-01-01T08:00:00Z, or a date"),
+        Ok,
+    )
+}
+
+/// A list of at most so many, each read in the same way, none twice.
+pub(super) fn list<T: PartialEq>(
+    most: usize,
+    read: impl Fn(&Value) -> Result<T, Wrong>,
+) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
+    move |value| {
+        let Some(items) = value.as_array() else {
+            return invalid("expected a list");
+        };
+        if items.len() > most {
+            return Err(("out_of_range", format!("at most {most} items")));
+        }
+        let mut all = Vec::with_capacity(items.len());
+        for (place, item) in items.iter().enumerate() {
+            let item =
+                read(item).map_err(|(code, message)| (code, format!("item {place}: {message}")))?;
+            if all.contains(&item) {
+                return Err(("duplicate", format!("item {place} stands there twice")));
+            }
+            all.push(item);
+        }
+        Ok(all)
+    }
+}
+
+/// Names with text: at most 32, and 4096 bytes in all.
+pub(super) fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong> {
+    let Some(entries) = value.as_object() else {
+        return invalid("expected an object of text");
+    };
+    let mut metadata = BTreeMap::new();
+    for (key, value) in entries {
+        let wrong = |(code, message)| (code, format!("`{key}`: {message}"));
+        name(&Value::from(key.as_str())).map_err(wrong)?;
+        metadata.insert(key.clone(), text(0, 1024)(value).map_err(wrong)?);
+    }
+    let bytes: usize = metadata
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    if metadata.len() > 32 || bytes > 4096 {
+        return Err(("out_of_range", "at most 32 entries and 4096 bytes".into()));
+    }
+    Ok(metadata)
+}
+
+/// A whole number with its unit, `90d` or `12h`, as milliseconds.
+pub(super) fn duration(value: &Value) -> Result<i64, Wrong> {
+    let Some(text) = value.as_str() else {
+        return invalid("expected a duration such as 90d, 12h or 30m");
+    };
+    parse_duration(text).map_or_else(
+        || invalid("expected a duration such as 90d, 12h or 30m"),
+        Ok,
+    )
+}
+
+/// As [`duration`], of text.
+pub(super) fn parse_duration(text: &str) -> Option<i64> {
+    let border = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = text.split_at(border);
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    // Ten years is more than anything here lasts.
+    number
+        .parse::<i64>()
+        .ok()?
+        .checked_mul(unit)
+        .filter(|millis| *millis <= 3650 * 86_400_000)
+}
+
+/// The shortest way to write a duration.
+pub(super) fn show_duration(millis: i64) -> String {
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    let whole = units
+        .into_iter()
+        .find(|(unit, _)| millis != 0 && millis % unit == 0);
+    whole.map_or_else(
+        || format!("{millis}ms"),
+        |(unit, name)| format!("{}{name}", millis / unit),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let body = json!({"name": " x", "tags": ["a", "a"], "more": 1, "inactivity": {"after": 3, "x": null}});
+        let mut body = Body::parse(body.to_string().as_bytes()).unwrap();
+        assert_eq!(body.required("name", name), None);
+        assert_eq!(body.optional("tags", list(8, text(1, 9))), None);
+        assert_eq!(body.required("scopes", list(8, text(1, 9))), None);
+        assert!(
+            body.object("inactivity", |inner| inner.required("after", duration))
+                .is_none()
+        );
+        let Err(AdminError::Invalid(faults)) = body.finish() else {
+            panic!("there are faults");
+        };
+        let told: Vec<(&str, &str)> = faults
+            .iter()
+            .map(|fault| (&*fault.pointer, fault.code))
+            .collect();
+        let want = [
+            ("/inactivity/after", "invalid"),
+            ("/inactivity/x", "unknown_field"),
+            ("/more", "unknown_field"),
+            ("/name", "invalid"),
+            ("/scopes", "required"),
+            ("/tags", "duplicate"),
+        ];
+        assert_eq!(told, want);
+    }
+
+    #[test]
+    fn durations_are_read_and_written_alike() {
+        for text in ["90d", "12h", "30m", "5s", "250ms", "0ms"] {
+            assert_eq!(
+                parse_duration(text).map(show_duration).as_deref(),
+                Some(text)
+            );
+        }
+        for text in [
+            "",
+            "d",
+            "1",
+            "-1d",
+            "1.5h",
+            "1w",
+            "99999d",
+            "9999999999999999999d",
+        ] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! One admin call as its handler sees it: who asks, and everything that was sent, read and bounded.
+
+use super::auth::Caller;
+use super::body::Body;
+use super::error::AdminError;
+use super::page::Parameters;
+use super::server::AdminParts;
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Query, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Most bytes of a body; an import is sent in portions.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A call.
+pub(super) struct Call {
+    pub(super) caller: Caller,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) body: Bytes,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) if_match: Option<String>,
+    pub(super) content_type: Option<String>,
+}
+
+impl Call {
+    /// Its query, to be read parameter by parameter.
+    pub(super) fn parameters(&self) -> Parameters {
+        Parameters::new(&self.query)
+    }
+
+    /// Refuses any parameter.
+    pub(super) fn no_parameters(&self) -> Result<(), AdminError> {
+        self.parameters().finish()
+    }
+
+    /// Its body, to be read field by field.
+    pub(super) fn json(&self) -> Result<Body, AdminError> {
+        let json = |kind: &String| {
+            let kind = kind
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_ascii_lowercase();
+            kind == "application/json" || kind == "application/merge-patch+json"
+        };
+        if !self.body.is_empty() && !self.content_type.as_ref().is_some_and(json) {
+            return Err(AdminError::MediaType);
+        }
+        Body::parse(&self.body)
+    }
+
+    /// Whether `If-Match` lets an object of this revision be changed.
+    pub(super) fn check_version(&self, revision: u64) -> Result<(), AdminError> {
+        let Some(wanted) = &self.if_match else {
+            return Ok(());
+        };
+        let own = etag(revision);
+        let fits = wanted
+            .split(',')
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag == own);
+        if fits {
+            Ok(())
+        } else {
+            Err(AdminError::PreconditionFailed)
+        }
+    }
+}
+
+/// The `ETag` of an object of this revision.
+pub(super) fn etag(revision: u64) -> String {
+    format!("\"{revision}\"")
+}
+
+impl FromRequest<Arc<AdminParts>> for Call {
+    type Rejection = AdminError;
+
+    async fn from_request(request: Request, _: &Arc<AdminParts>) -> Result<Self, AdminError> {
+        let (mut parts, body) = request.into_parts();
+        let caller = parts
+            .extensions
+            .remove::<Caller>()
+            .ok_or(AdminError::Unauthorized)?;
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(query) = query.map_err(|_| AdminError::Invalid(Vec::new()))?;
+        let idempotency_key = one(&parts.headers, &IDEMPOTENCY_KEY)?;
+        if idempotency_key
+            .as_ref()
+            .is_some_and(|key| !(1..=255).contains(&key.len()))
+        {
+            return Err(AdminError::BadRequest(
+                "`Idempotency-Key` has 1 to 255 characters",
+            ));
+        }
+        let body = to_bytes(body, MOST_BYTES).await.map_err(|fault| {
+            if std::error::Error::source(&fault)
+                .is_some_and(|source| source.to_string().contains("length limit"))
+            {
+                AdminError::BodyTooLarge
+            } else {
+                AdminError::BadRequest("the request body did not arrive")
+            }
+        })?;
+        Ok(Self {
+            caller,
+            method: parts.method.as_str().to_owned(),
+            path: parts.uri.path().to_owned(),
+            query,
+            body,
+            idempotency_key,
+            if_match: one(&parts.headers, &IF_MATCH)?,
+            content_type: one(&parts.headers, &CONTENT_TYPE)?,
+        })
+    }
+}
+
+fn one(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, AdminError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(AdminError::BadRequest("a header field stands there twice"));
+    }
+    first
+        .map(|value| value.to_str().map(str::to_owned))
+        .transpose()
+        .map_err(|_| AdminError::BadRequest("a header field is not ASCII"))
+}
