@@ -8,7 +8,9 @@ mod migrate;
 pub mod notices;
 pub mod outbox;
 mod reach;
+mod settings;
 mod sql;
+pub mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
