@@ -91,7 +91,11 @@ impl Client {
         };
         let inner = builder()
             .build()
-            .or_else(|_| builder().tls_certs_only([]).build())
+            .or_else(|fault| {
+                let fault = causes(&fault.without_url());
+                tracing::warn!(%fault, "no trusted certificates: calls by TLS will fail");
+                builder().tls_certs_only([]).build()
+            })
             .map_err(|fault| HttpError::Setup(causes(&fault.without_url())))?;
         Ok(Self { inner, settings })
     }

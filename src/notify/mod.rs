@@ -4,6 +4,8 @@ mod deliver;
 mod email;
 mod outbox;
 mod retry;
+mod sweep;
 
 pub use deliver::{Deliverer, WebhookSettings};
 pub use email::{EmailFault, EmailSettings, Emailer, Recipient, Recipients, Security};
+pub use sweep::{SweepSettings, Sweeper};

@@ -13,10 +13,12 @@ pub mod notices;
 pub mod outbox;
 pub mod people;
 mod reach;
+mod settings;
 mod slot;
 mod sql;
 #[cfg(test)]
 mod suite;
+pub mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;

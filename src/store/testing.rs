@@ -7,6 +7,8 @@ use crate::clock::{Clock, TestClock};
 use crate::config::StoreLocation;
 use crate::domain::actor::Actor;
 use crate::domain::id::{Id, Kind};
+use crate::domain::key::record::{InactivityMarks, KeyDetail, RecordedUse, SecretVersion};
+use crate::domain::key::{Algorithm, KeyHash, KeyRecord, KeyState};
 use crate::domain::time::Timestamp;
 use crate::domain::workspace::{Lineage, root};
 use std::collections::BTreeMap;
@@ -30,26 +32,35 @@ pub(crate) fn path(id: Id) -> String {
     }
 }
 
+async fn open(folder: &tempfile::TempDir, clock: &Arc<TestClock>) -> Store {
+    let place = StoreLocation::Sqlite(folder.path().join("keygate.db"));
+    Store::open(&place, Arc::clone(clock) as Arc<dyn Clock>)
+        .await
+        .unwrap()
+}
+
 /// A store in a folder of its own.
 pub(crate) struct Home {
     pub(crate) store: Store,
     pub(crate) clock: Arc<TestClock>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Home {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock::at(START));
-        let place = StoreLocation::Sqlite(folder.path().join("keygate.db"));
-        let store = Store::open(&place, Arc::clone(&clock) as Arc<dyn Clock>)
-            .await
-            .unwrap();
+        let store = open(&folder, &clock).await;
         Self {
             store,
             clock,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// The same store, opened anew.
+    pub(crate) async fn open(&self) -> Store {
+        open(&self.folder, &self.clock).await
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -82,6 +93,67 @@ impl Home {
         let made = write.insert_workspace(new, root()).await.unwrap();
         write.commit().await.unwrap();
         made.id
+    }
+
+    /// An active key with one secret.
+    pub(crate) async fn key(&self, workspace: Id, edit: impl FnOnce(&mut KeyRecord)) -> KeyRecord {
+        let now = self.now();
+        let id = Id::new(now);
+        let secret = SecretVersion {
+            id: Id::new(now),
+            number: 1,
+            hash: KeyHash::of(&id.bits().to_be_bytes()),
+            algorithm: Algorithm::Blake3,
+            hint: None,
+            created_at: now,
+            retires_at: None,
+            last_used_at: None,
+            last_used_ip: None,
+            uses: 0,
+        };
+        let mut key = KeyRecord {
+            id,
+            workspace,
+            consumer: None,
+            name: "ci".into(),
+            environment: "live".into(),
+            state: KeyState::Active,
+            state_note: None,
+            state_before: None,
+            not_before: None,
+            expires_at: None,
+            rotating_until: None,
+            inactivity: None,
+            marks: InactivityMarks::default(),
+            detail: KeyDetail::default(),
+            secrets: vec![secret],
+            usage: RecordedUse::default(),
+            created_at: now,
+            created_by: String::new(),
+            updated_at: now,
+            updated_by: String::new(),
+            revision: 0,
+        };
+        edit(&mut key);
+        let mut write = self.store.begin(&system()).await.unwrap();
+        let made = write.insert_key(key, "key.created").await.unwrap();
+        write.commit().await.unwrap();
+        made
+    }
+
+    /// Changes a key as an admin would.
+    pub(crate) async fn edit(
+        &self,
+        id: Id,
+        edit: impl FnOnce(&mut KeyRecord, Timestamp),
+    ) -> KeyRecord {
+        let mut write = self.store.begin(&system()).await.unwrap();
+        let before = write.key(id).await.unwrap();
+        let mut after = before.clone();
+        edit(&mut after, write.now);
+        let saved = write.save_key(&before, after, "key.updated").await.unwrap();
+        write.commit().await.unwrap();
+        saved
     }
 
     /// A webhook with one secret that nobody can open.

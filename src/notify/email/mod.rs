@@ -130,8 +130,11 @@ impl Emailer {
     pub async fn run(self, stop: CancellationToken) {
         let mut committed = self.store.committed();
         while !stop.is_cancelled() {
-            if let Err(fault) = self.send_once().await {
-                tracing::warn!(%fault, "notices cannot be sent by e-mail");
+            match self.send_once().await {
+                Ok(0) => {}
+                // There may be more; what failed waits for its time.
+                Ok(_) => continue,
+                Err(fault) => tracing::warn!(%fault, "notices cannot be sent by e-mail"),
             }
             tokio::select! {
                 () = stop.cancelled() => {}
