@@ -1,7 +1,7 @@
 //! A store that is away or locked says so in bounded time, loses nothing, and works again once the cause is gone.
 
 use super::{
-    Arc, Durability, Home, Place, Postgres, Store, StoreError, actor, add, new_key, number, sql,
+    Arc, Durability, Home, Place, Postgres, Store, StoreError, actor, add, new_key, number,
 };
 use crate::config::StoreLocation;
 use crate::domain::secret::Secret;
