@@ -38,6 +38,7 @@ macro_rules! on_both {
 mod audit;
 mod consumers;
 mod failures;
+mod full;
 mod keys;
 mod lists;
 mod load;
