@@ -37,6 +37,7 @@ macro_rules! on_both {
 mod audit;
 mod consumers;
 mod failures;
+mod full;
 mod keys;
 mod lists;
 mod load;
