@@ -114,9 +114,10 @@ impl Write {
         self.update_key(before, &after).await?;
         let mut fact = fact(&after, action);
         differences(before, &after, &mut fact);
-        fact.reason = after
-            .state_note
-            .as_ref()
+        // Of this act, not of an older one.
+        let note = after.state_note.as_ref();
+        fact.reason = note
+            .filter(|note| before.state_note.as_ref() != Some(note))
             .and_then(|note| note.reason.clone());
         self.record(fact).await?;
         Ok(after)

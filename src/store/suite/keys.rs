@@ -17,6 +17,7 @@ on_both!(
     a_key_comes_back_as_it_was_kept,
     every_act_is_kept_and_recorded,
     an_edit_changes_what_a_key_is_found_by,
+    an_edit_does_not_repeat_the_reason_of_an_act,
     what_is_taken_is_told,
     a_key_that_is_not_there_is_not_found,
     a_use_that_was_written_meanwhile_outlives_an_edit,
@@ -246,6 +247,19 @@ async fn an_edit_changes_what_a_key_is_found_by(home: Arc<Home>) {
             "word neu"
         ]
     );
+}
+
+async fn an_edit_does_not_repeat_the_reason_of_an_act(home: Arc<Home>) {
+    let store = home.open().await;
+    let key = add(&store, new_key("ci")).await.id;
+    act(&store, key, "key.disabled", KeyRecord::disable).await;
+    act(&store, key, "key.updated", |key, _| {
+        key.name = "cd".into();
+        Ok(())
+    })
+    .await;
+    let told = "SELECT action AS text FROM audit WHERE body LIKE '%\"reason\":\"compromised\"%'";
+    assert_eq!(texts(&store, told).await, ["key.disabled"]);
 }
 
 async fn what_is_taken_is_told(home: Arc<Home>) {
