@@ -61,6 +61,8 @@ impl Clock for SystemClock {
 pub struct TestClock {
     wall_millis: AtomicI64,
     start_millis: i64,
+    /// What the monotonic side showed last: it stays there while the wall time is set back.
+    latest_millis: AtomicI64,
 }
 
 impl TestClock {
@@ -69,6 +71,7 @@ impl TestClock {
         Self {
             wall_millis: AtomicI64::new(time.as_millis()),
             start_millis: time.as_millis(),
+            latest_millis: AtomicI64::new(0),
         }
     }
 
@@ -90,6 +93,7 @@ impl Clock for TestClock {
 
     fn monotonic_nanos(&self) -> u64 {
         let passed = self.wall_millis.load(Ordering::SeqCst) - self.start_millis;
-        u64::try_from(passed).unwrap_or_default() * 1_000_000
+        let before = self.latest_millis.fetch_max(passed, Ordering::SeqCst);
+        u64::try_from(passed.max(before)).unwrap_or_default() * 1_000_000
     }
 }

@@ -157,7 +157,8 @@ fn metrics_have_the_documented_names_and_labels() {
             .or_default()
             .extend(names.filter(|name| *name != "le"));
     }
-    let wanted: [(&str, &[&str]); 15] = [
+    let wanted: [(&str, &[&str]); 16] = [
+        ("keygate_revocation_lag_seconds", &[]),
         ("keygate_http_requests_total", &["route", "method", "code"]),
         ("keygate_http_request_duration_seconds", &["route"]),
         (
@@ -385,7 +386,8 @@ fn every_refusal_is_a_problem() {
         ),
         ("GET /v1/keys/none", 404, "not_found"),
         ("GET /v1/keys/%FF", 404, "not_found"),
-        ("POST /v1/keys", 405, "method_not_allowed"),
+        ("PUT /v1/keys", 405, "method_not_allowed"),
+        ("POST /v1/keys", 409, "no_store"),
         ("DELETE /status", 405, "method_not_allowed"),
         ("PUT /livez", 405, "method_not_allowed"),
     ];
