@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 
 /// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
@@ -109,11 +108,7 @@ impl App {
             .worker_threads(CONTROL_THREADS)
             .enable_all()
             .build()?;
-        let source = file.clone().map(|file| {
-            let _in_its_runtime = control.enter();
-            Source::watch(file, config.files.clone())
-        });
-        let source = source.transpose()?;
+        let source = watch(&control, file.as_ref(), config)?;
         let publisher = Arc::new(Publisher::start(
             config,
             Arc::clone(&metrics),
@@ -139,10 +134,9 @@ impl App {
             })?;
         let management = admin.address();
         control.spawn(admin.serve(shutdown.cut.clone()));
-        let (gone, uncovered) = mpsc::unbounded_channel();
         if let Some(source) = source {
             let stop = shutdown.drain.clone();
-            control.spawn(file::follow(source, Arc::clone(&publisher), gone, stop));
+            control.spawn(file::follow(source, Arc::clone(&publisher), stop));
         }
         let parts = store::Parts {
             slot: store,
@@ -152,7 +146,7 @@ impl App {
             stop: shutdown.drain.clone(),
         };
         let setup_token = match &config.store {
-            Some(location) => store::start(&control, location, config, parts, uncovered)?,
+            Some(location) => store::start(&control, location, config, parts)?,
             None => None,
         };
         let parts = ProxyParts {
@@ -230,6 +224,13 @@ impl App {
             log.finish();
         }
     }
+}
+
+/// The config file, under watch.
+fn watch(control: &Runtime, file: Option<&PathBuf>, config: &Config) -> io::Result<Option<Source>> {
+    let _in_its_runtime = control.enter();
+    let watch = |file: &PathBuf| Source::watch(file.clone(), config.files.clone());
+    file.map(watch).transpose()
 }
 
 fn start_log(
