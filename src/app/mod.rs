@@ -23,7 +23,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 /// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
@@ -113,11 +112,7 @@ impl App {
             .worker_threads(CONTROL_THREADS)
             .enable_all()
             .build()?;
-        let source = file.clone().map(|file| {
-            let _in_its_runtime = control.enter();
-            Source::watch(file, config.files.clone())
-        });
-        let source = source.transpose()?;
+        let source = watch(&control, file.as_ref(), config)?;
         let publisher = Arc::new(Publisher::start(
             config,
             Arc::clone(&metrics),
@@ -148,10 +143,9 @@ impl App {
             })?;
         let management = admin.address();
         control.spawn(admin.serve(shutdown.cut.clone()));
-        let (gone, uncovered) = mpsc::unbounded_channel();
         if let Some(source) = source {
             let stop = shutdown.drain.clone();
-            control.spawn(file::follow(source, Arc::clone(&publisher), gone, stop));
+            control.spawn(file::follow(source, Arc::clone(&publisher), stop));
         }
         let parts = store::Parts {
             slot: store,
@@ -161,7 +155,7 @@ impl App {
             stop: shutdown.drain.clone(),
         };
         let setup_token = match &config.store {
-            Some(location) => store::start(&control, location, config, parts, uncovered)?,
+            Some(location) => store::start(&control, location, config, parts)?,
             None => None,
         };
         let parts = ProxyParts {
@@ -244,6 +238,13 @@ impl App {
 fn keyring(vault: &VaultConfig) -> Keyring {
     let key = |secret: &Secret<[u8; 32]>| MasterKey::new(Zeroizing::new(*secret.expose()));
     Keyring::new(key(&vault.master_key), vault.previous_key.as_ref().map(key))
+}
+
+/// The config file, under watch.
+fn watch(control: &Runtime, file: Option<&PathBuf>, config: &Config) -> io::Result<Option<Source>> {
+    let _in_its_runtime = control.enter();
+    let watch = |file: &PathBuf| Source::watch(file.clone(), config.files.clone());
+    file.map(watch).transpose()
 }
 
 fn start_log(

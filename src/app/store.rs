@@ -1,4 +1,4 @@
-//! The store's part of a start: open it, load the keys, follow it from then on; and what happens when it is away.
+//! The store's part of a start: open it, load the keys, follow it from then on; and what is served while it is away.
 
 use super::StartError;
 use crate::clock::Clock;
@@ -6,20 +6,22 @@ use crate::config::{Config, StoreLocation};
 use crate::domain::actor::Actor;
 use crate::domain::id::Id;
 use crate::domain::key::record::DAY_MILLIS;
-use crate::domain::key::{KeyFormat, KeyHash, PlainKey};
+use crate::domain::key::{KeyFormat, PlainKey};
 use crate::domain::role::Role;
 use crate::domain::time::Timestamp;
 use crate::domain::workspace;
 use crate::store::tokens::{TokenKind, TokenRecord};
 use crate::store::{Store, StoreError, StoreSlot};
-use crate::sync::publisher::Publisher;
+use crate::sync::last_good::{self, Head, Keeper};
+use crate::sync::publisher::{KeptHashes, Publisher};
 use crate::sync::store::Follower;
 use crate::telemetry::metrics::Metrics;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Wait before a store that is away is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -35,8 +37,9 @@ pub(super) struct Parts {
     pub(super) stop: CancellationToken,
 }
 
-/// Opens the store and loads its keys before it returns. A server that is away is tried again and again beside whatever
-/// can be served meanwhile; a file of our own that cannot be opened ends the start.
+/// Opens the store and loads its keys before it returns. When it is away, the last good state is served, and the store is
+/// tried again and again beside that. Without a last good state, a server that is away leaves the gateway waiting for it; a
+/// file of our own that cannot be opened ends the start.
 ///
 /// Gives the setup token if this start made one.
 pub(super) fn start(
@@ -44,42 +47,59 @@ pub(super) fn start(
     location: &StoreLocation,
     config: &Config,
     parts: Parts,
-    uncovered: mpsc::UnboundedReceiver<Vec<KeyHash>>,
 ) -> Result<Option<PlainKey>, StartError> {
-    let opened = control.block_on(open(location, &parts));
+    let opened = control.block_on(open(location, None, &parts));
     match opened {
         Ok((store, follower)) => {
             let token = control.block_on(setup_token(&store, &config.key_format, &parts))?;
+            control.spawn(keeper(&store, &config.data_dir, &parts).keep(parts.stop.clone()));
             parts.slot.fill(store);
-            control.spawn(follower.follow(uncovered, parts.stop.clone()));
+            control.spawn(follower.follow(parts.stop.clone()));
             Ok(token)
         }
-        Err(StoreError::Unavailable(fault)) if matches!(location, StoreLocation::Postgres(_)) => {
+        Err(StoreError::Unavailable(fault)) => {
             tracing::error!(
                 error = fault,
-                "the store is away; it is tried again until it is back"
+                "the store is away; it is tried until it is back"
             );
-            note_away(&parts, fault);
-            let location = location.clone();
-            control.spawn(connect(location, parts, uncovered));
+            note_away(&parts, location, &fault);
+            let last_good = {
+                let _in_its_runtime = control.enter();
+                last_good::serve(&config.data_dir, &parts.publisher, &parts.metrics)
+            };
+            if last_good.is_none() && matches!(location, StoreLocation::Sqlite(_)) {
+                return Err(StoreError::Unavailable(fault).into());
+            }
+            let data_dir = config.data_dir.clone();
+            control.spawn(connect(location.clone(), data_dir, last_good, parts));
             Ok(None)
         }
         Err(fault) => Err(fault.into()),
     }
 }
 
-fn note_away(parts: &Parts, fault: String) {
+fn note_away(parts: &Parts, location: &StoreLocation, fault: &str) {
     let shared = parts.publisher.shared();
     let mut report = shared.store();
-    report.kind = Some("postgres");
-    report.fault = Some(fault);
+    report.kind = Some(match location {
+        StoreLocation::Sqlite(_) => "sqlite",
+        StoreLocation::Postgres(_) => "postgres",
+    });
+    report.reachable = false;
+    report.fault = Some(fault.to_owned());
+}
+
+fn keeper(store: &Store, data_dir: &Path, parts: &Parts) -> Keeper {
+    let (publisher, clock) = (Arc::clone(&parts.publisher), Arc::clone(&parts.clock));
+    Keeper::new(data_dir, store.identity(), publisher, clock)
 }
 
 /// Tries until it works, then follows.
 async fn connect(
     location: StoreLocation,
+    data_dir: PathBuf,
+    last_good: Option<Head>,
     parts: Parts,
-    uncovered: mpsc::UnboundedReceiver<Vec<KeyHash>>,
 ) {
     loop {
         let stopped = parts
@@ -89,20 +109,34 @@ async fn connect(
         if stopped.is_none() {
             return;
         }
-        match open(&location, &parts).await {
+        match open(&location, last_good.as_ref(), &parts).await {
             Ok((store, follower)) => {
-                tracing::info!("the store is there");
+                tracing::info!("the store is there; everything was compared with it");
+                let keep = keeper(&store, &data_dir, &parts).keep(parts.stop.clone());
                 parts.slot.fill(store);
-                follower.follow(uncovered, parts.stop.clone()).await;
+                // A task of its own: while it writes, changes are followed.
+                TaskTracker::new().spawn(keep);
+                follower.follow(parts.stop.clone()).await;
                 return;
             }
-            Err(fault) => note_away(&parts, fault.to_string()),
+            Err(fault) => note_away(&parts, &location, &fault.to_string()),
         }
     }
 }
 
-async fn open(location: &StoreLocation, parts: &Parts) -> Result<(Store, Follower), StoreError> {
+/// Opens the store and loads its keys. Those of another store, from the last good state, are not served
+/// meanwhile.
+async fn open(
+    location: &StoreLocation,
+    last_good: Option<&Head>,
+    parts: &Parts,
+) -> Result<(Store, Follower), StoreError> {
     let store = Store::open(location, Arc::clone(&parts.clock)).await?;
+    if last_good.is_some_and(|head| head.store != store.identity()) {
+        tracing::error!("the last good state is of another store and is dropped");
+        parts.publisher.not_ready();
+        parts.publisher.keep_keys(KeptHashes::default());
+    }
     let follower = load(&store, parts).await?;
     Ok((store, follower))
 }

@@ -69,6 +69,16 @@ impl MethodSet {
         Self(self.0 & other.0)
     }
 
+    /// The set as bits, whose order never changes.
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The set of these bits.
+    pub fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
     /// Whether the set holds every method.
     pub fn is_any(self) -> bool {
         self == Self::ANY

@@ -139,6 +139,16 @@ impl LocationSet {
     /// None.
     pub const EMPTY: Self = Self(0);
 
+    /// The set as bits, whose order never changes.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set of these bits.
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// This set with one more kind.
     #[must_use]
     pub fn with(self, kind: LocationKind) -> Self {

@@ -23,6 +23,9 @@ pub type SymbolId = u32;
 #[derive(Debug, Default)]
 pub struct Symbols(Mutex<HashMap<Box<str>, SymbolId>>);
 
+/// What stands in front of a route's name among the symbols. The slash keeps it apart from scopes of the same spelling.
+const ROUTE: &str = "route/";
+
 impl Symbols {
     /// The number of a name; new names get the next one.
     pub fn id(&self, name: &str) -> SymbolId {
@@ -33,6 +36,15 @@ impl Symbols {
         let id = SymbolId::try_from(known.len()).unwrap_or(SymbolId::MAX);
         known.insert(name.into(), id);
         id
+    }
+
+    /// The names of routes by their numbers.
+    pub fn routes(&self) -> HashMap<SymbolId, String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .iter()
+            .filter_map(|(name, id)| Some((*id, name.strip_prefix(ROUTE)?.to_owned())))
+            .collect()
     }
 }
 
@@ -189,6 +201,16 @@ impl Key {
         };
         let address = address.to_canonical();
         limits.ip_allow.is_empty() || limits.ip_allow.iter().any(|net| net.contains(&address))
+    }
+
+    /// The networks it may come from; empty: any.
+    pub fn ip_allow(&self) -> &[IpNet] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.ip_allow)
+    }
+
+    /// The routes it names; `None`: none.
+    pub fn routes(&self) -> Option<&[SymbolId]> {
+        self.rare.as_ref()?.routes.as_deref()
     }
 
     /// Whether the key names routes, and this one among them. `None`: it names none.
@@ -427,9 +449,9 @@ fn rare(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Rare>> {
     (rare != Rare::default()).then(|| Box::new(rare))
 }
 
-/// The symbol of a route's name. The slash keeps it apart from scopes of the same spelling.
+/// The symbol of a route's name.
 pub fn route_symbol(name: &str) -> String {
-    format!("route/{name}")
+    format!("{ROUTE}{name}")
 }
 
 /// JSON in a header is kept to ASCII, by the escapes that JSON has for that.

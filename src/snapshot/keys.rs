@@ -102,8 +102,11 @@ impl KeyTable {
 
     /// Puts a key in force, in place of one with the same hash, whose use it takes over if it is the same key.
     pub fn put(&self, key: Key) {
-        let key = Arc::new(key);
-        match self.map(key.algorithm).entry(Entry(Arc::clone(&key))) {
+        self.put_shared(&Arc::new(key));
+    }
+
+    fn put_shared(&self, key: &Arc<Key>) {
+        match self.map(key.algorithm).entry(Entry(Arc::clone(key))) {
             dashmap::Entry::Vacant(free) => {
                 free.insert(());
             }
@@ -117,15 +120,16 @@ impl KeyTable {
         }
     }
 
-    /// As [`KeyTable::put`], but a declared key with the same hash stays; whether the new one is in force.
-    pub fn put_unless_declared(&self, key: Key) -> bool {
+    /// As [`KeyTable::put`], but a declared key with the same hash stays; then the new one is given back.
+    pub fn put_unless_declared(&self, key: Arc<Key>) -> Option<Arc<Key>> {
         let declared = self
             .find(&key.hash)
             .is_some_and(|there| there.origin == Origin::File);
-        if !declared {
-            self.put(key);
+        if declared {
+            return Some(key);
         }
-        !declared
+        self.put_shared(&key);
+        None
     }
 
     /// Takes a key out of force.
@@ -175,7 +179,12 @@ impl KeyTable {
             gone.remove(&key.hash);
             match self.find(&key.hash).map(|old| Arc::clone(&old)) {
                 Some(old) if key.same_spec(&old) => continue,
-                Some(old) => change.met.push(key.met_with(&old)),
+                Some(old) => {
+                    change.met.push(key.met_with(&old));
+                    if old.origin != origin {
+                        change.covered.push(old);
+                    }
+                }
                 None => {}
             }
             change.new.push(key);
@@ -193,12 +202,18 @@ pub struct KeyChange {
     removed: Vec<KeyHash>,
     met: Vec<Key>,
     new: Vec<Key>,
+    covered: Vec<Arc<Key>>,
 }
 
 impl KeyChange {
     /// The hashes that go.
     pub fn removed(&self) -> &[KeyHash] {
         &self.removed
+    }
+
+    /// The keys of another origin that a new one stands in front of.
+    pub fn take_covered(&mut self) -> Vec<Arc<Key>> {
+        std::mem::take(&mut self.covered)
     }
 
     /// Step one: what ends, and what both versions allow.

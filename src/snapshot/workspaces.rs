@@ -7,7 +7,7 @@ use std::collections::HashMap;
 /// All workspaces.
 #[derive(Debug, Clone, Default)]
 pub struct Workspaces {
-    by_id: HashMap<Id, Lineage>,
+    by_id: HashMap<Id, (Lineage, String)>,
     /// By names from below the root down, such as `acme/berlin`.
     by_names: HashMap<String, Id>,
 }
@@ -30,17 +30,19 @@ impl Workspaces {
                 .iter()
                 .map(|(lineage, _)| (spelled(lineage), lineage.own()))
                 .collect(),
-            by_id: all
-                .iter()
-                .map(|(lineage, _)| (lineage.own(), lineage.clone()))
-                .collect(),
+            by_id: all.iter().map(|one| (one.0.own(), one.clone())).collect(),
         }
+    }
+
+    /// Each workspace's lineage and its own name, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &(Lineage, String)> {
+        self.by_id.values()
     }
 
     /// The workspace of this id or of these names; `None`: there is none.
     pub fn find(&self, text: &str) -> Option<&Lineage> {
         let id = Id::parse(Kind::Workspace, text).or_else(|| self.by_names.get(text).copied())?;
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(|(lineage, _)| lineage)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod consumers;
 pub mod deliveries;
 mod dialect;
 mod error;
+pub mod frame;
 pub mod idempotency;
 pub mod keys;
 mod listen;

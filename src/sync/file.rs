@@ -2,7 +2,6 @@
 
 use super::publisher::Publisher;
 use crate::config::{self, Config, ConfigError};
-use crate::domain::key::KeyHash;
 use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeSet, HashSet};
@@ -51,12 +50,12 @@ impl Source {
     }
 
     /// Reads what is there, if it differs from what was seen or was asked for, and publishes it if it is good.
-    fn reload(&mut self, publisher: &Publisher, asked: bool) -> Vec<KeyHash> {
+    fn reload(&mut self, publisher: &Publisher, asked: bool) {
         if !asked && fingerprint(&self.files) == self.seen {
-            return Vec::new();
+            return;
         }
         match self.load() {
-            Ok(config) => return publisher.publish(&config),
+            Ok(config) => publisher.publish(&config),
             Err(ConfigError::Invalid { faults, .. }) => {
                 publisher.refused(faults.iter().map(ToString::to_string).collect());
             }
@@ -64,7 +63,6 @@ impl Source {
                 publisher.refused(vec![unreadable.to_string()]);
             }
         }
-        Vec::new()
     }
 
     /// Reads the file. The fingerprint is taken before, so that what changes meanwhile differs from it and is read again
@@ -89,14 +87,8 @@ impl Source {
     }
 }
 
-/// Publishes every good configuration until `stop`. Hashes of declared keys that are gone go to `gone`: the store may have
-/// keys of its own with these.
-pub async fn follow(
-    mut source: Source,
-    publisher: Arc<Publisher>,
-    gone: mpsc::UnboundedSender<Vec<KeyHash>>,
-    stop: CancellationToken,
-) {
+/// Publishes every good configuration until `stop`.
+pub async fn follow(mut source: Source, publisher: Arc<Publisher>, stop: CancellationToken) {
     loop {
         let asked = tokio::select! {
             () = stop.cancelled() => return,
@@ -111,11 +103,7 @@ pub async fn follow(
             while source.touches.try_recv().is_ok() {}
         }
         // Reading, compiling and swapping take their time: the other control thread goes on with what waits here.
-        let hashes = tokio::task::block_in_place(|| source.reload(&publisher, asked));
-        if !hashes.is_empty() {
-            // Without a store nobody listens.
-            let _ = gone.send(hashes);
-        }
+        tokio::task::block_in_place(|| source.reload(&publisher, asked));
     }
 }
 

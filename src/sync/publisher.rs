@@ -15,7 +15,7 @@ use crate::snapshot::usage::KeyUsage;
 use crate::snapshot::workspaces::Workspaces;
 use crate::store::keys::LoadedKey;
 use crate::telemetry::metrics::Metrics;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Puts configurations and keys in force, one after the other. The file and the store share it.
@@ -32,6 +32,8 @@ struct State {
     compiler: KeyCompiler,
     config: Published,
     workspaces: Workspaces,
+    /// Managed keys that a declared key with the same secret stands in front of.
+    hidden: HashMap<KeyHash, Arc<Key>>,
     ready: bool,
     /// What cannot change without a restart, as it was at the start.
     fixed: Fixed,
@@ -136,6 +138,7 @@ impl Publisher {
             compiler: KeyCompiler::default(),
             config: Published::of(config),
             workspaces: Workspaces::default(),
+            hidden: HashMap::new(),
             ready: config.store.is_none(),
             fixed: Fixed::of(config),
         };
@@ -159,17 +162,24 @@ impl Publisher {
         Arc::clone(&self.shared)
     }
 
-    /// Puts a configuration in force. Counters, last use and open connections stay. Gives the hashes of declared keys that
-    /// are gone: the store may have a key of its own with such a one.
-    pub fn publish(&self, config: &Config) -> Vec<KeyHash> {
+    /// Puts a configuration in force. Counters, last use and open connections stay. Managed keys behind a declared key that
+    /// is gone come to light again.
+    pub fn publish(&self, config: &Config) {
         let mut state = self.state();
         state.config = Published::of(config);
         let revision = self.shared.revision() + 1;
         let snapshot = state.compile(revision, &self.shared.symbols, &self.metrics);
         let wanted = state.compile_keys(&config.keys, &self.shared.symbols);
-        let change = self.shared.keys.plan(wanted, Origin::File);
+        let mut change = self.shared.keys.plan(wanted, Origin::File);
         let gone = change.removed().to_vec();
+        for key in change.take_covered() {
+            state.hide(key);
+        }
         self.shared.publish(snapshot, change);
+        for key in gone.iter().filter_map(|hash| state.hidden.remove(hash)) {
+            self.shared.keys.put_unless_declared(key);
+        }
+        self.shared.store().hidden = state.hidden.len() as u64;
         state.compiler.forget_unused();
         let restart = state.fixed.differing(&Fixed::of(config));
         drop(state);
@@ -184,7 +194,6 @@ impl Publisher {
             keys = config.keys.len(),
             "configuration reloaded"
         );
-        gone
     }
 
     /// Notes a configuration that was not taken; the one in force stays.
@@ -204,6 +213,7 @@ impl Publisher {
         for key in loaded {
             self.put_key(&mut state, &key);
         }
+        self.shared.store().hidden = state.hidden.len() as u64;
     }
 
     fn put_key(&self, state: &mut State, loaded: &LoadedKey) {
@@ -213,39 +223,44 @@ impl Publisher {
         }
         let Some(spec) = &loaded.spec else {
             table.remove_of(&loaded.hash, loaded.algorithm, Origin::Store);
+            state.hidden.remove(&loaded.hash);
             return;
         };
         let mut key = state.compiler.compile(spec, &self.shared.symbols);
         let usage = &loaded.usage;
         key.usage = KeyUsage::recorded(usage.first_used_at, usage.last_used_at, usage.last_used_ip);
-        if !table.put_unless_declared(key) {
-            self.shared.store().hidden += 1;
-            tracing::warn!(
-                key = %spec.id.text(Kind::Key),
-                "a key in the config file has the same secret as this managed key, and is in front of it"
-            );
+        if let Some(key) = table.put_unless_declared(Arc::new(key)) {
+            state.hide(key);
         }
     }
 
-    /// Forgets all managed keys but these; for a store that was restored or changed beyond its list of changes.
-    pub fn replace_keys(&self, loaded: &[LoadedKey]) {
+    /// Forgets all managed keys but those with these hashes.
+    pub fn keep_keys(&self, mut wanted: KeptHashes) {
+        wanted.0.sort_unstable();
         let mut state = self.state();
-        let wanted: HashSet<KeyHash> = loaded
-            .iter()
-            .filter(|key| key.spec.is_some())
-            .map(|key| key.hash)
-            .collect();
-        for key in self.shared.keys.all() {
+        let table = &self.shared.keys;
+        for key in table.all() {
             if key.origin == Origin::Store && !wanted.contains(key.hash()) {
-                self.shared
-                    .keys
-                    .remove_of(key.hash(), key.algorithm, Origin::Store);
+                table.remove_of(key.hash(), key.algorithm, Origin::Store);
             }
         }
-        for key in loaded {
-            self.put_key(&mut state, key);
-        }
+        state.hidden.retain(|hash, _| wanted.contains(hash));
         state.compiler.forget_unused();
+        self.shared.store().hidden = state.hidden.len() as u64;
+    }
+
+    /// Every managed key that is in force or hidden, in no order.
+    pub fn managed_keys(&self) -> Vec<Arc<Key>> {
+        let state = self.state();
+        let mut keys = self.shared.keys.all();
+        keys.retain(|key| key.origin == Origin::Store);
+        keys.extend(state.hidden.values().cloned());
+        keys
+    }
+
+    /// The tree of workspaces in force.
+    pub fn workspaces(&self) -> Workspaces {
+        self.state().workspaces.clone()
     }
 
     /// Puts another tree of workspaces in force; routes that name one are compiled again.
@@ -259,6 +274,14 @@ impl Publisher {
     pub fn ready(&self) {
         let mut state = self.state();
         if !std::mem::replace(&mut state.ready, true) {
+            self.swap(&mut state);
+        }
+    }
+
+    /// The keys are not those that are meant: requests wait for [`Publisher::ready`].
+    pub fn not_ready(&self) {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.ready, false) {
             self.swap(&mut state);
         }
     }
@@ -289,7 +312,39 @@ impl Publisher {
     }
 }
 
+/// A set of hashes in little memory: halves of them, sorted when they are looked for.
+#[derive(Debug, Default)]
+pub struct KeptHashes(Vec<u128>);
+
+impl KeptHashes {
+    /// One more.
+    pub fn add(&mut self, hash: &KeyHash) {
+        self.0.push(Self::half(hash));
+    }
+
+    fn half(hash: &KeyHash) -> u128 {
+        hash.as_bytes()
+            .first_chunk::<16>()
+            .map_or(0, |half| u128::from_be_bytes(*half))
+    }
+
+    fn contains(&self, hash: &KeyHash) -> bool {
+        self.0.binary_search(&Self::half(hash)).is_ok()
+    }
+}
+
 impl State {
+    /// Keeps a managed key until the declared one in front of it is gone.
+    fn hide(&mut self, key: Arc<Key>) {
+        let id = key.id;
+        if self.hidden.insert(*key.hash(), key).is_none() {
+            tracing::warn!(
+                key = %id.text(Kind::Key),
+                "a key in the config file has the same secret as this managed key, and is in front of it"
+            );
+        }
+    }
+
     fn compile(&mut self, revision: u64, symbols: &Symbols, metrics: &Metrics) -> Snapshot {
         let config = &self.config;
         let compiled = self.upstreams.compile(&config.upstreams, metrics);

@@ -1,9 +1,9 @@
 //! The store as a source: what it holds at the start, and every change from then on, whoever makes it.
 
-use super::publisher::{Publisher, number};
+use super::publisher::{KeptHashes, Publisher, number};
 use crate::clock::Clock;
 use crate::domain::id::Id;
-use crate::domain::key::KeyHash;
+use crate::domain::key::record::DAY_MILLIS;
 use crate::domain::time::Timestamp;
 use crate::snapshot::handle::Shared;
 use crate::snapshot::workspaces::Workspaces;
@@ -14,13 +14,16 @@ use crate::telemetry::metrics::Metrics;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Changes of other processes are looked for this often, if nobody tells us sooner.
 const POLL: Duration = Duration::from_millis(500);
 /// Loaded keys are put into the table in portions of this size.
 const PORTION: usize = 10_000;
+/// Whoever was out of step for longer compares everything: older changes are not kept for ever, and a day is left for
+/// clocks that differ.
+const LISTED_MILLIS: i64 = 6 * DAY_MILLIS;
 
 /// Keeps the data plane in step with the store.
 pub struct Follower {
@@ -31,6 +34,8 @@ pub struct Follower {
     clock: Arc<dyn Clock>,
     /// The revision that is in force.
     applied: u64,
+    /// When it was in step last.
+    in_step_at: Timestamp,
 }
 
 impl Follower {
@@ -48,20 +53,26 @@ impl Follower {
             shared,
             publisher,
             metrics,
+            in_step_at: clock.now(),
             clock,
             applied: 0,
         }
     }
 
-    /// Puts everything in force; `progress` is told the number of secrets taken in so far.
+    /// Puts everything in force, and nothing else: keys that are not in the store are forgotten, wherever they came from.
+    /// `progress` is told the number of secrets taken in so far.
     pub async fn load(&mut self, mut progress: impl FnMut(u64)) -> Result<(), StoreError> {
         self.read_workspaces().await?;
         let publisher = Arc::clone(&self.publisher);
         let mut portion: Vec<LoadedKey> = Vec::with_capacity(PORTION);
+        let mut wanted = KeptHashes::default();
         let mut taken = 0;
         let revision = self
             .store
             .load_keys(|key| {
+                if key.spec.is_some() {
+                    wanted.add(&key.hash);
+                }
                 portion.push(key);
                 if portion.len() == PORTION {
                     taken += PORTION as u64;
@@ -71,37 +82,34 @@ impl Follower {
             })
             .await?;
         publisher.put_keys(portion);
+        tokio::task::block_in_place(|| publisher.keep_keys(wanted));
         self.in_step(revision);
         self.publisher.ready();
         Ok(())
     }
 
     /// Follows the store until `stop`.
-    pub async fn follow(
-        mut self,
-        mut gone: mpsc::UnboundedReceiver<Vec<KeyHash>>,
-        stop: CancellationToken,
-    ) {
+    pub async fn follow(mut self, stop: CancellationToken) {
         let mut committed = self.store.committed();
         let mut others = self.store.listen();
         loop {
-            let hashes = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => return,
-                hashes = gone.recv() => hashes.unwrap_or_default(),
-                () = news(&mut committed) => Vec::new(),
-                () = others.next() => Vec::new(),
-                () = tokio::time::sleep(POLL) => Vec::new(),
-            };
-            let outcome = self.catch_up(&hashes).await;
+                () = news(&mut committed) => {}
+                () = others.next() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+            let outcome = self.catch_up().await;
             self.note(outcome);
         }
     }
 
-    /// Puts in force what has changed. Hashes are those of declared keys that are gone.
-    pub async fn catch_up(&mut self, uncovered: &[KeyHash]) -> Result<(), StoreError> {
-        if !uncovered.is_empty() {
-            let keys = self.store.load_by_hash(uncovered).await?;
-            self.publisher.put_keys(keys);
+    /// Puts in force what has changed.
+    pub async fn catch_up(&mut self) -> Result<(), StoreError> {
+        let away = self.clock.now().as_millis() - self.in_step_at.as_millis();
+        if away > LISTED_MILLIS {
+            tracing::warn!("out of step with the store for days: everything is compared");
+            return self.load(|_| {}).await;
         }
         loop {
             let (changes, head) = self
@@ -121,8 +129,8 @@ impl Follower {
                     .iter()
                     .any(|change| change.touched == Touched::Everything)
             {
-                self.reload().await?;
-                return Ok(());
+                // The store was restored, or changed beyond its list of changes.
+                return self.load(|_| {}).await;
             }
             self.apply(&changes).await?;
             let until = until.max(self.applied);
@@ -160,16 +168,6 @@ impl Follower {
         Ok(())
     }
 
-    /// Compares everything: the store was restored, or is not the one it was.
-    async fn reload(&mut self) -> Result<(), StoreError> {
-        self.read_workspaces().await?;
-        let mut all = Vec::new();
-        let revision = self.store.load_keys(|key| all.push(key)).await?;
-        tokio::task::block_in_place(|| self.publisher.replace_keys(&all));
-        self.in_step(revision);
-        Ok(())
-    }
-
     async fn read_workspaces(&self) -> Result<(), StoreError> {
         let all = self.store.workspaces().await?;
         let all = all.into_iter().map(|one| (one.lineage, one.name));
@@ -181,7 +179,8 @@ impl Follower {
         self.applied = revision;
         self.metrics.revision_observed.set(number(revision));
         self.metrics.revision_applied.set(number(revision));
-        let now: Timestamp = self.clock.now();
+        let now = self.clock.now();
+        self.in_step_at = now;
         let mut report = self.shared.store();
         report.reachable = true;
         report.fault = None;

@@ -87,6 +87,7 @@ fn status_tells_what_runs() {
             "started_at",
             "revision",
             "config",
+            "store",
             "listeners",
             "routes",
             "upstreams",

@@ -22,6 +22,7 @@ pub(in crate::admin) struct Status {
     started_at: Timestamp,
     revision: u64,
     config: ConfigStatus,
+    store: Option<StoreStatus>,
     listeners: Vec<ListenerInfo>,
     routes: Vec<RouteStatus>,
     upstreams: Vec<UpstreamStatus>,
@@ -38,6 +39,21 @@ struct ConfigStatus {
     faults: Vec<String>,
     warnings: Vec<String>,
     needs_restart: Vec<&'static str>,
+}
+
+/// How things stand with the store; `null`: there is none.
+#[derive(Serialize)]
+struct StoreStatus {
+    kind: &'static str,
+    reachable: bool,
+    fault: Option<String>,
+    /// Whether the keys in force were read from the last good state, because the store was away at the start.
+    from_last_good: bool,
+    revision_observed: u64,
+    revision_applied: u64,
+    in_step_at: Option<Timestamp>,
+    /// Managed keys that a declared key with the same secret stands in front of.
+    hidden: u64,
 }
 
 #[derive(Serialize)]
@@ -85,8 +101,10 @@ fn read(parts: &AdminParts) -> Status {
         version: env!("CARGO_PKG_VERSION"),
         state: if parts.shared.is_draining() {
             "draining"
-        } else {
+        } else if snapshot.ready {
             "ready"
+        } else {
+            "not_ready"
         },
         started_at: parts.started_at,
         revision: snapshot.revision,
@@ -99,6 +117,7 @@ fn read(parts: &AdminParts) -> Status {
             warnings: report.warnings,
             needs_restart: report.needs_restart,
         },
+        store: store_status(parts),
         listeners: parts.listeners.clone(),
         routes: routes.iter().map(route_status).collect(),
         upstreams: upstreams.into_values().map(upstream_status).collect(),
@@ -107,6 +126,20 @@ fn read(parts: &AdminParts) -> Status {
             .map(|(status, count)| (status.name(), count))
             .collect(),
     }
+}
+
+fn store_status(parts: &AdminParts) -> Option<StoreStatus> {
+    let report = parts.shared.store().clone();
+    Some(StoreStatus {
+        kind: report.kind?,
+        reachable: report.reachable,
+        fault: report.fault,
+        from_last_good: report.from_last_good,
+        revision_observed: report.observed,
+        revision_applied: parts.shared.applied(),
+        in_step_at: report.in_step_at,
+        hidden: report.hidden,
+    })
 }
 
 fn route_status(route: &CompiledRoute) -> RouteStatus {
