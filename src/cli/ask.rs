@@ -58,6 +58,19 @@ pub(super) fn password(prompt: &str) -> Result<Secret<String>, Failed> {
     not_empty(line(&mut io::stdin().lock())?)
 }
 
+/// A new password: typed twice, or a line of standard input.
+pub(super) fn new_password() -> Result<Secret<String>, Failed> {
+    let password = password("New password")?;
+    if io::stdin().is_terminal() {
+        let again = rpassword::prompt_password("Again: ");
+        let again = Secret::new(again.context("the password cannot be read")?);
+        if !again.matches(password.expose().as_bytes()) {
+            return Err(anyhow!("the two are not the same").into());
+        }
+    }
+    Ok(password)
+}
+
 /// What a prompt asks for in the clear; a line of standard input without a terminal.
 pub(super) fn word(prompt: &str) -> Result<String, Failed> {
     if io::stdin().is_terminal() {

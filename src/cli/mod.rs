@@ -1,6 +1,7 @@
 //! The command line: one file per command. Results go to standard output, everything else to standard error.
 
 mod ask;
+mod audit;
 mod check;
 mod client;
 mod consumers;
@@ -12,13 +13,18 @@ mod hash;
 mod health;
 mod keys;
 mod login;
+mod members;
+mod notices;
 mod output;
 mod parse;
 mod resource;
 mod secret;
 mod serve;
+mod sessions;
 #[cfg(test)]
 mod tests;
+mod tokens;
+mod webhooks;
 mod workspaces;
 
 use crate::config::{self, Config, ConfigError};
@@ -125,6 +131,24 @@ enum Command {
     /// The tree of tenants
     #[command(after_help = "Example:\n  keygate workspaces list")]
     Workspaces(workspaces::Workspaces),
+    /// People who administer
+    #[command(after_help = "Example:\n  keygate members list")]
+    Members(members::Members),
+    /// Keys of the admin API
+    #[command(after_help = "Example:\n  keygate tokens list")]
+    Tokens(tokens::Tokens),
+    /// Who is signed in
+    #[command(after_help = "Example:\n  keygate sessions list")]
+    Sessions(sessions::Sessions),
+    /// Who did what, and whether the log of it is whole
+    #[command(after_help = "Examples:\n  keygate audit list --since 7d\n  keygate audit verify")]
+    Audit(audit::Audit),
+    /// What you should know
+    #[command(after_help = "Example:\n  keygate notices list --unread")]
+    Notices(notices::Notices),
+    /// Addresses that are told of events
+    #[command(after_help = "Example:\n  keygate webhooks list")]
+    Webhooks(webhooks::Webhooks),
 }
 
 /// How a command ended; what scripts go by.
@@ -199,6 +223,12 @@ impl Arguments {
             Command::Keys(keys) => keys.run(&place),
             Command::Consumers(consumers) => consumers.run(&place),
             Command::Workspaces(workspaces) => workspaces.run(&place),
+            Command::Members(members) => members.run(&place),
+            Command::Tokens(tokens) => tokens.run(&place),
+            Command::Sessions(sessions) => sessions.run(&place),
+            Command::Audit(audit) => audit.run(&place),
+            Command::Notices(notices) => notices.run(&place),
+            Command::Webhooks(webhooks) => webhooks.run(&place),
         }
     }
 }

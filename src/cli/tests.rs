@@ -15,7 +15,7 @@ fn all(command: &Clap, path: &str, found: &mut Vec<(String, Clap)>) {
 fn commands() -> Vec<(String, Clap)> {
     let mut found = Vec::new();
     all(&Arguments::command(), "keygate", &mut found);
-    assert!(found.len() > 30, "{}", found.len());
+    assert!(found.len() > 70, "{}", found.len());
     found
 }
 

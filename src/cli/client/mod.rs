@@ -79,6 +79,10 @@ impl Api {
         call.kind("application/merge-patch+json")
     }
 
+    pub(super) fn put<'a>(&'a self, path: &[&str]) -> Call<'a> {
+        self.call(Method::PUT, path)
+    }
+
     pub(super) fn delete<'a>(&'a self, path: &[&str]) -> Call<'a> {
         self.call(Method::DELETE, path)
     }

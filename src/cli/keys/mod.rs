@@ -44,7 +44,7 @@ const REVIEW: &[Column] = &[
     column("LAST USED", "key.last_used_at|last_used_at", Cell::Time, 1),
 ];
 
-const PREVIEW: &[Column] = &[
+pub(super) const PREVIEW: &[Column] = &[
     column("ID", "key.id|id", Cell::Id, 0),
     column("NAME", "key.name|name", Cell::Text, 0),
     column("WHAT", "action|mode", Cell::Status, 1),

@@ -99,6 +99,11 @@ impl Output {
         Ok(())
     }
 
+    /// A row on its own, for lists that never end.
+    pub(super) fn line(&self, columns: &[Column], row: &Value) -> String {
+        table::line(columns, row, self.now)
+    }
+
     /// A sentence instead of an object, for people only.
     pub(super) fn tell(&self, object: &Value, sentence: &str) -> Result<(), Failed> {
         match self.format {

@@ -117,6 +117,12 @@ pub(super) fn list(columns: &[Column], rows: &[Value], look: &Look) -> String {
     table.trim_fmt()
 }
 
+/// One row without the others.
+pub(super) fn line(columns: &[Column], row: &Value, now: Timestamp) -> String {
+    let texts = columns.iter().map(|column| column.text(row, now));
+    texts.collect::<Vec<_>>().join("  ")
+}
+
 /// One object: a row per field.
 pub(super) fn object(object: &Value, look: &Look) -> String {
     let mut fields = Vec::new();

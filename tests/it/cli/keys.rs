@@ -182,6 +182,10 @@ fn what_cannot_be_undone_needs_consent() {
         "keys bulk revoke KEY",
         "consumers delete a",
         "workspaces delete a",
+        "members delete a",
+        "members erase a",
+        "tokens revoke a",
+        "webhooks delete a",
     ] {
         let ran = shell.run(&line.replace("KEY", KEY_ID)).is(2);
         assert!(ran.err.contains("--yes"), "{line}: {ran:?}");
@@ -330,6 +334,11 @@ fn exports_pass_through_whole_or_not_at_all() {
     assert_eq!(fs::read_to_string(shell.file("out.ndjson")).unwrap(), lines);
     assert_eq!(asked(&good)[1], "GET /v1/keys/export?tag=a");
     shell.run("keys export --to out.ndjson").is(5);
+    shell.run("audit export --format csv --to audit.csv").is(0);
+    assert_eq!(
+        asked(&good).last().unwrap(),
+        "GET /v1/audit/export?format=csv"
+    );
     let cut = Upstream::serving(|stream, _| {
         use std::io::Write;
         let _ = stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{\"id\"");
@@ -337,6 +346,18 @@ fn exports_pass_through_whole_or_not_at_all() {
     let shell = Shell::at(&cut);
     shell.run("keys export --to out.ndjson").is(1);
     assert!(!shell.file("out.ndjson").exists());
+}
+
+#[test]
+fn a_broken_chain_fails_the_check() {
+    let whole = always(200, &json!({"valid": true, "events": 12}));
+    Shell::at(&whole).run("audit verify").is(0);
+    let broken = always(
+        200,
+        &json!({"valid": false, "first_broken": {"sequence": 7}}),
+    );
+    let ran = Shell::at(&broken).run("audit verify").is(7);
+    assert!(ran.out.contains("sequence=7"), "{ran:?}");
 }
 
 /// Command, what it asks for, and the body. Words in capitals stand for ids.
@@ -351,6 +372,30 @@ consumers delete CON --dry-run | DELETE /v1/consumers/CON?dry_run=true |
 workspaces create n --parent WS --inactivity off | POST /v1/workspaces | {"name": "n", "parent": "WS", "inactivity": {"mode": "off"}}
 workspaces edit WS --name m | PATCH /v1/workspaces/WS | {"name": "m"}
 workspaces delete WS --yes | DELETE /v1/workspaces/WS |
+members role set MEM editor --workspace WS | PUT /v1/members/MEM/roles/WS | {"role": "editor"}
+members role remove MEM --workspace WS | DELETE /v1/members/MEM/roles/WS |
+members disable MEM | POST /v1/members/MEM/disable | {}
+members edit MEM --name Ann | PATCH /v1/members/MEM | {"name": "Ann"}
+members export MEM | GET /v1/members/MEM/export |
+members erase MEM --yes | POST /v1/members/MEM/erase | {}
+members delete MEM --yes | DELETE /v1/members/MEM |
+tokens create t --role admin --expires never | POST /v1/tokens | {"name": "t", "role": "admin", "expires_at": null}
+tokens edit TOK --name u | PATCH /v1/tokens/TOK | {"name": "u"}
+tokens revoke TOK --yes | POST /v1/tokens/TOK/revoke | {}
+sessions list | GET /v1/sessions?limit=50 |
+sessions end SES | DELETE /v1/sessions/SES |
+audit list --action key.revoked --actor MEM | GET /v1/audit?actor=MEM&action=key.revoked&limit=50 |
+audit head | GET /v1/audit/head |
+notices list --unread | GET /v1/notices?unread=true&limit=50 |
+notices read NTC | POST /v1/notices/NTC/read | {}
+notices read --all | POST /v1/notices/read | {}
+notices preview | GET /v1/keys/preview?limit=50 |
+webhooks create a https://a.example --event key.revoked | POST /v1/webhooks | {"name": "a", "url": "https://a.example", "events": ["key.revoked"]}
+webhooks edit WHK --all-events --state active | PATCH /v1/webhooks/WHK | {"events": [], "state": "active"}
+webhooks rotate-secret WHK --grace 1h | POST /v1/webhooks/WHK/rotate-secret | {"grace": "1h"}
+webhooks test WHK | POST /v1/webhooks/WHK/test | {}
+webhooks deliveries WHK --state failed | GET /v1/webhooks/WHK/deliveries?state=failed&limit=50 |
+webhooks replay WHK --delivery dlv_1 | POST /v1/webhooks/WHK/replay | {"deliveries": ["dlv_1"]}
 "#;
 
 #[test]

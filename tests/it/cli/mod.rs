@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -191,4 +192,31 @@ fn a_pipe_that_nobody_reads_is_no_fault() {
         (process.wait(Duration::from_secs(20)), err.as_str()),
         (Some(1), "")
     );
+}
+
+#[test]
+fn a_tail_shows_what_is_new_once_and_the_oldest_first() {
+    let looks = AtomicU64::new(0);
+    let gateway = gateway(move |line, _| {
+        let newest = if looks.fetch_add(1, Ordering::SeqCst) == 0 {
+            3
+        } else {
+            120
+        };
+        let number = |name: &str| -> Option<u64> {
+            let rest = line.split(name).nth(1)?;
+            rest.split('&').next()?.parse().ok()
+        };
+        let last = number("cursor=").unwrap_or(newest);
+        let first = last.saturating_sub(number("limit=").unwrap());
+        let event = |sequence: u64| json!({"sequence": sequence, "action": "key.created"});
+        let rows: Vec<Value> = (first + 1..=last).rev().map(event).collect();
+        let next = (first > 0).then(|| first.to_string());
+        answer(200, &json!({"data": rows, "next": next}))
+    });
+    let ran = Shell::at(&gateway)
+        .run("audit tail --lines 2 --interval 1 --looks 2 -o name")
+        .is(0);
+    let shown: Vec<u64> = ran.out.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(shown, (2..=120).collect::<Vec<_>>());
 }

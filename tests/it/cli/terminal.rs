@@ -111,6 +111,19 @@ fn what_is_secret_is_typed_unseen() {
         sent(&gateway.last()),
         json!({"email": "ann@example.com", "password": "hunter2!"})
     );
+    let answers = [("New password:", "one!"), ("Again:", "two!")];
+    let line = format!("members password {}", KEY_ID.replace("key", "mem"));
+    let before = gateway.received().len();
+    let (screen, code) = at_terminal(&gateway, &line, &answers);
+    assert_eq!(
+        (code, gateway.received().len()),
+        (Some(1), before),
+        "{screen}"
+    );
+    assert!(
+        !screen.contains("one!") && !screen.contains("two!"),
+        "{screen}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What goes over the wire: once, with the right headers, to the right place; and how refusals are told.
 
-use super::{CANARY, KEY_ID, SECRET, Shell, always, answer, asked, gateway, problem};
+use super::{CANARY, KEY_ID, SECRET, Shell, always, answer, asked, gateway, problem, sent};
 use crate::harness::{Upstream, free_port};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -68,6 +68,7 @@ fn each_command_has_a_key_of_its_own() {
     for line in [
         "keys create ci",
         "keys create ci",
+        "tokens create x --role owner",
         "consumers create a",
         "workspaces create a",
     ] {
@@ -78,7 +79,7 @@ fn each_command_has_a_key_of_its_own() {
         .iter()
         .map(|request| request.header("idempotency-key").unwrap())
         .collect();
-    assert_eq!(keys.len(), 4);
+    assert_eq!(keys.len(), 5);
 }
 
 #[test]
@@ -318,4 +319,34 @@ fn a_key_or_a_token_that_is_typed_is_refused_and_not_repeated() {
         );
     }
     assert!(gateway.received().is_empty());
+}
+
+#[test]
+fn passwords_of_members_come_by_standard_input() {
+    let gateway = gateway(|line, _| match line {
+        line if line.starts_with("GET ") => answer(
+            200,
+            &json!({"data": [{"id": "mem_1", "email": "ann@example.com"}], "next": null}),
+        ),
+        _ => answer(200, &json!({"id": "mem_1"})),
+    });
+    let shell = Shell::at(&gateway);
+    shell
+        .run_with("members create bob@example.com --role editor", "hunter2!\n")
+        .is(0);
+    assert_eq!(
+        sent(&gateway.last()),
+        json!({"email": "bob@example.com", "password": "hunter2!", "roles": [{"role": "editor"}]})
+    );
+    let ran = shell
+        .run_with(
+            "members password ann@example.com --current",
+            "old one\nnew one\n",
+        )
+        .is(0);
+    assert_eq!(
+        sent(&gateway.last()),
+        json!({"current_password": "old one", "password": "new one"})
+    );
+    assert!(!format!("{ran:?}").contains("one"));
 }
