@@ -4,6 +4,7 @@ mod ask;
 mod audit;
 mod check;
 mod client;
+mod completion;
 mod consumers;
 mod demo;
 mod export;
@@ -11,6 +12,7 @@ mod files;
 mod flags;
 mod hash;
 mod health;
+mod init;
 mod keys;
 mod login;
 mod members;
@@ -110,6 +112,9 @@ enum Command {
     /// Start a gateway in front of an echo service, make a key and try it
     #[command(after_help = "Examples:\n  keygate demo\n  keygate demo --once")]
     Demo(demo::Demo),
+    /// Write a config file to start from, a folder for data and a master key
+    #[command(after_help = "Examples:\n  keygate init\n  keygate init /etc/keygate")]
+    Init(init::Init),
     /// Sign in at a gateway, so that commands speak in your name
     #[command(after_help = "Examples:\n  keygate login --email ann@example.com\n  \
         keygate login --url https://gate.example.com --token-stdin < admin.token")]
@@ -149,6 +154,11 @@ enum Command {
     /// Addresses that are told of events
     #[command(after_help = "Example:\n  keygate webhooks list")]
     Webhooks(webhooks::Webhooks),
+    /// Print what a shell needs to complete commands
+    #[command(
+        after_help = "Examples:\n  keygate completion bash > /etc/bash_completion.d/keygate\n  keygate completion fish > keygate.fish"
+    )]
+    Completion(completion::Completion),
 }
 
 /// How a command ended; what scripts go by.
@@ -217,6 +227,7 @@ impl Arguments {
             Command::Hash(hash) => hash.run(config.as_deref()),
             Command::Health => health::run(&or_default(config)),
             Command::Demo(demo) => demo.run(),
+            Command::Init(init) => init.run(),
             Command::Login(login) => login.run(&place),
             Command::Logout(logout) => logout.run(&place),
             Command::Whoami(whoami) => whoami.run(&place),
@@ -229,6 +240,7 @@ impl Arguments {
             Command::Audit(audit) => audit.run(&place),
             Command::Notices(notices) => notices.run(&place),
             Command::Webhooks(webhooks) => webhooks.run(&place),
+            Command::Completion(completion) => completion.run(),
         }
     }
 }

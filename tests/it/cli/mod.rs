@@ -195,6 +195,33 @@ fn a_pipe_that_nobody_reads_is_no_fault() {
 }
 
 #[test]
+fn init_makes_a_start_that_serves() {
+    let shell = Shell::new();
+    let ran = shell.run("init").is(0);
+    assert!(ran.out.contains("config/keygate.yaml: written"), "{ran:?}");
+    shell.run("check").is(0);
+    let again = shell.run("init").is(0);
+    assert!(again.out.contains("left as it is"), "{again:?}");
+    let key = std::fs::read_to_string(shell.file("config/data/master.key")).unwrap();
+    assert!(!format!("{ran:?}{again:?}").contains(key.trim()));
+}
+
+#[test]
+fn completions_are_there_for_each_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = Shell::new().run(&format!("completion {shell}")).is(0);
+        assert!(
+            ran.out.contains("keygate") && ran.out.contains("revoke"),
+            "{shell}"
+        );
+        assert!(
+            !ran.out.contains("xdg"),
+            "{shell}: hidden flags stay hidden"
+        );
+    }
+}
+
+#[test]
 fn a_tail_shows_what_is_new_once_and_the_oldest_first() {
     let looks = AtomicU64::new(0);
     let gateway = gateway(move |line, _| {
