@@ -1,19 +1,49 @@
 //! The command line: one file per command. Results go to standard output, everything else to standard error.
 
+mod ask;
+mod audit;
 mod check;
+mod client;
+mod completion;
+mod consumers;
 mod demo;
+mod export;
+mod files;
+mod flags;
 mod hash;
 mod health;
+mod init;
+mod keys;
+mod login;
+mod members;
+mod notices;
+mod output;
+mod parse;
+mod resource;
+mod secret;
 mod serve;
+mod sessions;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod webhooks;
+mod workspaces;
 
 use crate::config::{self, Config, ConfigError};
+use crate::domain::secret::Secret;
+use crate::telemetry::redact::redact;
 use clap::{Parser, Subcommand};
-use std::io::Write;
+use client::Place;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Where the config file is looked for when nobody says.
 const DEFAULT_CONFIG: &str = "config/keygate.yaml";
+
+/// What keys begin with, where errors are searched for them; those of other brands are found by their form.
+const BRAND: &str = "kg";
 
 /// An authenticating reverse-proxy gateway.
 #[derive(Parser)]
@@ -30,6 +60,37 @@ struct Arguments {
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
+}
+
+/// What comes by the environment only: read by clap, like all variables, but no flag of any command.
+#[derive(Parser)]
+struct Environment {
+    #[arg(long, env = "KEYGATE_TOKEN", hide_env_values = true)]
+    token: Option<OsString>,
+    #[arg(long, env = "KEYGATE_HOME")]
+    home: Option<OsString>,
+    #[arg(long, env = "XDG_CONFIG_HOME")]
+    xdg_config_home: Option<OsString>,
+}
+
+impl Environment {
+    /// `KEYGATE_TOKEN`, if it says anything.
+    fn token(&self) -> Option<Secret<String>> {
+        let token = self.token.as_ref()?.to_string_lossy();
+        let token = token.trim();
+        (!token.is_empty()).then(|| Secret::new(token.to_owned()))
+    }
+
+    /// The folder for what is stored about this person.
+    fn home(&self) -> Option<PathBuf> {
+        let given = |value: &Option<OsString>| {
+            let path = value.as_ref().filter(|path| !path.is_empty());
+            path.map(PathBuf::from)
+        };
+        given(&self.home)
+            .or_else(|| given(&self.xdg_config_home).map(|path| path.join("keygate")))
+            .or_else(|| std::env::home_dir().map(|path| path.join(".config/keygate")))
+    }
 }
 
 #[derive(Subcommand)]
@@ -51,6 +112,53 @@ enum Command {
     /// Start a gateway in front of an echo service, make a key and try it
     #[command(after_help = "Examples:\n  keygate demo\n  keygate demo --once")]
     Demo(demo::Demo),
+    /// Write a config file to start from, a folder for data and a master key
+    #[command(after_help = "Examples:\n  keygate init\n  keygate init /etc/keygate")]
+    Init(init::Init),
+    /// Sign in at a gateway, so that commands speak in your name
+    #[command(after_help = "Examples:\n  keygate login --email ann@example.com\n  \
+        keygate login --url https://gate.example.com --token-stdin < admin.token")]
+    Login(login::SignIn),
+    /// End what `login` began
+    #[command(after_help = "Example:\n  keygate logout")]
+    Logout(login::SignOut),
+    /// Show in whose name commands speak
+    #[command(after_help = "Example:\n  keygate whoami")]
+    Whoami(login::WhoAmI),
+    /// Make, find, change and end keys
+    #[command(
+        after_help = "Examples:\n  keygate keys create ci --scope billing:read --expires 90d\n  keygate keys list --status expiring"
+    )]
+    Keys(keys::Keys),
+    /// Those who call, and own keys
+    #[command(after_help = "Example:\n  keygate consumers list")]
+    Consumers(consumers::Consumers),
+    /// The tree of tenants
+    #[command(after_help = "Example:\n  keygate workspaces list")]
+    Workspaces(workspaces::Workspaces),
+    /// People who administer
+    #[command(after_help = "Example:\n  keygate members list")]
+    Members(members::Members),
+    /// Keys of the admin API
+    #[command(after_help = "Example:\n  keygate tokens list")]
+    Tokens(tokens::Tokens),
+    /// Who is signed in
+    #[command(after_help = "Example:\n  keygate sessions list")]
+    Sessions(sessions::Sessions),
+    /// Who did what, and whether the log of it is whole
+    #[command(after_help = "Examples:\n  keygate audit list --since 7d\n  keygate audit verify")]
+    Audit(audit::Audit),
+    /// What you should know
+    #[command(after_help = "Example:\n  keygate notices list --unread")]
+    Notices(notices::Notices),
+    /// Addresses that are told of events
+    #[command(after_help = "Example:\n  keygate webhooks list")]
+    Webhooks(webhooks::Webhooks),
+    /// Print what a shell needs to complete commands
+    #[command(
+        after_help = "Examples:\n  keygate completion bash > /etc/bash_completion.d/keygate\n  keygate completion fish > keygate.fish"
+    )]
+    Completion(completion::Completion),
 }
 
 /// How a command ended; what scripts go by.
@@ -58,8 +166,11 @@ enum Command {
 enum Exit {
     Ok = 0,
     Failure = 1,
+    Usage = 2,
     NotFound = 3,
+    Auth = 4,
     Conflict = 5,
+    Partial = 6,
     CheckFailed = 7,
 }
 
@@ -89,20 +200,67 @@ impl Failed {
 
 /// Reads the arguments, runs the command, and says in one line what went wrong.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    let config = arguments.config;
-    let ended = match arguments.command {
-        Command::Serve(serve) => serve.run(&or_default(config)),
-        Command::Check(check) => check.run(config),
-        Command::Hash(hash) => hash.run(config.as_deref()),
-        Command::Health => health::run(&or_default(config)),
-        Command::Demo(demo) => demo.run(),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(said) => return unread(&said),
     };
-    let exit = ended.unwrap_or_else(|failed| {
-        say(&format!("keygate: {}", with_causes(&failed.cause)));
+    let exit = arguments.run().unwrap_or_else(|failed| {
+        if !is_unheard(&failed.cause) {
+            let words = with_causes(&failed.cause);
+            say(&format!("keygate: {}", redact(&words, BRAND)));
+        }
         failed.exit
     });
     ExitCode::from(exit as u8)
+}
+
+impl Arguments {
+    fn run(self) -> Result<Exit, Failed> {
+        let config = self.config;
+        let place = Place {
+            config: config.clone(),
+            environment: Environment::try_parse_from(["keygate"])?,
+        };
+        match self.command {
+            Command::Serve(serve) => serve.run(&or_default(config)),
+            Command::Check(check) => check.run(config),
+            Command::Hash(hash) => hash.run(config.as_deref()),
+            Command::Health => health::run(&or_default(config)),
+            Command::Demo(demo) => demo.run(),
+            Command::Init(init) => init.run(),
+            Command::Login(login) => login.run(&place),
+            Command::Logout(logout) => logout.run(&place),
+            Command::Whoami(whoami) => whoami.run(&place),
+            Command::Keys(keys) => keys.run(&place),
+            Command::Consumers(consumers) => consumers.run(&place),
+            Command::Workspaces(workspaces) => workspaces.run(&place),
+            Command::Members(members) => members.run(&place),
+            Command::Tokens(tokens) => tokens.run(&place),
+            Command::Sessions(sessions) => sessions.run(&place),
+            Command::Audit(audit) => audit.run(&place),
+            Command::Notices(notices) => notices.run(&place),
+            Command::Webhooks(webhooks) => webhooks.run(&place),
+            Command::Completion(completion) => completion.run(),
+        }
+    }
+}
+
+/// Arguments that make no sense, or a call for help. A key that somebody typed by mistake is not repeated.
+fn unread(said: &clap::Error) -> ExitCode {
+    let text = said.render().to_string();
+    let text = text.trim_end();
+    if said.use_stderr() {
+        say(&redact(text, BRAND));
+    } else {
+        let _ = print(text);
+    }
+    ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(Exit::Failure as u8))
+}
+
+/// Nobody reads the output any more: `keygate keys list | head`.
+fn is_unheard(fault: &anyhow::Error) -> bool {
+    let io = fault.downcast_ref::<io::Error>();
+    io.is_some_and(|fault| fault.kind() == ErrorKind::BrokenPipe)
 }
 
 /// A fault and what led to it, in one line; some already say their cause themselves.
@@ -132,10 +290,10 @@ fn or_default(config: Option<PathBuf>) -> PathBuf {
 
 /// A line on standard error. Nobody to read it is no reason to fail.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A line of the result, on standard output.
-fn print(line: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
+fn print(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
 }

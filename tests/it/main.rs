@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod cli;
 mod codes;
 mod decision;
 mod extraction;

@@ -1,0 +1,194 @@
+//! Flags that several commands share, each only where it does something.
+
+use super::Failed;
+use super::client::{Api, Place, fresh_key};
+use super::output::{Format, Output};
+use super::parse::Pair;
+use super::resource::Desk;
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+
+const SHARED: &str = "Gateway and output";
+
+/// Where the gateway is, and how its answer is shown.
+#[derive(Args)]
+pub(super) struct Common {
+    /// Management port of the gateway [default: of the config file, else of the last login]
+    #[arg(
+        long,
+        global = true,
+        env = "KEYGATE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = SHARED
+    )]
+    url: Option<String>,
+    /// How to show the answer; name shows ids only
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        default_value_t = Format::Table,
+        help_heading = SHARED
+    )]
+    output: Format,
+    /// No colours
+    #[arg(
+        long,
+        global = true,
+        env = "NO_COLOR",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new(),
+        help_heading = SHARED
+    )]
+    no_color: bool,
+}
+
+impl Common {
+    /// Ready to ask, as who `login` or `KEYGATE_TOKEN` say.
+    pub(super) fn open(&self, place: &Place) -> Result<Desk, Failed> {
+        let url = place.url(self.url.as_deref())?;
+        let token = place.token(&url)?;
+        Ok(Desk {
+            api: Api::new(url, token.as_ref())?,
+            out: self.show(),
+        })
+    }
+
+    pub(super) fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.output
+    }
+
+    pub(super) fn show(&self) -> Output {
+        Output::new(self.output, self.no_color)
+    }
+}
+
+/// How much of a list.
+#[derive(Args)]
+pub(super) struct Paging {
+    /// Show this many at most
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    limit: u32,
+    /// Show all, however many there are
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+}
+
+impl Paging {
+    pub(super) fn most(&self) -> usize {
+        if self.all {
+            usize::MAX
+        } else {
+            usize::try_from(self.limit).unwrap_or(usize::MAX)
+        }
+    }
+}
+
+/// Consent to what cannot be undone.
+#[derive(Args)]
+pub(super) struct Sure {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
+/// Consent, or a try.
+#[derive(Args)]
+pub(super) struct Care {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) dry_run: bool,
+}
+
+/// Why something is done, for the audit log.
+#[derive(Args)]
+pub(super) struct Why {
+    /// Reason, as one word, such as compromised
+    #[arg(long, value_name = "WORD")]
+    reason: Option<String>,
+    /// Reason, in words
+    #[arg(long, value_name = "WORDS")]
+    text: Option<String>,
+}
+
+impl Why {
+    pub(super) fn put_in(&self, body: &mut Map<String, Value>) {
+        put(body, "reason", self.reason.as_deref());
+        put(body, "text", self.text.as_deref());
+    }
+
+    /// For a call that has no body.
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+        let given = [("reason", &self.reason), ("text", &self.text)];
+        let given = given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?)));
+        given.collect()
+    }
+}
+
+/// Protection against doing something twice.
+#[derive(Args)]
+pub(super) struct Once {
+    /// Same key, same answer: what was done before is not done again [default: a fresh one]
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+impl Once {
+    pub(super) fn key(&self) -> Result<String, Failed> {
+        self.idempotency_key.clone().map_or_else(fresh_key, Ok)
+    }
+}
+
+/// Where a new secret goes.
+#[derive(Args)]
+pub(super) struct Keep {
+    /// Write the new secret to this file, readable by its owner only, and do not show it
+    #[arg(long, value_name = "FILE")]
+    pub(super) save_to: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(short, long, requires = "save_to")]
+    pub(super) yes: bool,
+}
+
+/// A field of a body, when there is something to say.
+pub(super) fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body.insert(name.to_owned(), value.into());
+    }
+}
+
+/// A list of a body, when it has entries.
+pub(super) fn put_list(body: &mut Map<String, Value>, name: &str, entries: &[String]) {
+    if !entries.is_empty() {
+        body.insert(name.to_owned(), entries.into());
+    }
+}
+
+/// `metadata`, when there is any.
+pub(super) fn put_pairs(body: &mut Map<String, Value>, pairs: &[Pair]) {
+    if !pairs.is_empty() {
+        let pairs = pairs
+            .iter()
+            .map(|pair| (pair.name.clone(), Value::from(pair.value.clone())));
+        body.insert("metadata".into(), pairs.collect::<Map<_, _>>().into());
+    }
+}

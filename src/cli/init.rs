@@ -1,0 +1,87 @@
+//! `keygate init`: a folder to start from. What is there already stays as it is.
+
+use super::files::{self, Guard};
+use super::{Exit, Failed, print, say};
+use anyhow::Context;
+use clap::Args;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+const CONFIG: &str = include_str!("../../config/starter.yaml");
+
+#[derive(Args)]
+pub(super) struct Init {
+    /// Folder of the config file
+    #[arg(default_value = "config")]
+    folder: PathBuf,
+}
+
+impl Init {
+    pub(super) fn run(&self) -> Result<Exit, Failed> {
+        let data = self.folder.join("data");
+        if !self.folder.is_dir() {
+            fs::create_dir_all(&self.folder)
+                .with_context(|| format!("{} cannot be made", self.folder.display()))?;
+        }
+        files::private_folder(&data)?;
+        begin(&data.join("master.key"), &master_key()?)?;
+        begin(&self.folder.join("keygate.yaml"), CONFIG)?;
+        say(
+            "Keep a copy of master.key in a safe place: what is sealed with it is lost without it.",
+        );
+        Ok(Exit::Ok)
+    }
+}
+
+/// Writes a file that is not there yet.
+fn begin(file: &Path, text: &str) -> Result<(), Failed> {
+    match files::write(file, text.as_bytes(), Guard::Keep) {
+        Ok(()) => print(&format!("{}: written", file.display()))?,
+        Err(failed) if failed.exit == Exit::Conflict => {
+            print(&format!("{}: there already, left as it is", file.display()))?;
+        }
+        Err(failed) => return Err(failed),
+    }
+    Ok(())
+}
+
+/// 256 random bits in hex.
+fn master_key() -> Result<Zeroizing<String>, Failed> {
+    let mut random = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *random).context("the system has no randomness")?;
+    let mut text = Zeroizing::new(String::with_capacity(65));
+    for byte in random.iter() {
+        write!(text, "{byte:02x}")?;
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_start_that_passes_the_check_and_is_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let init = Init {
+            folder: folder.path().join("new"),
+        };
+        let place = |name: &str| init.folder.join(name);
+        init.run().ok().unwrap();
+        let config = crate::config::load(&place("keygate.yaml")).unwrap();
+        assert_eq!(config.warnings.len(), 0);
+        let key = fs::read_to_string(place("data/master.key")).unwrap();
+        assert_eq!(key.trim_end().len(), 64);
+        assert!(key.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let mode = |name: &str| fs::metadata(place(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("data"), mode("data/master.key")), (0o700, 0o600));
+        fs::write(place("keygate.yaml"), "mine").unwrap();
+        init.run().ok().unwrap();
+        assert_eq!(fs::read_to_string(place("keygate.yaml")).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(place("data/master.key")).unwrap(), key);
+    }
+}

@@ -1,0 +1,182 @@
+//! `keygate tokens`: keys of the admin API.
+
+use super::ask::Consent;
+use super::client::Place;
+use super::flags::{Common, Keep, Once, Paging, Sure, put};
+use super::members::ROLES;
+use super::output::{Cell, Format, column};
+use super::parse::When;
+use super::resource::{Desk, Resource};
+use super::secret::Destination;
+use super::workspaces::WORKSPACE;
+use super::{Exit, Failed};
+use crate::domain::id::Kind;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+
+const TOKEN: Resource = Resource {
+    one: "token",
+    path: "tokens",
+    kind: Kind::Token,
+    label: "name",
+    columns: &[
+        column("ID", "id", Cell::Id, 0),
+        column("NAME", "name", Cell::Text, 0),
+        column("ROLE", "role", Cell::Count, 1),
+        column("STATUS", "status|state", Cell::Status, 2),
+        column("LAST USED", "last_used_at", Cell::Time, 3),
+        column("EXPIRES", "expires_at", Cell::Time, 4),
+        column("WORKSPACE", "workspace.name|workspace", Cell::Text, 6),
+        column("HINT", "hint", Cell::Id, 5),
+    ],
+};
+
+#[derive(Args)]
+pub(super) struct Tokens {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List admin tokens
+    #[command(after_help = "Example:\n  keygate tokens list")]
+    List(List),
+    /// Show an admin token, by id, name or hint
+    #[command(after_help = "Example:\n  keygate tokens get deploy")]
+    Get(Named),
+    /// Make an admin token; its secret is shown this once
+    #[command(
+        after_help = "Examples:\n  keygate tokens create deploy --role editor --expires 90d\n  \
+        keygate tokens create deploy --role editor --workspace north --save-to deploy.token"
+    )]
+    Create(Create),
+    /// Change the name or the end of an admin token
+    #[command(after_help = "Example:\n  keygate tokens edit deploy --expires 30d")]
+    Edit(Edit),
+    /// End an admin token for good
+    #[command(
+        visible_alias = "delete",
+        after_help = "Example:\n  keygate tokens revoke deploy --yes"
+    )]
+    Revoke(Revoke),
+}
+
+#[derive(Args)]
+struct List {
+    /// Start of any word of the name
+    search: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+#[derive(Args)]
+struct Named {
+    /// Id, name or hint
+    token: String,
+}
+
+#[derive(Args)]
+struct Create {
+    /// Name, for people
+    name: String,
+    /// Role
+    #[arg(long, value_name = "ROLE", value_parser = ROLES)]
+    role: String,
+    /// Workspace that the role is for, with all below, by id or name [default: that of whoever asks]
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<String>,
+    /// Valid until: 90d from now, 2027-01-01, or never
+    #[arg(long, value_name = "TIME")]
+    expires: Option<When>,
+    #[command(flatten)]
+    keep: Keep,
+    #[command(flatten)]
+    once: Once,
+}
+
+#[derive(Args)]
+struct Edit {
+    /// Id, name or hint
+    token: String,
+    /// New name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Valid until: 90d from now, 2027-01-01, or never
+    #[arg(long, value_name = "TIME")]
+    expires: Option<When>,
+    /// Only if it is at this revision
+    #[arg(long, value_name = "REVISION")]
+    if_match: Option<u64>,
+}
+
+#[derive(Args)]
+struct Revoke {
+    /// Id, name or hint
+    token: String,
+    #[command(flatten)]
+    sure: Sure,
+}
+
+impl Tokens {
+    pub(super) fn run(self, place: &Place) -> Result<Exit, Failed> {
+        let format = self.common.format();
+        let desk = self.common.open(place)?;
+        match self.verb {
+            Verb::List(list) => {
+                let query: Vec<_> = list
+                    .search
+                    .map(|search| ("q", search))
+                    .into_iter()
+                    .collect();
+                desk.list(&TOKEN, &query, &list.paging)
+            }
+            Verb::Get(named) => desk.show(&TOKEN, &named.token),
+            Verb::Create(create) => create.run(&desk, format),
+            Verb::Edit(edit) => edit.run(&desk),
+            Verb::Revoke(revoke) => revoke.run(&desk),
+        }
+    }
+}
+
+impl Create {
+    fn run(&self, desk: &Desk, format: Format) -> Result<Exit, Failed> {
+        let destination = Destination::prepare(&self.keep, format)?;
+        let once = self.once.key()?;
+        let mut body = Map::new();
+        put(&mut body, "name", Some(self.name.as_str()));
+        put(&mut body, "role", Some(self.role.as_str()));
+        if let Some(named) = &self.workspace {
+            put(&mut body, "workspace", Some(desk.find(&WORKSPACE, named)?));
+        }
+        let expires = self.expires.as_ref().map(|when| when.ahead(desk.out.now()));
+        put(&mut body, "expires_at", expires);
+        let call = desk.api.post(&[TOKEN.path]).json(&Value::Object(body));
+        destination.deliver(call.once(&once).send()?, &desk.out, &once)?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Edit {
+    fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
+        let mut body = Map::new();
+        put(&mut body, "name", self.name.as_deref());
+        let expires = self.expires.as_ref().map(|when| when.ahead(desk.out.now()));
+        put(&mut body, "expires_at", expires);
+        desk.edit(&TOKEN, &self.token, body, self.if_match)
+    }
+}
+
+impl Revoke {
+    fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
+        let consent = Consent::of(self.sure.yes)?;
+        let id = desk.find(&TOKEN, &self.token)?;
+        if consent == Consent::Ask {
+            let named = desk.named(&TOKEN, &id)?;
+            consent.to(&format!("Revoke {named} for good?"))?;
+        }
+        desk.act(&TOKEN, &id, "revoke", Map::new())
+    }
+}
