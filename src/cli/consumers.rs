@@ -167,7 +167,8 @@ impl Create {
             put(&mut body, "workspace", Some(desk.find(&WORKSPACE, named)?));
         }
         self.fields.put_in(&mut body);
-        desk.create(&CONSUMER, body, &self.once.key()?)
+        let (once, _) = self.once.begin(desk.out.now())?;
+        desk.create(&CONSUMER, body, &once)
     }
 }
 

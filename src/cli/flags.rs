@@ -1,10 +1,11 @@
 //! Flags that several commands share, each only where it does something.
 
 use super::Failed;
-use super::client::{Api, Place, fresh_key};
+use super::client::{Api, Place, fresh_key, made_at};
 use super::output::{Format, Output};
 use super::parse::Pair;
 use super::resource::Desk;
+use crate::domain::time::Timestamp;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde_json::{Map, Value};
@@ -133,15 +134,6 @@ impl Why {
         put(body, "reason", self.reason.as_deref());
         put(body, "text", self.text.as_deref());
     }
-
-    /// For a call that has no body.
-    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
-        let given = [("reason", &self.reason), ("text", &self.text)];
-        let given = given
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.clone()?)));
-        given.collect()
-    }
 }
 
 /// Protection against doing something twice.
@@ -153,8 +145,12 @@ pub(super) struct Once {
 }
 
 impl Once {
-    pub(super) fn key(&self) -> Result<String, Failed> {
-        self.idempotency_key.clone().map_or_else(fresh_key, Ok)
+    /// The key, and the time that times from now count from.
+    pub(super) fn begin(&self, now: Timestamp) -> Result<(String, Timestamp), Failed> {
+        match &self.idempotency_key {
+            Some(key) => Ok((key.clone(), made_at(key).unwrap_or(now))),
+            None => Ok((fresh_key(now)?, now)),
+        }
     }
 }
 

@@ -257,7 +257,8 @@ impl Create {
                 Some(ask::new_password()?.expose().as_str()),
             );
         }
-        desk.create(&MEMBER, body, &self.once.key()?)
+        let (once, _) = self.once.begin(desk.out.now())?;
+        desk.create(&MEMBER, body, &once)
     }
 }
 

@@ -150,7 +150,7 @@ impl Desk {
             let named = self.named(resource, &id)?;
             consent.to(&format!("Delete {} {named}?", resource.one))?;
         }
-        self.deleted(resource, &id, &[], care)
+        self.deleted(resource, &id, Map::new(), care)
     }
 
     /// Sends the call, and says what is gone.
@@ -158,10 +158,13 @@ impl Desk {
         &self,
         resource: &Resource,
         id: &str,
-        query: &[(&str, String)],
+        body: Map<String, Value>,
         care: &Care,
     ) -> Result<Exit, Failed> {
-        let mut call = self.api.delete(&[resource.path, id]).queries(query);
+        let mut call = self.api.delete(&[resource.path, id]);
+        if !body.is_empty() {
+            call = call.json(&Value::Object(body));
+        }
         if care.dry_run {
             call = call.query("dry_run", "true");
         }
@@ -187,7 +190,7 @@ impl Desk {
         let call = self.api.post(&[resource.path, id, act]);
         let call = call
             .json(&Value::Object(body))
-            .once(&super::client::fresh_key()?);
+            .once(&super::client::fresh_key(self.out.now())?);
         self.out.one(&call.send()?)?;
         Ok(Exit::Ok)
     }

@@ -144,14 +144,14 @@ impl Tokens {
 impl Create {
     fn run(&self, desk: &Desk, format: Format) -> Result<Exit, Failed> {
         let destination = Destination::prepare(&self.keep, format)?;
-        let once = self.once.key()?;
+        let (once, now) = self.once.begin(desk.out.now())?;
         let mut body = Map::new();
         put(&mut body, "name", Some(self.name.as_str()));
         put(&mut body, "role", Some(self.role.as_str()));
         if let Some(named) = &self.workspace {
             put(&mut body, "workspace", Some(desk.find(&WORKSPACE, named)?));
         }
-        let expires = self.expires.as_ref().map(|when| when.ahead(desk.out.now()));
+        let expires = self.expires.as_ref().map(|when| when.ahead(now));
         put(&mut body, "expires_at", expires);
         let call = desk.api.post(&[TOKEN.path]).json(&Value::Object(body));
         destination.deliver(call.once(&once).send()?, &desk.out, &once)?;

@@ -207,7 +207,7 @@ impl Webhooks {
 impl Create {
     fn run(&self, desk: &Desk, format: Format) -> Result<Exit, Failed> {
         let destination = Destination::prepare(&self.keep, format)?;
-        let once = self.once.key()?;
+        let (once, _) = self.once.begin(desk.out.now())?;
         let mut body = Map::new();
         put(&mut body, "name", Some(self.name.as_str()));
         put(&mut body, "url", Some(self.address.as_str()));
@@ -238,7 +238,7 @@ impl Edit {
 impl RotateSecret {
     fn run(self, desk: &Desk, format: Format) -> Result<Exit, Failed> {
         let destination = Destination::prepare(&self.keep, format)?;
-        let once = self.once.key()?;
+        let (once, _) = self.once.begin(desk.out.now())?;
         let id = desk.find(&WEBHOOK, &self.webhook)?;
         let mut body = Map::new();
         put(&mut body, "grace", self.grace.map(|grace| grace.text));

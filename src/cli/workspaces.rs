@@ -161,7 +161,8 @@ impl Create {
             put(&mut body, "parent", Some(desk.find(&WORKSPACE, named)?));
         }
         self.fields.put_in(&mut body);
-        desk.create(&WORKSPACE, body, &self.once.key()?)
+        let (once, _) = self.once.begin(desk.out.now())?;
+        desk.create(&WORKSPACE, body, &once)
     }
 }
 

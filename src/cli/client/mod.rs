@@ -7,6 +7,7 @@ mod problem;
 use super::output::plain;
 use super::{Exit, Failed};
 use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH};
@@ -323,9 +324,42 @@ enum Broken {
     Refused(Failed),
 }
 
-/// A fresh key for [`Call::once`].
-pub(super) fn fresh_key() -> Result<String, Failed> {
+/// A fresh key for [`Call::once`]: when it was made, and 128 random bits.
+pub(super) fn fresh_key(now: Timestamp) -> Result<String, Failed> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).context("the system has no randomness")?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
+    let random = u128::from_ne_bytes(random);
+    Ok(format!("{:012x}{random:032x}", now.as_millis()))
+}
+
+/// When a key of ours was made. What is told as a time from now counts from then, so that the same command asks for the
+/// same thing again.
+pub(super) fn made_at(key: &str) -> Option<Timestamp> {
+    let is_ours = key.len() == 44 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let time = key.get(..12).filter(|_| is_ours)?;
+    i64::from_str_radix(time, 16)
+        .ok()
+        .map(Timestamp::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_tells_when_it_was_made() {
+        let now = Timestamp::from_millis(1_798_761_600_123);
+        let [one, two] = [(); 2].map(|()| fresh_key(now).ok().unwrap());
+        assert_ne!(one, two);
+        assert_eq!(made_at(&one), Some(now));
+        for other in [
+            "",
+            "my own key",
+            "0123456789ab",
+            &one[1..],
+            &format!("{}ä", &one[2..]),
+        ] {
+            assert_eq!(made_at(other), None, "{other}");
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use super::KEY;
 use crate::cli::ask::Consent;
-use crate::cli::consumers::CONSUMER;
 use crate::cli::flags::{Care, Keep, Once, Sure, Why, put};
 use crate::cli::output::Format;
 use crate::cli::parse::Span;
@@ -66,7 +65,7 @@ pub(super) struct Rotate {
 impl Rotate {
     pub(super) fn run(self, desk: &Desk, format: Format) -> Result<Exit, Failed> {
         let destination = Destination::prepare(&self.keep, format)?;
-        let once = self.once.key()?;
+        let (once, _) = self.once.begin(desk.out.now())?;
         let id = desk.find(&KEY, &self.key)?;
         let mut body = Map::new();
         put(&mut body, "grace", self.grace.map(|grace| grace.text));
@@ -97,7 +96,7 @@ impl Retire {
             consent.to(&format!("Refuse the older secrets of {named} from now on?"))?;
         }
         let mut body = Map::new();
-        put(&mut body, "secret", self.secret);
+        put(&mut body, "number", self.secret);
         desk.act(&KEY, &id, "retire", body)
     }
 }
@@ -135,7 +134,9 @@ impl End {
         } else {
             self.consented(desk, "Delete", "(it can be restored for 30 days)")?
         };
-        desk.deleted(&KEY, &id, &self.why.query(), &self.care)
+        let mut body = Map::new();
+        self.why.put_in(&mut body);
+        desk.deleted(&KEY, &id, body, &self.care)
     }
 
     fn consented(&self, desk: &Desk, what: &str, how: &str) -> Result<String, Failed> {
@@ -163,13 +164,9 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
-        let consumer = self.consumer.as_ref();
-        let consumer = consumer
-            .map(|named| desk.find(&CONSUMER, named))
-            .transpose()?;
         let id = desk.find(&KEY, &self.key)?;
         let mut body = Map::new();
-        body.insert("consumer".into(), json!(consumer));
+        body.insert("consumer".into(), json!(self.consumer));
         desk.act(&KEY, &id, "transfer", body)
     }
 }

@@ -4,7 +4,6 @@ use super::KEY;
 use super::rows::Filter;
 use crate::cli::ask::Consent;
 use crate::cli::client::fresh_key;
-use crate::cli::consumers::CONSUMER;
 use crate::cli::flags::{Care, Once, Why};
 use crate::cli::output::{Format, plain};
 use crate::cli::resource::Desk;
@@ -94,7 +93,7 @@ impl Bulk {
             consent.to(&format!("{} {count} keys?", self.action.name()))?;
             body.remove("dry_run");
         }
-        let once = self.once.key()?;
+        let (once, _) = self.once.begin(desk.out.now())?;
         send(desk, &Value::Object(body), Some(&once))
     }
 
@@ -121,7 +120,7 @@ impl Bulk {
             body.insert("filter".into(), filter_of(filter));
         }
         if let Some(consumer) = &self.to {
-            body.insert("consumer".into(), json!(desk.find(&CONSUMER, consumer)?));
+            body.insert("consumer".into(), json!(consumer));
         }
         self.why.put_in(&mut body);
         Ok(body)
@@ -158,7 +157,7 @@ fn lines(file: &Path) -> Result<Vec<String>, Failed> {
 
 /// Sends it and shows what became of each key; a part that failed has its exit code.
 pub(super) fn send(desk: &Desk, body: &Value, once: Option<&str>) -> Result<Exit, Failed> {
-    let once = once.map_or_else(fresh_key, |once| Ok(once.to_owned()))?;
+    let once = once.map_or_else(|| fresh_key(desk.out.now()), |once| Ok(once.to_owned()))?;
     let call = desk.api.post(&[KEY.path, "bulk"]).json(body).once(&once);
     let done = call.send()?;
     let results = done["results"].as_array();

@@ -1,7 +1,6 @@
 //! `keygate keys create`.
 
 use super::KEY;
-use crate::cli::consumers::CONSUMER;
 use crate::cli::flags::{Keep, Once, put, put_list, put_pairs};
 use crate::cli::output::Format;
 use crate::cli::parse::{Idle, Pair, When};
@@ -9,6 +8,7 @@ use crate::cli::resource::Desk;
 use crate::cli::secret::Destination;
 use crate::cli::workspaces::WORKSPACE;
 use crate::cli::{Exit, Failed};
+use crate::domain::time::Timestamp;
 use clap::Args;
 use serde_json::{Map, Value};
 
@@ -87,14 +87,14 @@ impl Lists {
 impl Create {
     pub(super) fn run(self, desk: &Desk, format: Format) -> Result<Exit, Failed> {
         let destination = Destination::prepare(&self.keep, format)?;
-        let once = self.once.key()?;
-        let body = Value::Object(self.body(desk)?);
+        let (once, now) = self.once.begin(desk.out.now())?;
+        let body = Value::Object(self.body(desk, now)?);
         let made = desk.api.post(&[KEY.path]).json(&body).once(&once).send()?;
         destination.deliver(made, &desk.out, &once)?;
         Ok(Exit::Ok)
     }
 
-    fn body(&self, desk: &Desk) -> Result<Map<String, Value>, Failed> {
+    fn body(&self, desk: &Desk, now: Timestamp) -> Result<Map<String, Value>, Failed> {
         let mut body = Map::new();
         put(&mut body, "name", Some(self.name.as_str()));
         put(&mut body, "description", self.description.as_deref());
@@ -102,10 +102,7 @@ impl Create {
         if let Some(named) = &self.workspace {
             put(&mut body, "workspace", Some(desk.find(&WORKSPACE, named)?));
         }
-        if let Some(named) = &self.consumer {
-            put(&mut body, "consumer", Some(desk.find(&CONSUMER, named)?));
-        }
-        let now = desk.out.now();
+        put(&mut body, "consumer", self.consumer.as_deref());
         put(
             &mut body,
             "not_before",

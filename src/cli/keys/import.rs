@@ -74,7 +74,7 @@ impl Import {
         if self.dry_run {
             call = call.query("dry_run", "true");
         }
-        let done = call.bytes(body).once(&fresh_key()?).send()?;
+        let done = call.bytes(body).once(&fresh_key(desk.out.now())?).send()?;
         let results = done["results"].as_array();
         let results = results.ok_or_else(|| anyhow!("the gateway's answer has no results"))?;
         let mut refused = 0;

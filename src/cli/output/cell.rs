@@ -76,9 +76,14 @@ fn is_time(field: &str) -> bool {
 /// `3d ago`, `in 12d`.
 fn distance(at: Timestamp, now: Timestamp) -> String {
     let millis = at.as_millis().saturating_sub(now.as_millis());
-    let seconds = millis.unsigned_abs() / 1000;
+    let mut seconds = millis.unsigned_abs() / 1000;
+    if millis > 0 && seconds > 3600 {
+        // What was set to 90 days a moment ago is still 90 days away.
+        seconds += 59;
+    }
     let text = match seconds {
-        0..60 => format!("{seconds}s"),
+        0 => return "now".into(),
+        1..60 => format!("{seconds}s"),
         60..3600 => format!("{}m", seconds / 60),
         3600..172_800 => format!("{}h", seconds / 3600),
         172_800..63_072_000 => format!("{}d", seconds / 86_400),
@@ -101,7 +106,8 @@ mod tests {
     #[test]
     fn distances() {
         for (seconds, want) in [
-            (0, "0s ago"),
+            (0, "now"),
+            (90 * 86_400 - 1, "in 90d"),
             (-59, "59s ago"),
             (-3599, "59m ago"),
             (-172_799, "47h ago"),

@@ -132,7 +132,11 @@ pub(super) fn object(object: &Value, look: &Look) -> String {
     }
     let mut table = blank(look);
     for (name, value) in fields {
-        let text = long(value, &name, look.now);
+        let text = if value.is_null() {
+            "never".into()
+        } else {
+            long(value, &name, look.now)
+        };
         let text = if name == "status" {
             paint(Field::new(&text), &text)
         } else {
@@ -150,6 +154,17 @@ pub(super) fn object(object: &Value, look: &Look) -> String {
     table.trim_fmt()
 }
 
+/// What is not set goes without saying, but when a key ends and when it was used.
+fn says_something(name: &str, value: &Value) -> bool {
+    let is_empty = match value {
+        Value::Null => true,
+        Value::Array(entries) => entries.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    };
+    !is_empty || matches!(name, "expires_at" | "last_used_at")
+}
+
 /// Fields, the best known first. An object that holds others (`{"key": {…}, "revision": 3}`) is opened.
 fn collect<'a>(object: &'a Value, depth: usize, fields: &mut Vec<(String, &'a Value)>) {
     let mut own: Vec<_> = object.as_object().into_iter().flatten().collect();
@@ -161,7 +176,7 @@ fn collect<'a>(object: &'a Value, depth: usize, fields: &mut Vec<(String, &'a Va
             .is_some_and(|inner| inner.contains_key("id") && inner.len() > 2);
         if inner && depth == 0 {
             collect(value, 1, fields);
-        } else {
+        } else if says_something(name, value) && !fields.iter().any(|(known, _)| known == name) {
             fields.push((super::plain(name), value));
         }
     }
@@ -330,7 +345,7 @@ mod tests {
     #[test]
     fn an_object_has_a_line_per_field() {
         let object_with_inner = json!({"key": {"id": "key_1", "name": "ci", "consumer": {"id": "con_1", "name": "acme"},
-            "scopes": ["a", "b"], "expires_at": null}, "revision": 7});
+            "scopes": ["a", "b"], "expires_at": null, "hint": null, "tags": [], "revision": 7}, "revision": 7});
         let text = object(&object_with_inner, &look(Some(80)));
         insta::assert_snapshot!("object", text);
     }

@@ -124,7 +124,7 @@ fn acts_are_posted() {
         (
             "retire KEY --secret 1 --yes",
             "POST /v1/keys/KEY/retire",
-            json!({"secret": 1}),
+            json!({"number": 1}),
         ),
         (
             "revoke KEY --yes --reason leak",
@@ -140,8 +140,8 @@ fn acts_are_posted() {
         ),
         (
             "delete KEY --yes --reason old",
-            "DELETE /v1/keys/KEY?reason=old",
-            Value::Null,
+            "DELETE /v1/keys/KEY",
+            json!({"reason": "old"}),
         ),
         (
             "delete KEY --dry-run",

@@ -61,6 +61,24 @@ fn after_two_losses_the_key_is_told() {
     assert_eq!(gateway.received().len(), 3);
 }
 
+/// A time from now would be another one at the second try, and the gateway would refuse it as another request.
+#[test]
+fn the_same_command_with_the_same_key_asks_for_the_same() {
+    let gateway = always(201, &made());
+    let shell = Shell::at(&gateway);
+    for line in [
+        "keys create ci --expires 90d --not-before 1h",
+        "tokens create t --role owner --expires 90d",
+    ] {
+        shell.run(line).is(0);
+        let first = gateway.last();
+        let key = first.header("idempotency-key").unwrap().to_owned();
+        shell.run(&format!("{line} --idempotency-key {key}")).is(0);
+        assert_eq!(gateway.last().body, first.body);
+        assert!(sent(&first)["expires_at"].is_string());
+    }
+}
+
 #[test]
 fn each_command_has_a_key_of_its_own() {
     let gateway = always(201, &made());
