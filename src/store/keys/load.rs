@@ -121,10 +121,10 @@ fn loaded(row: &AnyRow) -> Result<LoadedKey, StoreError> {
     let imported = row.maybe_text("imported_hash")?;
     let replaces = imported.and_then(|hash| Some(KeyHash::parse_any(&hash).ok()?.0));
     Ok(LoadedKey {
-        replaces,
         spec,
         hash,
         algorithm,
+        replaces,
         usage,
     })
 }
