@@ -19,6 +19,7 @@ mod suite;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
+pub mod usage;
 pub mod webhooks;
 pub mod workspaces;
 pub mod write;
