@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::config::{Config, VaultConfig};
 use crate::domain::key::{GenerateError, PlainKey};
 use crate::domain::secret::Secret;
-use crate::proxy::{self, BindError, Proxy, ProxyParts, WorkerFault};
+use crate::proxy::{self, BindError, BoundListener, Proxy, ProxyParts, WorkerFault};
 use crate::shutdown::{Shutdown, Signals};
 use crate::snapshot::handle::Shared;
 use crate::store::{StoreError, StoreSlot};
@@ -101,17 +101,8 @@ impl App {
         let shutdown = Shutdown::default();
         let (sink, log) = start_log(config, &metrics, output)?;
         let bound = proxy::bind(&config.listeners, |name| metrics.connections(name))?;
-        let listeners: Vec<ListenerInfo> = bound
-            .iter()
-            .map(|one| ListenerInfo {
-                name: one.name().to_owned(),
-                address: one.address(),
-            })
-            .collect();
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(CONTROL_THREADS)
-            .enable_all()
-            .build()?;
+        let listeners = listeners(&bound);
+        let control = control()?;
         let source = watch(&control, file.as_ref(), config)?;
         let publisher = Arc::new(Publisher::start(
             config,
@@ -163,6 +154,7 @@ impl App {
             clock,
             metrics,
             access: sink.filter(|_| config.log.access),
+            usage: config.store.is_some(),
             brand: config.key_format.brand().to_owned(),
             drain: shutdown.drain.clone(),
             cut: shutdown.cut.clone(),
@@ -245,6 +237,22 @@ fn watch(control: &Runtime, file: Option<&PathBuf>, config: &Config) -> io::Resu
     let _in_its_runtime = control.enter();
     let watch = |file: &PathBuf| Source::watch(file.clone(), config.files.clone());
     file.map(watch).transpose()
+}
+
+fn listeners(bound: &[BoundListener]) -> Vec<ListenerInfo> {
+    let info = |one: &BoundListener| ListenerInfo {
+        name: one.name().to_owned(),
+        address: one.address(),
+    };
+    bound.iter().map(info).collect()
+}
+
+/// The runtime of the control plane.
+fn control() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .enable_all()
+        .build()
 }
 
 fn start_log(

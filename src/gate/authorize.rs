@@ -4,7 +4,7 @@ use super::verify::{Refusal, Verified};
 use super::{Denied, identity};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::snapshot::key::Key;
+use crate::snapshot::key::{Key, KeyMark};
 use crate::snapshot::router::CompiledRoute;
 use http::{HeaderMap, Method, header};
 use std::net::IpAddr;
@@ -21,6 +21,11 @@ impl Permit {
     /// The key that was used, if one was.
     pub fn key_id(&self) -> Option<Id> {
         Some(self.key.as_ref()?.id)
+    }
+
+    /// The key and the secret that were used, if one was.
+    pub fn mark(&self) -> Option<KeyMark> {
+        Some(self.key.as_ref()?.mark())
     }
 
     /// Whether nobody in particular asks.
@@ -59,7 +64,7 @@ pub fn check(
         }
         Err(denied) => {
             key.usage.refused();
-            Err((denied, Some(key.id)))
+            Err((denied, Some(key.mark())))
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Denied;
 use super::extract::Presented;
 use crate::domain::key::{KeyFormat, KeyHash, KeyState, Shape};
 use crate::domain::time::Timestamp;
-use crate::snapshot::key::Key;
+use crate::snapshot::key::{Key, KeyMark};
 use crate::snapshot::keys::{KeyRef, KeyTable};
 use std::net::IpAddr;
 
@@ -13,8 +13,8 @@ pub struct Verified<'a> {
     pub(super) key: KeyRef<'a>,
 }
 
-/// A refusal, and the key it is about if there is one, for the log.
-pub type Refusal = (Denied, Option<crate::domain::id::Id>);
+/// A refusal, and the key it is about if there is one, for the log and for its usage.
+pub type Refusal = (Denied, Option<KeyMark>);
 
 /// Looks the presented key up and checks what does not depend on the request's target.
 pub fn check<'a>(
@@ -35,7 +35,7 @@ pub fn check<'a>(
         Ok(()) => Ok(Verified { key }),
         Err(denied) => {
             key.usage.refused();
-            Err((denied, Some(key.id)))
+            Err((denied, Some(key.mark())))
         }
     }
 }

@@ -8,8 +8,11 @@ use crate::domain::id::{Id, Kind};
 use crate::domain::method;
 use crate::domain::time::Timestamp;
 use crate::snapshot::endpoints::EndpointState;
+use crate::snapshot::events::{Answer, Place};
+use crate::snapshot::key::{KeyMark, SymbolId};
 use crate::snapshot::router::CompiledRoute;
 use crate::telemetry::access::AccessRecord;
+use crate::telemetry::metrics::Decision;
 use http::{HeaderValue, Request, StatusCode};
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -38,7 +41,9 @@ pub(super) struct RequestContext {
     /// Place of the route in the view.
     route: Option<usize>,
     /// The key, once its hash matched.
-    pub(super) key: Option<Id>,
+    pub(super) key: Option<KeyMark>,
+    /// Where its use is counted, if it is.
+    place: Option<Place>,
     /// Bytes read of the request's body; shared with the body, which goes another way.
     pub(super) bytes_in: Option<Rc<Cell<u64>>>,
     /// Bytes of the answer's body handed on.
@@ -77,6 +82,7 @@ impl RequestContext {
             path,
             route: None,
             key: None,
+            place: None,
             bytes_in: None,
             bytes_out: 0,
             endpoint: None,
@@ -109,6 +115,16 @@ impl RequestContext {
             .metrics
             .auth_duration
             .observe(seconds(self.decided.saturating_sub(self.started)));
+    }
+
+    /// Takes the decision into the usage of the key.
+    pub(super) fn counted(&mut self, decision: Decision, route: SymbolId) {
+        let place = self
+            .worker
+            .count(decision, (self.key, route), (self.now, self.peer()));
+        if decision == Decision::Permitted {
+            self.place = place;
+        }
     }
 
     /// The head of the upstream's answer is there.
@@ -174,18 +190,26 @@ impl RequestContext {
         let route = self.route();
         let metrics = route.map_or(&*self.worker.no_route, |route| &*route.metrics);
         metrics.finished(self.method, self.status, seconds(nanos));
+        let answer = Answer {
+            status: self.status,
+            bytes_in: self.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
+            bytes_out: self.bytes_out,
+        };
+        if let (Some(place), Some(key), Some(route)) = (self.place, self.key, route) {
+            self.worker.count_end(place, (key, route.symbol), answer);
+        }
         let record = AccessRecord {
             time: self.now,
             request_id: self.request_id.to_str().unwrap_or_default(),
             connection: &self.connection.log_members,
             method: method::label(self.method),
             route: route.map(|route| route.route.name.as_str()),
-            key: self.key,
+            key: self.key.map(|key| key.id),
             code: self.code,
-            status: self.status,
+            status: answer.status,
             complete: self.complete,
-            bytes_in: self.bytes_in.as_ref().map_or(0, |bytes| bytes.get()),
-            bytes_out: self.bytes_out,
+            bytes_in: answer.bytes_in,
+            bytes_out: answer.bytes_out,
             total_nanos: nanos,
             upstream_nanos: self.upstream_nanos,
             endpoint: self

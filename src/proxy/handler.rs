@@ -8,8 +8,9 @@ use super::error::ProxyError;
 use super::request_head::RequestHead;
 use super::worker::Worker;
 use super::{forward, headers};
+use crate::domain::key::{Algorithm, KeyHash};
 use crate::gate::authorize::{self, Permit};
-use crate::gate::{Denied, extract, verify};
+use crate::gate::{extract, verify};
 use crate::snapshot::handle::Snapshot;
 use crate::snapshot::router::{CompiledRoute, RouteFault};
 use crate::telemetry::metrics::Decision;
@@ -89,7 +90,7 @@ fn find_route<'a>(
 
 /// Extract, verify, authorize; then say how it went. Takes no lock but the key table's shard, and waits for nothing.
 fn decide(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     snapshot: &Snapshot,
     route: &CompiledRoute,
     cx: &mut RequestContext,
@@ -113,23 +114,32 @@ fn decide(
                 &presented,
                 when_where,
             )?;
-            authorize::check(key, route, method, when_where)
+            let permit = authorize::check(key, route, method, when_where)?;
+            if let Some(key) = permit.mark()
+                && key.algorithm == Algorithm::Sha256
+            {
+                worker.shown(key, KeyHash::of(presented.expose()), cx.now);
+            }
+            Ok(permit)
         });
     cx.decided();
     match decided {
         Ok(permit) => {
-            cx.key = permit.key_id();
+            cx.key = permit.mark();
             let decision = if permit.is_anonymous() {
                 Decision::Anonymous
             } else {
                 Decision::Permitted
             };
             route.metrics.decided(decision, location);
+            cx.counted(decision, route.symbol);
             Ok(permit)
         }
         Err((denied, key)) => {
             cx.key = key;
-            route.metrics.decided(Denied::decision(denied), location);
+            let decision = denied.decision();
+            route.metrics.decided(decision, location);
+            cx.counted(decision, route.symbol);
             Err(denied.into())
         }
     }

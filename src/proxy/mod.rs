@@ -5,6 +5,7 @@ mod body;
 mod client_io;
 mod connection;
 mod context;
+mod counting;
 mod error;
 mod fields;
 mod forward;

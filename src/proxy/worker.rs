@@ -1,6 +1,7 @@
 //! One core: a thread with its own runtime, listeners, upstream connections and log buffer. A request never leaves it.
 
 use super::connection::Connection;
+use super::counting::Counts;
 use super::listener::{self, BindError, BoundListener, ListenerState};
 use super::upstream::pool::Pools;
 use super::upstream::resolve::Resolver;
@@ -46,6 +47,8 @@ pub struct ProxyParts {
     pub metrics: Arc<Metrics>,
     /// Where access lines go, if they are wanted.
     pub access: Option<LogSink>,
+    /// Whether somebody keeps what keys did.
+    pub usage: bool,
     /// Brand of native keys, for the redactor.
     pub brand: String,
     /// Accept no more, finish what runs.
@@ -141,6 +144,7 @@ pub(super) struct Worker {
     pub(super) background: TaskTracker,
     view: RefCell<Rc<View>>,
     access: Option<AccessBuffer>,
+    pub(super) counts: Option<Counts>,
     reaping: Cell<bool>,
     turned_away: Cell<usize>,
     /// Whether a flush of the log is planned.
@@ -166,6 +170,7 @@ impl Worker {
             access: parts
                 .access
                 .map(|sink| AccessBuffer::new(sink, &parts.brand)),
+            counts: parts.usage.then(Counts::default),
             shared: parts.shared,
             clock: parts.clock,
             metrics: parts.metrics,
@@ -219,6 +224,7 @@ impl Worker {
         if let Some(access) = &self.access {
             access.flush();
         }
+        self.hand_over();
     }
 
     /// The snapshot in force: one load of the revision, and a new hold only when it has changed.

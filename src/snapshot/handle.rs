@@ -1,5 +1,6 @@
 //! The handle that both halves hold: the snapshot in force, the key table, and how the last reload went.
 
+use super::events::Queue;
 use super::key::Symbols;
 use super::keys::{KeyChange, KeyTable};
 use super::router::Router;
@@ -106,6 +107,8 @@ pub struct Shared {
     pub keys: KeyTable,
     /// Numbers of scopes and routes.
     pub symbols: Symbols,
+    /// What keys did, on its way to the store.
+    pub events: Queue,
 }
 
 impl Shared {
@@ -120,6 +123,7 @@ impl Shared {
             applied: watch::Sender::new(0),
             keys,
             symbols,
+            events: Queue::default(),
         }
     }
 

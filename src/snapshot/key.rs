@@ -14,14 +14,20 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A scope or a route name as a number, stable for the life of the process.
 pub type SymbolId = u32;
 
 /// Gives each name a number that never changes, so that keys outlive a reload without being compiled again.
 #[derive(Debug, Default)]
-pub struct Symbols(Mutex<HashMap<Box<str>, SymbolId>>);
+pub struct Symbols(Mutex<Names>);
+
+#[derive(Debug, Default)]
+struct Names {
+    ids: HashMap<Arc<str>, SymbolId>,
+    names: Vec<Arc<str>>,
+}
 
 /// What stands in front of a route's name among the symbols. The slash keeps it apart from scopes of the same spelling.
 const ROUTE: &str = "route/";
@@ -29,22 +35,35 @@ const ROUTE: &str = "route/";
 impl Symbols {
     /// The number of a name; new names get the next one.
     pub fn id(&self, name: &str) -> SymbolId {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = known.get(name) {
+        let mut known = self.names();
+        if let Some(id) = known.ids.get(name) {
             return *id;
         }
-        let id = SymbolId::try_from(known.len()).unwrap_or(SymbolId::MAX);
-        known.insert(name.into(), id);
+        let id = SymbolId::try_from(known.names.len()).unwrap_or(SymbolId::MAX);
+        let name: Arc<str> = name.into();
+        known.names.push(Arc::clone(&name));
+        known.ids.insert(name, id);
         id
     }
 
     /// The names of routes by their numbers.
     pub fn routes(&self) -> HashMap<SymbolId, String> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .iter()
-            .filter_map(|(name, id)| Some((*id, name.strip_prefix(ROUTE)?.to_owned())))
+        let known = self.names();
+        let names = known.names.iter().zip(0..);
+        names
+            .filter_map(|(name, id)| Some((id, name.strip_prefix(ROUTE)?.to_owned())))
             .collect()
+    }
+
+    /// The name of the route with this number.
+    pub fn route(&self, id: SymbolId) -> Option<Arc<str>> {
+        let place = usize::try_from(id).ok()?;
+        let name = self.names().names.get(place).map(Arc::clone)?;
+        Some(name.strip_prefix(ROUTE)?.into())
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +151,30 @@ pub struct Key {
     pub usage: KeyUsage,
 }
 
+/// Which key, and which of its secrets: what is written down about a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyMark {
+    /// `key_…`.
+    pub id: Id,
+    /// Hash of the secret.
+    pub hash: KeyHash,
+    /// How that hash was made.
+    pub algorithm: Algorithm,
+    /// Where it is managed.
+    pub origin: Origin,
+}
+
 impl Key {
+    /// Which key it is.
+    pub fn mark(&self) -> KeyMark {
+        KeyMark {
+            id: self.id,
+            hash: self.hash,
+            algorithm: self.algorithm,
+            origin: self.origin,
+        }
+    }
+
     /// Name for people.
     pub fn name(&self) -> &str {
         &self.name

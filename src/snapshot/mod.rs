@@ -1,6 +1,7 @@
 //! What the data plane sees: the one place where the two halves meet. Control writes, workers read.
 
 pub mod endpoints;
+pub mod events;
 pub mod handle;
 pub mod key;
 pub mod keys;

@@ -102,6 +102,20 @@ impl Dialect {
         }
     }
 
+    /// Waits for other changes, and keeps them waiting until the transaction ends.
+    pub(super) async fn lock_head(self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+        match self {
+            // Its transactions have the whole file already.
+            Self::Sqlite => Ok(()),
+            Self::Postgres => {
+                connection
+                    .execute("SELECT id FROM head WHERE id = 1 FOR UPDATE")
+                    .await?;
+                Ok(())
+            }
+        }
+    }
+
     /// A migration in this database's words: text compares byte by byte.
     pub(super) fn schema(self, sql: &str) -> String {
         match self {

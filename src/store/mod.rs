@@ -23,6 +23,7 @@ pub mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
+pub mod usage;
 pub mod webhooks;
 pub mod workspaces;
 pub mod write;

@@ -72,6 +72,11 @@ impl Sql {
         }
     }
 
+    /// Whether there is no text yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
     /// More text; never anything that came from outside.
     pub(super) fn push(&mut self, text: &str) -> &mut Self {
         self.text.push_str(text);

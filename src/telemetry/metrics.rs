@@ -46,6 +46,10 @@ pub struct Metrics {
     revocation_lag: Histogram,
     /// Log lines that were dropped because the log could not keep up.
     pub log_dropped: IntCounter,
+    /// Keys whose last use is not in the store yet.
+    pub last_used_pending: IntGauge,
+    /// Requests that were not counted in the store because it could not keep up.
+    pub usage_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -110,6 +114,12 @@ impl Metrics {
                 .buckets(LAG_BUCKETS.to_vec()),
             )?)?,
             log_dropped: table.add(IntCounter::new("log_dropped_total", "Log lines dropped under pressure.")?)?,
+            last_used_pending: table
+                .gauge("last_used_pending", "Keys whose last use is not in the store yet.")?,
+            usage_dropped: table.add(IntCounter::new(
+                "usage_dropped_total",
+                "Requests left out of the usage kept in the store, because too many waited for it.",
+            )?)?,
             registry: registry.clone(),
         };
         let build = table.gauges(
@@ -279,7 +289,8 @@ pub enum Decision {
 }
 
 impl Decision {
-    const ALL: [Self; 15] = [
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
         Self::Permitted,
         Self::Anonymous,
         Self::Ambiguous,
@@ -296,6 +307,16 @@ impl Decision {
         Self::Method,
         Self::Scope,
     ];
+
+    /// Whether the request was refused.
+    pub fn is_refusal(self) -> bool {
+        self.labels().0 == "denied"
+    }
+
+    /// The label `reason`.
+    pub fn reason(self) -> &'static str {
+        self.labels().1
+    }
 
     /// The labels `result` and `reason`.
     fn labels(self) -> (&'static str, &'static str) {

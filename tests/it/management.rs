@@ -158,7 +158,7 @@ fn metrics_have_the_documented_names_and_labels() {
             .or_default()
             .extend(names.filter(|name| *name != "le"));
     }
-    let wanted: [(&str, &[&str]); 16] = [
+    let wanted: [(&str, &[&str]); 19] = [
         ("keygate_revocation_lag_seconds", &[]),
         ("keygate_http_requests_total", &["route", "method", "code"]),
         ("keygate_http_request_duration_seconds", &["route"]),
@@ -174,7 +174,10 @@ fn metrics_have_the_documented_names_and_labels() {
         ("keygate_config_last_reload_successful", &[]),
         ("keygate_revision_observed", &[]),
         ("keygate_revision_applied", &[]),
+        ("keygate_revocation_lag_seconds", &[]),
+        ("keygate_last_used_pending", &[]),
         ("keygate_log_dropped_total", &[]),
+        ("keygate_usage_dropped_total", &[]),
         ("keygate_build_info", &["version"]),
         ("keygate_config_reloads_total", &["result"]),
         ("keygate_upstream_errors_total", &["upstream", "reason"]),

@@ -391,12 +391,13 @@ CREATE TABLE usage_refusals (
     count  BIGINT NOT NULL,
     PRIMARY KEY (key_id, hour, route, reason)
 );
+CREATE INDEX usage_refusals_by_hour ON usage_refusals (hour);
 
 -- Use of keys that are declared in a config file: the rest of them is not kept here.
 CREATE TABLE declared_uses (
     key_id         TEXT PRIMARY KEY,
-    first_used_at  BIGINT NOT NULL,
-    last_used_at   BIGINT NOT NULL,
+    first_used_at  BIGINT,
+    last_used_at   BIGINT,
     last_used_ip   TEXT,
     uses           BIGINT NOT NULL,
     refusals       BIGINT NOT NULL

@@ -46,6 +46,7 @@ mod people;
 mod schema;
 mod status;
 mod tokens;
+mod usage;
 mod workspaces;
 mod writes;
 

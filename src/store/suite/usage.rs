@@ -1,0 +1,333 @@
+//! Use of keys: forward only, summed up, bounded; and a flush of many keys is quick.
+
+use super::{
+    Arc, Home, START, Store, add, add_all, add_workspace, new_key, new_secret, number, workspace,
+};
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::record::DAY_MILLIS;
+use crate::domain::key::{Algorithm, KeyRecord};
+use crate::domain::time::Timestamp;
+use crate::store::usage::{
+    Findings, HourUse, KeyUse, MOST_NETWORKS, NetworkUse, SecretUse, Step, UsageBy, UsageCounts,
+    UsageQuery,
+};
+use std::net::IpAddr;
+
+on_both!(
+    last_use_moves_forward_only,
+    each_secret_has_its_own_use,
+    hours_are_summed_up_and_pruned,
+    usage_is_seen_where_one_reaches,
+    networks_are_told_when_new_and_bounded,
+    declared_keys_are_kept_apart,
+    a_key_that_is_gone_leaves_no_trace,
+    refusals_of_the_hour_and_of_the_day_before,
+    ten_thousand_keys_are_flushed_quickly,
+);
+
+const HOUR: i64 = 3_600_000;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(START.as_millis() + millis)
+}
+
+fn from(last: u8) -> IpAddr {
+    [203, 0, 113, last].into()
+}
+
+/// One use of the key's newest secret.
+fn used(key: &KeyRecord, when: Timestamp, address: IpAddr) -> KeyUse {
+    let mut one = KeyUse::new(key.id, false);
+    one.uses = 1;
+    one.first_used_at = Some(when);
+    one.last_used = Some((when, address));
+    one.secrets = vec![SecretUse {
+        hash: key.secrets[0].hash,
+        algorithm: key.secrets[0].algorithm,
+        uses: 1,
+        last_used: (when, address),
+    }];
+    one
+}
+
+fn hour(begins: i64, route: &str, requests: u64) -> HourUse {
+    HourUse {
+        hour: at(begins),
+        route: route.into(),
+        counts: UsageCounts {
+            requests,
+            refusals: 2,
+            statuses: [requests, 0, 1, 0],
+            bytes_in: 10,
+            bytes_out: 20,
+        },
+        reasons: vec![("scope", 2)],
+    }
+}
+
+async fn last_use_moves_forward_only(home: Arc<Home>) {
+    let store = home.open().await;
+    let key = add(&store, new_key("a")).await;
+    let before = store.revision().await.unwrap();
+    for (when, address) in [(2000, 1), (1000, 2), (3000, 3), (3000, 4)] {
+        let mut one = used(&key, at(when), from(address));
+        one.refusals = 2;
+        let found = store.flush(&[one]).await.unwrap();
+        assert_eq!(found.used_again.is_empty(), when == 2000);
+    }
+    // Refusals alone are no use.
+    let mut refused = KeyUse::new(key.id, false);
+    refused.refusals = 5;
+    assert_eq!(store.flush(&[refused]).await.unwrap(), Findings::default());
+    let usage = store.key(key.id).await.unwrap().usage;
+    assert_eq!(usage.first_used_at, Some(at(1000)));
+    assert_eq!(usage.last_used_at, Some(at(3000)));
+    assert_eq!(usage.last_used_ip, Some(from(3)));
+    assert_eq!((usage.uses, usage.refusals), (4, 13));
+    assert_eq!(store.revision().await.unwrap(), before);
+}
+
+async fn each_secret_has_its_own_use(home: Arc<Home>) {
+    let store = home.open().await;
+    let mut key = new_key("a");
+    let mut older = new_secret();
+    older.algorithm = Algorithm::Sha256;
+    older.retires_at = Some(at(HOUR));
+    key.secrets[0].number = 2;
+    key.secrets.push(older);
+    let key = add(&store, key).await;
+    let mut one = used(&key, at(1000), from(1));
+    one.secrets.push(SecretUse {
+        hash: key.secrets[1].hash,
+        algorithm: Algorithm::Sha256,
+        uses: 7,
+        last_used: (at(500), from(2)),
+    });
+    store.flush(&[one]).await.unwrap();
+    let kept = store.key(key.id).await.unwrap();
+    let of = |place: usize| {
+        let secret = &kept.secrets[place];
+        (secret.uses, secret.last_used_at, secret.last_used_ip)
+    };
+    assert_eq!(of(0), (1, Some(at(1000)), Some(from(1))));
+    assert_eq!(of(1), (7, Some(at(500)), Some(from(2))));
+}
+
+async fn hours_are_summed_up_and_pruned(home: Arc<Home>) {
+    let store = home.open().await;
+    let key = add(&store, new_key("a")).await;
+    let mut one = KeyUse::new(key.id, false);
+    one.hours = vec![
+        hour(0, "app", 3),
+        hour(HOUR, "app", 4),
+        hour(HOUR, "other", 5),
+        hour(DAY_MILLIS, "app", 6),
+    ];
+    store.flush(&[one.clone()]).await.unwrap();
+    store.flush(&[one]).await.unwrap();
+    let read = async |step, by_route| {
+        let span = (at(0), at(2 * DAY_MILLIS));
+        let rows = store.key_usage(key.id, span, step, by_route).await.unwrap();
+        rows.into_iter()
+            .map(|row| {
+                let reasons = row.reasons.get("scope").copied().unwrap_or_default();
+                assert_eq!(reasons, row.counts.refusals);
+                (row.at, row.what, row.counts.requests)
+            })
+            .collect::<Vec<_>>()
+    };
+    let row = |begins: i64, what: &str, requests: u64| (at(begins), what.to_owned(), requests);
+    assert_eq!(
+        read(Step::Hour, true).await,
+        [
+            row(0, "app", 6),
+            row(HOUR, "other", 10),
+            row(HOUR, "app", 8),
+            row(DAY_MILLIS, "app", 12)
+        ]
+    );
+    assert_eq!(
+        read(Step::Day, false).await,
+        [row(0, "", 24), row(DAY_MILLIS, "", 12)]
+    );
+    assert_eq!(
+        read(Step::All, true).await,
+        [row(0, "app", 26), row(0, "other", 10)]
+    );
+    let rows = store
+        .key_usage(key.id, (at(HOUR), at(2 * HOUR)), Step::All, false)
+        .await
+        .unwrap();
+    assert_eq!(
+        rows[0].counts,
+        UsageCounts {
+            requests: 18,
+            refusals: 8,
+            statuses: [18, 0, 4, 0],
+            bytes_in: 40,
+            bytes_out: 80,
+        }
+    );
+    assert_eq!(store.prune_usage(at(DAY_MILLIS)).await.unwrap(), 6);
+    assert_eq!(read(Step::All, false).await, [row(0, "", 12)]);
+    assert_eq!(store.prune_usage(at(DAY_MILLIS)).await.unwrap(), 0);
+}
+
+async fn usage_is_seen_where_one_reaches(home: Arc<Home>) {
+    let store = home.open().await;
+    let shop = add_workspace(&store, "shop", workspace::root()).await;
+    let mut inside = new_key("inside");
+    inside.workspace = shop.id;
+    let inside = add(&store, inside).await;
+    let outside = add(&store, new_key("outside")).await;
+    let declared = Id::derived("test", b"declared");
+    for (key, of_file, requests) in [
+        (inside.id, false, 3),
+        (outside.id, false, 4),
+        (declared, true, 5),
+    ] {
+        let mut one = KeyUse::new(key, of_file);
+        one.hours = vec![hour(0, "app", requests)];
+        store.flush(&[one]).await.unwrap();
+    }
+    let root = format!("{}/", workspace::root().text(Kind::Workspace));
+    let below = format!("{root}{}/", shop.id.text(Kind::Workspace));
+    let sums = async |reach: &[&String], narrow: Option<&String>, by| {
+        let query = UsageQuery {
+            reach: reach.iter().map(|&path| path.clone()).collect(),
+            workspace: narrow.cloned(),
+            key: None,
+            route: Some("app".into()),
+            from: at(0),
+            to: at(HOUR),
+            step: Step::All,
+            by,
+            limit: 2,
+        };
+        let rows = store.usage(&query).await.unwrap();
+        rows.iter()
+            .map(|row| row.counts.requests)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sums(&[&root], None, UsageBy::Nothing).await, [12]);
+    assert_eq!(sums(&[&root], None, UsageBy::Key).await, [5, 4]);
+    assert_eq!(sums(&[&root], Some(&below), UsageBy::Nothing).await, [3]);
+    assert_eq!(sums(&[&below], None, UsageBy::Key).await, [3]);
+    assert!(sums(&[], None, UsageBy::Nothing).await.is_empty());
+}
+
+async fn networks_are_told_when_new_and_bounded(home: Arc<Home>) {
+    let store = home.open().await;
+    let key = add(&store, new_key("a")).await;
+    let seen = async |network: usize, when: i64| {
+        let mut one = KeyUse::new(key.id, false);
+        one.networks = vec![NetworkUse {
+            network: format!("10.0.{network}.0/24"),
+            first_at: at(when),
+            last_at: at(when),
+        }];
+        store.flush(&[one]).await.unwrap().new_networks.len()
+    };
+    assert_eq!(seen(0, 0).await, 0, "the very first one is nothing special");
+    assert_eq!(seen(0, 1).await, 0);
+    for network in 1..MOST_NETWORKS {
+        assert_eq!(seen(network, 2).await, 1);
+    }
+    assert_eq!(seen(0, 3).await, 0);
+    assert_eq!(seen(MOST_NETWORKS, 4).await, 1);
+    let most = i64::try_from(MOST_NETWORKS).unwrap();
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM networks").await, most);
+    assert_eq!(seen(0, 5).await, 0, "it was seen later than others");
+}
+
+async fn declared_keys_are_kept_apart(home: Arc<Home>) {
+    let store = home.open().await;
+    let key = Id::derived("test", b"declared");
+    for (when, uses) in [(2000, 1), (1000, 2)] {
+        let mut one = KeyUse::new(key, true);
+        one.uses = uses;
+        one.refusals = 3;
+        one.first_used_at = Some(at(when));
+        one.last_used = Some((at(when), from(1)));
+        let found = store.flush(&[one]).await.unwrap();
+        assert_eq!(found.used_again.is_empty(), when == 2000);
+    }
+    let all = store.declared_uses().await.unwrap();
+    assert_eq!(all.len(), 1);
+    let (id, usage) = all[0];
+    assert_eq!(id, key);
+    assert_eq!(usage.first_used_at, Some(at(1000)));
+    assert_eq!(usage.last_used_at, Some(at(2000)));
+    assert_eq!((usage.uses, usage.refusals), (3, 6));
+}
+
+async fn a_key_that_is_gone_leaves_no_trace(home: Arc<Home>) {
+    let store = home.open().await;
+    let mut one = used(&new_key("never kept"), at(0), from(1));
+    one.hours = vec![hour(0, "app", 1)];
+    store.flush(&[one]).await.unwrap();
+    for table in ["keys", "usage_hours", "usage_refusals", "networks"] {
+        let count = format!("SELECT COUNT(*) FROM {table}");
+        assert_eq!(number(&store, &count).await, 0, "{table}");
+    }
+}
+
+async fn refusals_of_the_hour_and_of_the_day_before(home: Arc<Home>) {
+    let store = home.open().await;
+    let key = add(&store, new_key("a")).await;
+    let mut one = KeyUse::new(key.id, false);
+    let now = 48 * HOUR;
+    for (begins, refusals) in [
+        (now, 100),
+        (now - HOUR, 7),
+        (now - 24 * HOUR, 5),
+        (now - 25 * HOUR, 1000),
+        (now + HOUR, 1000),
+    ] {
+        let mut hour = hour(begins, "app", 0);
+        hour.counts.refusals = refusals;
+        one.hours.push(hour);
+    }
+    store.flush(&[one]).await.unwrap();
+    assert_eq!(
+        store.refusals_around(&[key.id], at(now)).await.unwrap(),
+        [(key.id, 100, 12)]
+    );
+}
+
+/// What a busy gateway writes at a time. The bound is generous: builds for tests are slow, and so are busy machines.
+async fn ten_thousand_keys_are_flushed_quickly(home: Arc<Home>) {
+    let store = home.open().await;
+    let keys: Vec<KeyRecord> = (0..10_000).map(|_| new_key("many")).collect();
+    add_all(&store, &keys).await;
+    let all: Vec<KeyUse> = keys
+        .iter()
+        .map(|key| {
+            let mut one = used(key, at(0), from(1));
+            one.hours = vec![hour(0, "app", 1)];
+            one.networks = vec![NetworkUse {
+                network: "203.0.113.0/24".into(),
+                first_at: at(0),
+                last_at: at(0),
+            }];
+            one
+        })
+        .collect();
+    let flush = async |store: &Store| {
+        for portion in all.chunks(200) {
+            store.flush(portion).await.unwrap();
+        }
+    };
+    let limit = std::time::Duration::from_secs(20);
+    tokio::time::timeout(limit, flush(&store)).await.unwrap();
+    tokio::time::timeout(limit, flush(&store)).await.unwrap();
+    assert_eq!(number(&store, "SELECT SUM(uses) FROM keys").await, 20_000);
+    assert_eq!(
+        number(&store, "SELECT SUM(uses) FROM secrets").await,
+        20_000
+    );
+    assert_eq!(
+        number(&store, "SELECT SUM(requests) FROM usage_hours").await,
+        20_000
+    );
+}
