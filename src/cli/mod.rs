@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod backup;
 mod check;
 mod client;
 mod completion;
@@ -109,6 +110,14 @@ enum Command {
     /// Ask a running gateway on this machine whether it lives; exits with 0 or 1
     #[command(after_help = "Example:\n  keygate health --config config/keygate.yaml")]
     Health,
+    /// Save everything in the store to a file, while the gateway runs or not
+    #[command(after_help = "Example:\n  keygate backup /var/backups/keygate.kg")]
+    Backup(backup::Backup),
+    /// Put what `keygate backup` has saved back into an empty store, of either database
+    #[command(
+        after_help = "Examples:\n  keygate restore /var/backups/keygate.kg\n  keygate restore --replace /var/backups/keygate.kg"
+    )]
+    Restore(backup::Restore),
     /// Start a gateway in front of an echo service, make a key and try it
     #[command(after_help = "Examples:\n  keygate demo\n  keygate demo --once")]
     Demo(demo::Demo),
@@ -226,6 +235,8 @@ impl Arguments {
             Command::Check(check) => check.run(config),
             Command::Hash(hash) => hash.run(config.as_deref()),
             Command::Health => health::run(&or_default(config)),
+            Command::Backup(backup) => backup.run(&or_default(config)),
+            Command::Restore(restore) => restore.run(&or_default(config)),
             Command::Demo(demo) => demo.run(),
             Command::Init(init) => init.run(),
             Command::Login(login) => login.run(&place),

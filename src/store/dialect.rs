@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use crate::config::StoreLocation;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Executor};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Executor};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -126,6 +126,39 @@ impl Dialect {
                 .replace(" TEXT NOT NULL", " TEXT COLLATE \"C\" NOT NULL")
                 .replace(" TEXT,", " TEXT COLLATE \"C\",")
                 .replace(" TEXT\n", " TEXT COLLATE \"C\"\n"),
+        }
+    }
+
+    /// Every table with its columns in their order: `in_table`, `name`, `kind`.
+    pub(super) fn columns(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "SELECT t.name AS in_table, c.name AS name, LOWER(c.type) AS kind \
+                 FROM sqlite_master t JOIN pragma_table_info(t.name) c \
+                 WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite#_%' ESCAPE '#' ORDER BY t.name, c.cid"
+            }
+            Self::Postgres => {
+                "SELECT CAST(table_name AS TEXT) AS in_table, CAST(column_name AS TEXT) AS name, \
+                 CAST(data_type AS TEXT) AS kind FROM information_schema.columns \
+                 WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
+            }
+        }
+    }
+
+    /// Keeps others from writing into these tables until the transaction ends.
+    pub(super) async fn lock_tables(
+        self,
+        connection: &mut AnyConnection,
+        tables: &[&str],
+    ) -> Result<(), StoreError> {
+        match self {
+            // Its transactions have the whole file already.
+            Self::Sqlite => Ok(()),
+            Self::Postgres => {
+                let lock = format!("LOCK TABLE {} IN EXCLUSIVE MODE", tables.join(", "));
+                connection.execute(AssertSqlSafe(lock)).await?;
+                Ok(())
+            }
         }
     }
 

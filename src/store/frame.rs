@@ -6,6 +6,8 @@ use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// Bytes before the first block.
+const HEADER: usize = 20;
 /// Bytes of a checksum.
 const SUM: usize = 32;
 /// Larger blocks are never written.
@@ -152,7 +154,7 @@ impl FrameReader {
     pub fn open(place: &Path, format: Format) -> Result<Self, FrameFault> {
         let mut file = File::open(place)?;
         let length = file.metadata()?.len();
-        let mut header = [0; 20];
+        let mut header = [0; HEADER];
         if let Err(fault) = file.read_exact(&mut header) {
             return Err(cut_off(fault, FrameFault::Foreign));
         }
@@ -167,7 +169,7 @@ impl FrameReader {
             return Err(FrameFault::Version(version));
         }
         let covered = length
-            .checked_sub((header.len() + SUM) as u64)
+            .checked_sub((HEADER + SUM) as u64)
             .ok_or(FrameFault::Damaged)?;
         let mut sum = blake3::Hasher::new();
         sum.update(&header);
@@ -185,11 +187,17 @@ impl FrameReader {
         if sum.finalize() != blake3::Hash::from_bytes(wanted) {
             return Err(FrameFault::Damaged);
         }
-        file.seek(SeekFrom::Start(header.len() as u64))?;
+        file.seek(SeekFrom::Start(HEADER as u64))?;
         Ok(Self {
             input: BufReader::with_capacity(BUFFER, file),
             block: Vec::new(),
         })
+    }
+
+    /// Begins again with the first block.
+    pub fn rewind(&mut self) -> io::Result<()> {
+        self.input.seek(SeekFrom::Start(HEADER as u64))?;
+        Ok(())
     }
 
     /// The block that comes next; `None`: there is no more.
@@ -248,8 +256,8 @@ mod tests {
     fn what_was_written_is_read_by_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("made/file");
-        write(&place, &[b"one", &[7; 300_000]]);
-        write(&place, &[b"two", &[8; 300_000]]);
+        write(&place, &[b"one", &vec![7; 300_000]]);
+        write(&place, &[b"two", &vec![8; 300_000]]);
         assert_eq!(read(&place).unwrap(), [b"two".to_vec(), vec![8; 300_000]]);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&place), 0o600);

@@ -1,6 +1,7 @@
 //! What is kept: one SQL for `SQLite` and `PostgreSQL`, a file per aggregate. SQL types end here.
 
 pub mod audit;
+pub mod backup;
 pub mod consumers;
 pub mod deliveries;
 mod dialect;

@@ -326,6 +326,23 @@ impl Write {
         Ok(())
     }
 
+    /// Goes on behind another head, which has been put in place of the one that this change began with: behind the last
+    /// event of its chain, with a revision that neither of them ever had.
+    pub(super) async fn go_on(&mut self) -> Result<(), StoreError> {
+        let head =
+            sqlx::query("SELECT revision, audit_sequence, audit_hash FROM head WHERE id = 1")
+                .fetch_one(&mut *self.tx)
+                .await?;
+        self.revision = self.revision.max(head.natural("revision")? + 1);
+        self.sequence = head.number("audit_sequence")?;
+        self.hash = head.text("audit_hash")?;
+        sqlx::query("UPDATE head SET revision = $1 WHERE id = 1")
+            .bind(self.revision_number())
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
     /// Makes all of it true at once; the revision.
     ///
     /// # Errors

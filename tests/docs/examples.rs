@@ -238,7 +238,7 @@ fn tools(folder: &Path) -> String {
 
 /// The ports of the examples may be taken, and a second may be too short on a busy machine.
 fn on_free_ports(script: &str) -> String {
-    let wait = "until curl -s http://127.0.0.1:8081/readyz | grep -q '\"revision\":2'; do sleep 0.05; done";
+    let wait = "until curl -s http://127.0.0.1:8081/metrics | grep -q 'reloads_total{result=\"ok\"} 1'; do sleep 0.05; done";
     let mut script = script.replace("\nsleep 1\n", &format!("\n{wait}\n"));
     for port in ["8080", "8081", "9000"] {
         let whole = Regex::new(&format!(r"\b{port}\b")).unwrap();

@@ -36,6 +36,7 @@ macro_rules! on_both {
 }
 
 mod audit;
+mod backup;
 mod consumers;
 mod failures;
 mod full;
