@@ -89,6 +89,21 @@ impl Caller {
         }
     }
 
+    /// Whether the caller has a permission in a place and a role there that covers another one.
+    pub(super) fn check_role(
+        &self,
+        permission: Permission,
+        place: &Lineage,
+        role: Role,
+    ) -> Result<(), AdminError> {
+        self.check(permission, place)?;
+        if self.role_in(place).is_some_and(|own| own.covers(role)) {
+            Ok(())
+        } else {
+            Err(AdminError::RoleNotCovered)
+        }
+    }
+
     /// Paths of the workspaces below which the caller has a permission.
     ///
     /// # Errors
@@ -159,15 +174,19 @@ pub(super) async fn guard_api(
     Ok(next.run(request).await)
 }
 
-/// For what a person does before there is a caller: signing in.
+/// For what a person does before there is a caller: signing in. Whoever it is has no role anywhere.
 pub(super) async fn guard_sign_in(
     State(parts): State<Arc<AdminParts>>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, AdminError> {
     check_names(&parts, request.headers())?;
     parts.throttle.take(Network::of(peer.ip()))?;
+    let mut stranger = Caller::new(Who::System("sign_in"), None, "");
+    stranger.actor.address = Some(peer.ip().to_canonical());
+    stranger.actor.request_id = Some(request_id(&parts, request.headers()));
+    request.extensions_mut().insert(stranger);
     Ok(next.run(request).await)
 }
 

@@ -8,12 +8,14 @@ use super::server::AdminParts;
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
+use axum::http::header::{CONTENT_TYPE, HeaderName, IF_MATCH, USER_AGENT};
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Most bytes of a body; an import is sent in portions.
 const MOST_BYTES: usize = 2 * 1024 * 1024;
+/// Characters that are kept of what a program calls itself.
+const MOST_OF_AGENT: usize = 256;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A call.
@@ -26,6 +28,8 @@ pub(super) struct Call {
     pub(super) idempotency_key: Option<String>,
     pub(super) if_match: Option<String>,
     pub(super) content_type: Option<String>,
+    /// What the caller's program calls itself.
+    pub(super) agent: Option<String>,
 }
 
 impl Call {
@@ -117,8 +121,16 @@ impl FromRequest<Arc<AdminParts>> for Call {
             idempotency_key,
             if_match: one(&parts.headers, &IF_MATCH)?,
             content_type: one(&parts.headers, &CONTENT_TYPE)?,
+            agent: agent(&parts.headers),
         })
     }
+}
+
+fn agent(headers: &HeaderMap) -> Option<String> {
+    let said = headers.get(USER_AGENT)?;
+    let said = String::from_utf8_lossy(said.as_bytes());
+    let kept: String = said.chars().take(MOST_OF_AGENT).collect();
+    (!kept.is_empty()).then_some(kept)
 }
 
 fn one(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, AdminError> {

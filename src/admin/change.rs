@@ -111,7 +111,9 @@ fn memory(call: &Call) -> Option<Memory> {
         .idempotency_key
         .as_ref()
         .filter(|_| call.method == "POST")?;
-    let mut fingerprint = blake3::Hasher::new();
+    // Keyed with what is not kept, so that nobody who reads the store can guess at a password in a body.
+    let mut fingerprint = blake3::Hasher::new_derive_key("keygate idempotency fingerprint v1");
+    fingerprint.update(call.caller.secret.expose().as_bytes());
     for part in [call.method.as_bytes(), call.path.as_bytes(), &call.body] {
         fingerprint.update(&part.len().to_le_bytes());
         fingerprint.update(part);
@@ -137,7 +139,7 @@ fn replay(memory: &Memory, before: &Remembered) -> Result<Response, AdminError> 
     };
     if before.fingerprint != memory.fingerprint {
         return Err(mismatch(
-            "this `Idempotency-Key` was used for another request",
+            "this `Idempotency-Key` was used for another request, or with another token or session",
         ));
     }
     let sealed = vault::open_with(&memory.material, &before.reply, &memory.key_hash);
@@ -207,6 +209,13 @@ impl Change {
         await_applied(parts, revision).await?;
         Ok(reply.answer())
     }
+}
+
+/// Makes a change true that stands outside of a call with a caller, and waits until this node serves by it.
+pub(super) async fn commit(parts: &AdminParts, write: Write) -> Result<u64, AdminError> {
+    let revision = write.commit().await?;
+    await_applied(parts, revision).await?;
+    Ok(revision)
 }
 
 /// Waits until this node serves by a revision.

@@ -29,6 +29,12 @@ pub(super) enum AdminError {
     /// The caller is known, but its role does not allow this.
     #[error("this needs the permission `{0}`")]
     Forbidden(&'static str),
+    /// A role is given, taken or touched that is greater than the caller's own.
+    #[error("this is about a role that yours does not cover")]
+    RoleNotCovered,
+    /// E-mail address or password is wrong; which of them, nobody is told.
+    #[error("this e-mail address and this password open nothing")]
+    SignInRefused,
     /// The request as such makes no sense.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -45,7 +51,7 @@ pub(super) enum AdminError {
     #[error("the object has changed since you read it")]
     PreconditionFailed,
     /// Too many wrong tokens or passwords from this network.
-    #[error("too many failed attempts; wait a minute")]
+    #[error("too many failed attempts; wait a while")]
     TooManyFailures,
     /// Too many requests of this caller.
     #[error("too many requests; wait a moment")]
@@ -75,7 +81,9 @@ pub(super) struct FieldFault {
 impl AdminError {
     fn row(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized"),
+            Self::Unauthorized | Self::SignInRefused => {
+                (StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized")
+            }
             Self::Misdirected => (
                 StatusCode::MISDIRECTED_REQUEST,
                 "misdirected",
@@ -92,7 +100,9 @@ impl AdminError {
                 "validation_failed",
                 "Validation failed",
             ),
-            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
+            Self::Forbidden(_) | Self::RoleNotCovered => {
+                (StatusCode::FORBIDDEN, "forbidden", "Forbidden")
+            }
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
             Self::BodyTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

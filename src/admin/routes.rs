@@ -1,6 +1,6 @@
 //! Every endpoint of the management port, on one page, with the document of the API that is made of it.
 
-use super::api::{health, keys, metrics, status};
+use super::api::{health, keys, members, metrics, sessions, status, tokens, whoami};
 use super::auth;
 use super::error::AdminError;
 use super::server::AdminParts;
@@ -53,11 +53,32 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(keys::acts::transfer_key))
         .routes(routes!(keys::acts::keep_key))
         .routes(routes!(keys::acts::restore_key))
+        .routes(routes!(members::list_members, members::create_member))
+        .routes(routes!(members::show_member, members::edit_member))
+        .routes(routes!(members::acts::grant_role, members::acts::take_role))
+        .routes(routes!(members::acts::set_password))
+        .routes(routes!(members::data::export_member))
+        .routes(routes!(members::data::erase_member))
+        .routes(routes!(sessions::list_sessions))
+        .routes(routes!(sessions::sign_out))
+        .routes(routes!(sessions::end_session))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::show_token, tokens::delete_token))
+        .routes(routes!(tokens::revoke_token))
+        .routes(routes!(whoami::show_caller))
+}
+
+/// What is asked for before there is a caller.
+fn entry() -> OpenApiRouter<Arc<AdminParts>> {
+    OpenApiRouter::new().routes(routes!(sessions::sign_in))
 }
 
 /// The whole of it.
 pub(super) fn all(parts: Arc<AdminParts>) -> Router {
-    let (api, document) = api().split_for_parts();
+    let (api, mut document) = api().split_for_parts();
+    let (entry, way_in) = entry().split_for_parts();
+    document.merge(way_in);
+    let entry = entry.layer(from_fn_with_state(Arc::clone(&parts), auth::guard_sign_in));
     let api = api.layer(from_fn_with_state(Arc::clone(&parts), auth::guard_api));
     let system = Router::new()
         .route("/metrics", get(metrics::show_metrics))
@@ -68,6 +89,7 @@ pub(super) fn all(parts: Arc<AdminParts>) -> Router {
         .route("/readyz", get(health::show_ready))
         .merge(system)
         .merge(api)
+        .merge(entry)
         .merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(async || AdminError::NotFound)
         .method_not_allowed_fallback(async || AdminError::MethodNotAllowed)

@@ -1,19 +1,24 @@
-//! The pace of callers of the management port, by network: how fast anybody may ask, and how often anybody may guess.
+//! The pace of callers of the management port, by network: how fast anybody may ask, how often anybody may guess, and how
+//! often a refusal is worth a line in the audit log.
 
 use super::error::AdminError;
 use crate::clock::Clock;
 use moka::sync::Cache;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Networks that are remembered at a time.
 const NETWORKS: u64 = 10_000;
-/// Wrong tokens of one network within a minute.
+/// Wrong tokens and passwords of one network within a minute.
 const MOST_FAILURES: u32 = 60;
 /// Wrong passwords for one address of one network within a quarter of an hour.
 const MOST_PASSWORDS: u32 = 5;
+/// Audit events about refusals within a minute: one of a network, and so many in all.
+const MOST_EVENTS: u32 = 60;
+const MINUTE: Duration = Duration::from_mins(1);
+const QUARTER: Duration = Duration::from_mins(15);
 /// Requests of one network: so many at once, then one each so many nanoseconds.
 const BURST: i64 = 2000;
 const EACH_NANOS: i64 = 1_000_000;
@@ -31,11 +36,46 @@ impl Network {
     }
 }
 
+/// What is counted for a while and then from zero again.
+#[derive(Debug, Default)]
+struct Tally(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// On the monotonic clock.
+    until: u64,
+    count: u32,
+    /// Refusals that no event has told of.
+    untold: u64,
+}
+
+impl Tally {
+    fn within<T>(&self, now: u64, span: Duration, act: impl FnOnce(&mut Counted) -> T) -> T {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= counted.until {
+            let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+            counted.until = now.saturating_add(span);
+            counted.count = 0;
+        }
+        act(&mut counted)
+    }
+}
+
+/// Counts one more, unless there are so many already.
+fn take_one(counted: &mut Counted, most: u32) -> bool {
+    let free = counted.count < most;
+    counted.count += u32::from(free);
+    free
+}
+
 /// The counters.
 #[derive(Debug)]
 pub struct Throttle {
-    failures: Cache<Network, Arc<AtomicU32>>,
-    passwords: Cache<(Network, String), Arc<AtomicU32>>,
+    failures: Cache<Network, Arc<Tally>>,
+    passwords: Cache<(Network, String), Arc<Tally>>,
+    /// Refusals of a network, and events about any.
+    refusals: Cache<Network, Arc<Tally>>,
+    events: Tally,
     /// When the bucket of a network is full again, in nanoseconds of the monotonic clock.
     pace: Cache<Network, Arc<AtomicI64>>,
     clock: Arc<dyn Clock>,
@@ -44,19 +84,19 @@ pub struct Throttle {
 impl Throttle {
     /// Nobody has asked yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let minutes = |count: u64| Duration::from_secs(60 * count);
+        // The spans are told by the clock; these are for how long a counter stays in memory.
+        let for_a = |span: Duration| Cache::builder().max_capacity(NETWORKS).time_to_idle(span);
         Self {
-            failures: Cache::builder()
-                .max_capacity(NETWORKS)
-                .time_to_live(minutes(1))
-                .build(),
+            failures: for_a(MINUTE).build(),
             passwords: Cache::builder()
                 .max_capacity(NETWORKS)
-                .time_to_live(minutes(15))
+                .time_to_idle(QUARTER)
                 .build(),
+            refusals: for_a(QUARTER).build(),
+            events: Tally::default(),
             pace: Cache::builder()
                 .max_capacity(NETWORKS)
-                .time_to_idle(minutes(1))
+                .time_to_idle(MINUTE)
                 .build(),
             clock,
         }
@@ -64,33 +104,51 @@ impl Throttle {
 
     /// Whether a network has guessed too often.
     pub(super) fn check_failures(&self, network: Network) -> Result<(), AdminError> {
-        match self.failures.get(&network) {
-            Some(count) if count.load(Relaxed) >= MOST_FAILURES => Err(AdminError::TooManyFailures),
-            Some(_) | None => Ok(()),
+        let Some(tally) = self.failures.get(&network) else {
+            return Ok(());
+        };
+        let now = self.clock.monotonic_nanos();
+        if tally.within(now, MINUTE, |counted| counted.count) < MOST_FAILURES {
+            Ok(())
+        } else {
+            Err(AdminError::TooManyFailures)
         }
     }
 
     pub(super) fn note_failure(&self, network: Network) {
-        self.failures
-            .get_with(network, Arc::default)
-            .fetch_add(1, Relaxed);
+        let tally = self.failures.get_with(network, Arc::default);
+        let now = self.clock.monotonic_nanos();
+        tally.within(now, MINUTE, |counted| counted.count += 1);
     }
 
-    /// Whether a network has guessed passwords of one person too often.
-    pub(super) fn check_password(&self, network: Network, email: &str) -> Result<(), AdminError> {
-        match self.passwords.get(&(network, email.to_owned())) {
-            Some(count) if count.load(Relaxed) >= MOST_PASSWORDS => {
-                Err(AdminError::TooManyFailures)
-            }
-            Some(_) | None => Ok(()),
+    /// One try of a network at the password of a person, counted before it is made: tries at the same time count too.
+    pub(super) fn try_password(&self, network: Network, email: &str) -> Result<(), AdminError> {
+        let key = (network, email.to_owned());
+        let tally = self.passwords.get_with(key, Arc::default);
+        let now = self.clock.monotonic_nanos();
+        if tally.within(now, QUARTER, |counted| take_one(counted, MOST_PASSWORDS)) {
+            Ok(())
+        } else {
+            Err(AdminError::TooManyFailures)
         }
     }
 
-    pub(super) fn note_password(&self, network: Network, email: &str) {
-        let key = (network, email.to_owned());
-        self.passwords
-            .get_with(key, Arc::default)
-            .fetch_add(1, Relaxed);
+    /// The password was right: the tries before it do not count.
+    pub(super) fn forget_passwords(&self, network: Network, email: &str) {
+        self.passwords.invalidate(&(network, email.to_owned()));
+    }
+
+    /// Notes a refusal; how many there were since the last event about this network, if it is time for another one.
+    pub(super) fn note_refusal(&self, network: Network) -> Option<u64> {
+        let tally = self.refusals.get_with(network, Arc::default);
+        let now = self.clock.monotonic_nanos();
+        tally.within(now, MINUTE, |counted| {
+            counted.untold += 1;
+            let events = |all: &mut Counted| take_one(all, MOST_EVENTS);
+            let is_due = counted.count == 0 && self.events.within(now, MINUTE, events);
+            counted.count = u32::from(is_due || counted.count > 0);
+            is_due.then(|| std::mem::take(&mut counted.untold))
+        })
     }
 
     /// One request of a network (GCRA).
@@ -103,5 +161,67 @@ impl Throttle {
         }
         full.store(next, Relaxed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::TestClock;
+    use crate::domain::time::Timestamp;
+
+    fn throttle() -> (Throttle, Arc<TestClock>) {
+        let clock = Arc::new(TestClock::at(Timestamp::from_millis(0)));
+        (Throttle::new(Arc::clone(&clock) as Arc<dyn Clock>), clock)
+    }
+
+    fn network(last: u8) -> Network {
+        Network::of(IpAddr::from([203, 0, 113, last]))
+    }
+
+    #[test]
+    fn five_passwords_within_a_quarter_of_an_hour() {
+        let (throttle, clock) = throttle();
+        let tries = |last: u8, email: &str| {
+            let tries = (0..9).map(|_| throttle.try_password(network(last), email));
+            tries.flatten().count()
+        };
+        assert_eq!(tries(1, "ada"), 5);
+        assert_eq!((tries(1, "bob"), tries(2, "ada")), (5, 5));
+        clock.advance_millis(15 * 60 * 1000 - 1);
+        assert_eq!(tries(1, "ada"), 0);
+        clock.advance_millis(1);
+        assert_eq!(tries(1, "ada"), 5);
+        throttle.forget_passwords(network(1), "ada");
+        assert_eq!(tries(1, "ada"), 5);
+    }
+
+    #[test]
+    fn a_network_that_guesses_waits_for_the_minute_to_end() {
+        let (throttle, clock) = throttle();
+        for _ in 0..MOST_FAILURES {
+            throttle.check_failures(network(1)).unwrap();
+            throttle.note_failure(network(1));
+        }
+        assert!(throttle.check_failures(network(1)).is_err());
+        assert!(throttle.check_failures(network(2)).is_ok());
+        clock.advance_millis(60_000);
+        assert!(throttle.check_failures(network(1)).is_ok());
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_an_event_a_minute() {
+        let (throttle, clock) = throttle();
+        let told: Vec<u64> = (0..500)
+            .filter_map(|_| throttle.note_refusal(network(1)))
+            .collect();
+        assert_eq!(told, [1]);
+        clock.advance_millis(60_000);
+        assert_eq!(throttle.note_refusal(network(1)), Some(500));
+        assert_eq!(throttle.note_refusal(network(1)), None);
+        let others = (2..=255).filter_map(|last| throttle.note_refusal(network(last)));
+        assert_eq!(others.count(), 59, "and so many of all networks");
+        clock.advance_millis(60_000);
+        assert_eq!(throttle.note_refusal(network(255)), Some(2));
     }
 }

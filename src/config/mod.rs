@@ -26,6 +26,7 @@ pub use managed::{
     AuditConfig, EmailConfig, Mailbox, SessionConfig, SmtpLogin, SmtpSecurity, SmtpServer,
     StoreLocation, UsageConfig, VaultConfig, WebhookConfig,
 };
+pub(crate) use value::address as email_address;
 
 /// A config file that is valid in itself.
 #[derive(Debug, Clone)]

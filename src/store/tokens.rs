@@ -117,6 +117,15 @@ impl Store {
 }
 
 impl Write {
+    /// A token as it is inside this transaction.
+    pub async fn token(&mut self, id: Id) -> Result<TokenRecord, StoreError> {
+        let mut select = Sql::new(SELECT);
+        select
+            .push(" WHERE id = ")
+            .bind(id.text(Kind::Token).to_string());
+        token(&select.query().fetch_one(self.connection()).await?)
+    }
+
     /// Keeps a new token.
     pub async fn insert_token(
         &mut self,

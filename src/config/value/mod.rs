@@ -8,7 +8,8 @@ mod secret;
 mod store;
 
 pub(super) use self::http::{key_header, key_parameter, method, realm};
-pub(super) use mail::{address, mailbox, smtp};
+pub(crate) use mail::address;
+pub(super) use mail::{mailbox, smtp};
 pub(super) use net::{cidr, endpoint, host, host_header, host_match, socket};
 pub(super) use path::{canonical, folder, is_below, strip_prefix};
 pub(super) use secret::{master_key, secret};

@@ -70,6 +70,15 @@ impl Store {
         session(&select.query().fetch_one(&self.pools.read).await?)
     }
 
+    /// All sessions of a member that are still kept, also those that are over, the newest first.
+    pub async fn kept_sessions(&self, member: Id) -> Result<Vec<SessionRecord>, StoreError> {
+        let mut select = Sql::new(SELECT);
+        select.push(" WHERE member = ").bind(text(member));
+        select.push(" ORDER BY created_at DESC, id DESC");
+        let rows = select.query().fetch_all(&self.pools.read).await?;
+        rows.iter().map(session).collect()
+    }
+
     /// Sessions that were not ended and have not expired, of one member or of all, the newest first.
     pub async fn sessions(&self, member: Option<Id>) -> Result<Vec<SessionRecord>, StoreError> {
         let mut select = Sql::new(SELECT);
