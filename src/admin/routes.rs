@@ -1,6 +1,6 @@
 //! Every endpoint of the management port, on one page, with the document of the API that is made of it.
 
-use super::api::{health, keys, metrics, status};
+use super::api::{consumers, health, keys, metrics, status, workspaces};
 use super::auth;
 use super::error::AdminError;
 use super::server::AdminParts;
@@ -53,6 +53,26 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(keys::acts::transfer_key))
         .routes(routes!(keys::acts::keep_key))
         .routes(routes!(keys::acts::restore_key))
+        .routes(routes!(
+            workspaces::list_workspaces,
+            workspaces::create_workspace
+        ))
+        .routes(routes!(
+            workspaces::show_workspace,
+            workspaces::put_workspace,
+            workspaces::edit_workspace,
+            workspaces::delete_workspace
+        ))
+        .routes(routes!(
+            consumers::list_consumers,
+            consumers::create_consumer
+        ))
+        .routes(routes!(
+            consumers::show_consumer,
+            consumers::put_consumer,
+            consumers::edit_consumer,
+            consumers::delete_consumer
+        ))
 }
 
 /// The whole of it.
