@@ -1,6 +1,6 @@
 //! Every endpoint of the management port, on one page, with the document of the API that is made of it.
 
-use super::api::{consumers, health, keys, metrics, status, workspaces};
+use super::api::{audit, consumers, health, keys, metrics, notices, status, webhooks, workspaces};
 use super::auth;
 use super::error::AdminError;
 use super::server::AdminParts;
@@ -73,6 +73,26 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
             consumers::edit_consumer,
             consumers::delete_consumer
         ))
+        .routes(routes!(audit::list_audit))
+        .routes(routes!(audit::show_head))
+        .routes(routes!(audit::verify::verify_audit))
+        .routes(routes!(audit::export::export_audit))
+        .routes(routes!(audit::list_checkpoints, audit::create_checkpoint))
+        .routes(routes!(notices::list_notices))
+        .routes(routes!(notices::show_notice))
+        .routes(routes!(notices::read_notice))
+        .routes(routes!(notices::read_notices))
+        .routes(routes!(notices::preview_inactivity))
+        .routes(routes!(webhooks::list_webhooks, webhooks::create_webhook))
+        .routes(routes!(
+            webhooks::show_webhook,
+            webhooks::edit_webhook,
+            webhooks::delete_webhook
+        ))
+        .routes(routes!(webhooks::acts::rotate_secret))
+        .routes(routes!(webhooks::acts::test_webhook))
+        .routes(routes!(webhooks::acts::replay_webhook))
+        .routes(routes!(webhooks::acts::list_deliveries))
 }
 
 /// The whole of it.

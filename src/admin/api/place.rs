@@ -8,6 +8,7 @@ use crate::admin::page::Parameters;
 use crate::domain::id::{Id, Kind};
 use crate::domain::role::Permission;
 use crate::domain::time::Timestamp;
+use crate::domain::workspace::{Lineage, root};
 use crate::store::workspaces::WorkspaceRecord;
 use crate::store::{Store, Write};
 use axum::extract::Path;
@@ -61,6 +62,16 @@ pub(super) async fn within(
     let place = store.workspace(id).await?;
     caller.check(permission, &place.lineage)?;
     Ok(Some(place.path()))
+}
+
+/// Whether the caller has the permission everywhere, for what is not of one workspace.
+pub(super) fn on_the_whole(caller: &Caller, permission: Permission) -> Result<(), AdminError> {
+    let all = Lineage::new(vec![root()]);
+    match caller.check(permission, &all) {
+        // That there is a root is no secret.
+        Err(AdminError::NotFound) => Err(AdminError::Forbidden(permission.name())),
+        other => other,
+    }
 }
 
 /// The parameter that names an object of a kind.
