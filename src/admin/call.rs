@@ -76,6 +76,14 @@ impl Call {
             Err(AdminError::PreconditionFailed)
         }
     }
+
+    /// As [`Call::check_version`], for an object that is not there yet: it has no version.
+    pub(super) fn check_new(&self) -> Result<(), AdminError> {
+        match self.if_match {
+            None => Ok(()),
+            Some(_) => Err(AdminError::PreconditionFailed),
+        }
+    }
 }
 
 /// The `ETag` of an object of this revision.

@@ -1,6 +1,9 @@
 //! Every endpoint of the management port, on one page, with the document of the API that is made of it.
 
-use super::api::{health, keys, members, metrics, sessions, status, tokens, whoami};
+use super::api::{
+    audit, consumers, health, keys, members, metrics, notices, sessions, status, tokens, webhooks,
+    whoami, workspaces,
+};
 use super::auth;
 use super::error::AdminError;
 use super::server::AdminParts;
@@ -66,6 +69,46 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(tokens::show_token, tokens::delete_token))
         .routes(routes!(tokens::revoke_token))
         .routes(routes!(whoami::show_caller))
+        .routes(routes!(
+            workspaces::list_workspaces,
+            workspaces::create_workspace
+        ))
+        .routes(routes!(
+            workspaces::show_workspace,
+            workspaces::put_workspace,
+            workspaces::edit_workspace,
+            workspaces::delete_workspace
+        ))
+        .routes(routes!(
+            consumers::list_consumers,
+            consumers::create_consumer
+        ))
+        .routes(routes!(
+            consumers::show_consumer,
+            consumers::put_consumer,
+            consumers::edit_consumer,
+            consumers::delete_consumer
+        ))
+        .routes(routes!(audit::list_audit))
+        .routes(routes!(audit::show_head))
+        .routes(routes!(audit::verify::verify_audit))
+        .routes(routes!(audit::export::export_audit))
+        .routes(routes!(audit::list_checkpoints, audit::create_checkpoint))
+        .routes(routes!(notices::list_notices))
+        .routes(routes!(notices::show_notice))
+        .routes(routes!(notices::read_notice))
+        .routes(routes!(notices::read_notices))
+        .routes(routes!(notices::preview_inactivity))
+        .routes(routes!(webhooks::list_webhooks, webhooks::create_webhook))
+        .routes(routes!(
+            webhooks::show_webhook,
+            webhooks::edit_webhook,
+            webhooks::delete_webhook
+        ))
+        .routes(routes!(webhooks::acts::rotate_secret))
+        .routes(routes!(webhooks::acts::test_webhook))
+        .routes(routes!(webhooks::acts::replay_webhook))
+        .routes(routes!(webhooks::acts::list_deliveries))
 }
 
 /// What is asked for before there is a caller.

@@ -1,11 +1,12 @@
 //! The management listener and what its handlers share.
 
+pub use super::api::audit::AuditDesk;
 use super::error::AdminError;
 use super::listener::CappedListener;
 use super::routes;
 use super::throttle::Throttle;
 use crate::clock::Clock;
-use crate::config::SessionConfig;
+use crate::config::{SessionConfig, WebhookConfig};
 use crate::domain::key::record::Inactivity;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -60,6 +61,10 @@ pub struct AdminParts {
     pub inactivity: Inactivity,
     /// The master key, if there is one.
     pub vault: Option<Arc<Keyring>>,
+    /// What webhooks may be.
+    pub webhooks: WebhookConfig,
+    /// The audit log's readers.
+    pub audit: AuditDesk,
     /// When this process started.
     pub started_at: Timestamp,
 }

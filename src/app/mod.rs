@@ -2,7 +2,7 @@
 
 mod store;
 
-use crate::admin::server::{Admin, AdminParts, ListenerInfo};
+use crate::admin::server::{Admin, AdminParts, AuditDesk, ListenerInfo};
 use crate::admin::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{Config, VaultConfig};
@@ -124,6 +124,8 @@ impl App {
             allowed_hosts: config.management.allowed_hosts.clone(),
             sessions: config.management.sessions,
             inactivity: config.inactivity,
+            webhooks: config.webhooks,
+            audit: AuditDesk::default(),
             vault: config.vault.as_ref().map(|vault| Arc::new(keyring(vault))),
         };
         let admin = control

@@ -5,6 +5,7 @@ use super::key::Symbols;
 use super::keys::{KeyChange, KeyTable};
 use super::router::Router;
 use crate::config::{Forwarding, ListenerLimits};
+use crate::domain::consumer::Consumer;
 use crate::domain::key::KeyFormat;
 use crate::domain::time::Timestamp;
 use arc_swap::ArcSwap;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub router: Router,
     /// Form of native keys.
     pub key_format: KeyFormat,
+    /// Consumers that the config file declares.
+    pub consumers: Vec<Consumer>,
     /// What goes upstream about the caller.
     pub forwarding: Forwarding,
     /// Caps by listener, in the order of the config.

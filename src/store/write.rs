@@ -27,6 +27,15 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Management,
+        Self::Authentication,
+        Self::Authorization,
+        Self::Use,
+        Self::System,
+    ];
+
     /// Name in the log.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::{Config, Forwarding, Listener, ListenerLimits};
+use crate::domain::consumer::Consumer;
 use crate::domain::id::Kind;
 use crate::domain::key::{Algorithm, KeyFormat, KeyHash, KeySpec, Origin};
 use crate::domain::route::Route;
@@ -44,6 +45,7 @@ struct Published {
     upstreams: Vec<Upstream>,
     routes: Vec<Route>,
     key_format: KeyFormat,
+    consumers: Vec<Consumer>,
     forwarding: Forwarding,
     listeners: Vec<Listener>,
     log_path: bool,
@@ -55,6 +57,7 @@ impl Published {
             upstreams: config.upstreams.clone(),
             routes: config.routes.clone(),
             key_format: config.key_format.clone(),
+            consumers: config.consumers.clone(),
             forwarding: config.forwarding.clone(),
             listeners: config.listeners.clone(),
             log_path: config.log.access_path,
@@ -353,6 +356,7 @@ impl State {
             ready: self.ready,
             router: Router::compile(&config.routes, &compiled, symbols, metrics),
             key_format: config.key_format.clone(),
+            consumers: config.consumers.clone(),
             forwarding: config.forwarding.clone(),
             listeners: self.fixed.limits(&config.listeners),
             challenges: Challenges::new(&config.forwarding.realm),

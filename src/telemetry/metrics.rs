@@ -44,6 +44,9 @@ pub struct Metrics {
     /// Revision that requests are served from.
     pub revision_applied: IntGauge,
     revocation_lag: Histogram,
+    audit_sequence: IntGauge,
+    audit_timestamp: IntGauge,
+    notices: IntGaugeVec,
     /// Log lines that were dropped because the log could not keep up.
     pub log_dropped: IntCounter,
     /// Keys whose last use is not in the store yet.
@@ -113,6 +116,10 @@ impl Metrics {
                 )
                 .buckets(LAG_BUCKETS.to_vec()),
             )?)?,
+            audit_sequence: table.gauge("audit_head_sequence", "Number of the last event of the audit log.")?,
+            audit_timestamp: table
+                .gauge("audit_head_timestamp_seconds", "When the last event of the audit log was.")?,
+            notices: table.gauges("notices", "Notices of the last 30 days that stand, by kind.", &["kind"])?,
             log_dropped: table.add(IntCounter::new("log_dropped_total", "Log lines dropped under pressure.")?)?,
             last_used_pending: table
                 .gauge("last_used_pending", "Keys whose last use is not in the store yet.")?,
@@ -172,6 +179,24 @@ impl Metrics {
     /// Sets how many keys have a status.
     pub fn set_keys(&self, status: &str, count: i64) {
         self.keys.with_label_values(&[status]).set(count);
+    }
+
+    /// Sets where the audit log ends: number of the last event, and its time in milliseconds.
+    pub fn set_audit_head(&self, sequence: u64, at: Option<i64>) {
+        self.audit_sequence
+            .set(i64::try_from(sequence).unwrap_or(i64::MAX));
+        if let Some(at) = at {
+            self.audit_timestamp.set(at.div_euclid(1000));
+        }
+    }
+
+    /// Sets how many notices of each kind there are; other kinds have none.
+    pub fn set_notices(&self, counts: &[(String, u64)]) {
+        self.notices.reset();
+        for (kind, count) in counts {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.notices.with_label_values(&[kind]).set(count);
+        }
     }
 
     /// A change of keys is enforced; milliseconds since it was made.

@@ -1,10 +1,16 @@
 //! One file per resource.
 
+pub(super) mod audit;
+pub(super) mod consumers;
 pub(super) mod health;
 pub(super) mod keys;
 pub(super) mod members;
 pub(super) mod metrics;
+pub(super) mod notices;
+mod place;
 pub(super) mod sessions;
 pub(super) mod status;
 pub(super) mod tokens;
+pub(super) mod webhooks;
 pub(super) mod whoami;
+pub(super) mod workspaces;

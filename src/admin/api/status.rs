@@ -1,6 +1,7 @@
 //! `/status`: what runs here, on which configuration, and how its upstreams are.
 
-use super::metrics::count_by_status;
+use super::audit::HeadView;
+use super::metrics::{STORE_PATIENCE, count_by_status};
 use crate::admin::error::AdminError;
 use crate::admin::server::{AdminParts, ListenerInfo};
 use crate::domain::route::{HostMatch, PathMatch};
@@ -27,6 +28,8 @@ pub(in crate::admin) struct Status {
     routes: Vec<RouteStatus>,
     upstreams: Vec<UpstreamStatus>,
     keys: BTreeMap<&'static str, i64>,
+    /// Where the audit log ends; null: there is no store, or it does not answer.
+    audit: Option<HeadView>,
 }
 
 #[derive(Serialize)]
@@ -85,8 +88,18 @@ struct EndpointStatus {
 pub(in crate::admin) async fn show_status(
     State(parts): State<Arc<AdminParts>>,
 ) -> Result<Json<Status>, AdminError> {
+    let audit = audit_head(&parts).await;
     let status = tokio::task::spawn_blocking(move || read(&parts));
-    Ok(Json(status.await.map_err(|_| AdminError::Internal)?))
+    let mut status = status.await.map_err(|_| AdminError::Internal)?;
+    status.audit = audit;
+    Ok(Json(status))
+}
+
+/// A store that is away holds nobody up who asks how things are.
+async fn audit_head(parts: &AdminParts) -> Option<HeadView> {
+    let store = parts.store().ok()?;
+    let head = tokio::time::timeout(STORE_PATIENCE, store.audit_head()).await;
+    Some(head.ok()?.ok()?.into())
 }
 
 fn read(parts: &AdminParts) -> Status {
@@ -125,6 +138,7 @@ fn read(parts: &AdminParts) -> Status {
             .into_iter()
             .map(|(status, count)| (status.name(), count))
             .collect(),
+        audit: None,
     }
 }
 

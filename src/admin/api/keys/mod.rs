@@ -3,7 +3,7 @@
 
 pub(in crate::admin) mod acts;
 pub(in crate::admin) mod create;
-mod fields;
+pub(in crate::admin) mod fields;
 pub(in crate::admin) mod schema;
 pub(in crate::admin) mod view;
 
