@@ -14,6 +14,7 @@ mod lifecycle;
 mod logs;
 mod management;
 mod paths;
+mod people;
 mod real_life;
 mod reload;
 mod smoke;

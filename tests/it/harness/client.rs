@@ -39,6 +39,12 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
     }
 
+    /// Its JSON; panics when it has another status.
+    pub(crate) fn must(&self, status: u16) -> serde_json::Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        self.json()
+    }
+
     /// The stable code of a problem.
     pub(crate) fn code(&self) -> String {
         assert_eq!(

@@ -5,6 +5,7 @@ use keygate::app::{App, Output};
 use keygate::clock::{Clock, SystemClock};
 use keygate::config;
 use keygate::domain::key::PlainKey;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(crate) struct GatewayBuilder {
     pub(crate) top: String,
     /// More settings of the management port.
     pub(crate) management: String,
+    /// What `store` says, where neither `top` nor `rest` says it.
+    store: &'static str,
     pub(crate) threads: usize,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -64,6 +67,7 @@ keys:
             rest: rest.to_owned(),
             top: String::new(),
             management: String::new(),
+            store: "none",
             threads: 2,
             clock: Arc::new(SystemClock::new()),
         }
@@ -106,6 +110,12 @@ keys:
         self
     }
 
+    /// With a store of its own, beside the config file; see [`Gateway::api`].
+    pub(crate) fn stored(mut self) -> Self {
+        self.store = "sqlite:keygate.db";
+        self
+    }
+
     /// One worker, so that requests share connections in a known order.
     pub(crate) fn one_thread(mut self) -> Self {
         self.threads = 1;
@@ -128,9 +138,9 @@ keys:
     pub(crate) fn yaml(&self) -> String {
         let says_store = |text: &str| text.lines().any(|line| line.starts_with("store:"));
         let store = if says_store(&self.top) || says_store(&self.rest) {
-            ""
+            String::new()
         } else {
-            "store: none\n"
+            format!("store: {}\n", self.store)
         };
         format!(
             "{}{store}listeners: [{{ address: '{}', name: main{} }}]\nmanagement: {{ address: 127.0.0.1:0{} }}\nthreads: {}\n{}",
@@ -147,7 +157,7 @@ keys:
         let file = folder.path().join("keygate.yaml");
         std::fs::write(&file, self.yaml()).unwrap();
         let config = config::load(&file).unwrap_or_else(|fault| panic!("{fault}"));
-        let app = App::start(
+        let mut app = App::start(
             &config,
             Some(file.clone()),
             Arc::clone(&self.clock),
@@ -156,7 +166,9 @@ keys:
         .unwrap();
         let address = app.listeners()[0].address;
         let management = app.management();
+        let admin = app.take_setup_token();
         Gateway {
+            admin: admin.map_or_else(String::new, |token| token.expose().to_owned()),
             app: Some(app),
             address,
             management,
@@ -172,6 +184,8 @@ pub(crate) struct Gateway {
     app: Option<App>,
     pub(crate) address: SocketAddr,
     pub(crate) management: SocketAddr,
+    /// The setup token, an owner's; empty where the store is not new, or where there is none.
+    pub(crate) admin: String,
     pub(crate) file: PathBuf,
     pub(crate) builder: GatewayBuilder,
     _folder: TempDir,
@@ -223,8 +237,49 @@ impl Gateway {
         ask(self.management, &format!("GET {target}"), &[])
     }
 
+    /// A call of the admin API with the setup token; `None`: without a body.
+    pub(crate) fn api(&self, method: &str, path: &str, body: impl Into<Option<Value>>) -> Answer {
+        self.api_as(&self.admin, method, path, body)
+    }
+
+    /// As [`Gateway::api`], with another token, or with none when it is empty.
+    pub(crate) fn api_as(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: impl Into<Option<Value>>,
+    ) -> Answer {
+        let bearer = format!("authorization: Bearer {token}");
+        let headers: &[&str] = if token.is_empty() { &[] } else { &[&bearer] };
+        tell(
+            self.management,
+            &format!("{method} {path}"),
+            headers,
+            body.into(),
+        )
+    }
+
+    /// As [`Gateway::api`], with further header lines.
+    pub(crate) fn api_with(
+        &self,
+        headers: &[&str],
+        method: &str,
+        path: &str,
+        body: impl Into<Option<Value>>,
+    ) -> Answer {
+        let bearer = format!("authorization: Bearer {}", self.admin);
+        let headers: Vec<&str> = headers.iter().copied().chain([&*bearer]).collect();
+        tell(
+            self.management,
+            &format!("{method} {path}"),
+            &headers,
+            body.into(),
+        )
+    }
+
     /// `/status`.
-    pub(crate) fn status(&self) -> serde_json::Value {
+    pub(crate) fn status(&self) -> Value {
         self.manage("/status").json()
     }
 
@@ -266,13 +321,33 @@ impl Drop for Gateway {
 
 /// One request on a connection of its own that is closed behind it: method and target, further header lines.
 pub(crate) fn ask(address: SocketAddr, line: &str, headers: &[&str]) -> Answer {
+    tell(address, line, headers, None)
+}
+
+/// As [`ask`], with JSON as its body. A host among the headers stands in the place of `localhost`.
+pub(crate) fn tell(
+    address: SocketAddr,
+    line: &str,
+    headers: &[&str],
+    body: Option<Value>,
+) -> Answer {
     let mut client = Client::connect(address);
-    let mut head = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+    let mut head = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
+    if !headers.iter().any(|header| header.starts_with("host:")) {
+        head.push_str("host: localhost\r\n");
+    }
     for header in headers {
         head.push_str(header);
         head.push_str("\r\n");
     }
-    client.send(format!("{head}\r\n"));
+    let body = body.map(|body| body.to_string());
+    if let Some(body) = &body {
+        let length = body.len();
+        head.push_str(&format!(
+            "content-type: application/json\r\ncontent-length: {length}\r\n"
+        ));
+    }
+    client.send(format!("{head}\r\n{}", body.unwrap_or_default()));
     client.read()
 }
 

@@ -7,7 +7,7 @@ mod served;
 mod upstream;
 
 pub(crate) use client::{Answer, Client};
-pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, value_of};
+pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
 pub(crate) use process::{Process, free_port, keygate, wait_for_port, wait_until};
 pub(crate) use served::Served;
 pub(crate) use upstream::{Received, Upstream, read_request};
