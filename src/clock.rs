@@ -61,6 +61,8 @@ impl Clock for SystemClock {
 pub struct TestClock {
     wall_millis: AtomicI64,
     start_millis: i64,
+    /// The latest wall time so far: what is monotonic does not go back with it.
+    latest_millis: AtomicI64,
 }
 
 impl TestClock {
@@ -69,6 +71,7 @@ impl TestClock {
         Self {
             wall_millis: AtomicI64::new(time.as_millis()),
             start_millis: time.as_millis(),
+            latest_millis: AtomicI64::new(time.as_millis()),
         }
     }
 
@@ -89,7 +92,9 @@ impl Clock for TestClock {
     }
 
     fn monotonic_nanos(&self) -> u64 {
-        let passed = self.wall_millis.load(Ordering::SeqCst) - self.start_millis;
+        let now = self.wall_millis.load(Ordering::SeqCst);
+        let latest = self.latest_millis.fetch_max(now, Ordering::SeqCst).max(now);
+        let passed = latest - self.start_millis;
         u64::try_from(passed).unwrap_or_default() * 1_000_000
     }
 }

@@ -270,6 +270,8 @@ pub enum Decision {
     Address,
     /// Not in this place.
     Location,
+    /// Of a workspace that the route's is not below.
+    Workspace,
     /// Not on this route.
     Route,
     /// Not with this method.
@@ -279,7 +281,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Permitted,
         Self::Anonymous,
         Self::Ambiguous,
@@ -292,6 +294,7 @@ impl Decision {
         Self::Revoked,
         Self::Address,
         Self::Location,
+        Self::Workspace,
         Self::Route,
         Self::Method,
         Self::Scope,
@@ -312,6 +315,7 @@ impl Decision {
             Self::Revoked => ("denied", "revoked"),
             Self::Address => ("denied", "ip"),
             Self::Location => ("denied", "location"),
+            Self::Workspace => ("denied", "workspace"),
             Self::Route => ("denied", "route"),
             Self::Method => ("denied", "method"),
             Self::Scope => ("denied", "scope"),
