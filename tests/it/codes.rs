@@ -192,10 +192,22 @@ fn keys_that_do_not_open_anything() {
 }
 
 #[test]
+fn not_ready() {
+    let upstream = Upstream::ok();
+    let store = format!(
+        "store: postgres://keygate@127.0.0.1:{}/keygate",
+        free_port()
+    );
+    let gateway = GatewayBuilder::new(upstream.address).top(&store).start();
+    problem(&with_key(&gateway, KEY), 503, "not_ready");
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
 fn workspace_mismatch() {
     let upstream = Upstream::ok();
     let gateway = GatewayBuilder::new(upstream.address)
-        .top("store: sqlite:data/keygate.db")
+        .stored()
         .route("workspace: nowhere")
         .start();
     problem(&with_key(&gateway, KEY), 403, "workspace_mismatch");
