@@ -25,6 +25,7 @@ use keygate::snapshot::endpoints::UpstreamCompiler;
 use keygate::snapshot::key::{KeyCompiler, Symbols};
 use keygate::snapshot::keys::KeyTable;
 use keygate::snapshot::router::Router;
+use keygate::snapshot::workspaces::Workspaces;
 use keygate::telemetry::metrics::Metrics;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -96,7 +97,13 @@ pub(crate) fn router(routes: usize, symbols: &Symbols) -> Router {
     let config = config::parse(Path::new("bench.yaml"), &yaml).unwrap();
     let metrics = Metrics::new().unwrap();
     let upstreams = UpstreamCompiler::default().compile(&config.upstreams, &metrics);
-    Router::compile(&config.routes, &upstreams, symbols, &metrics)
+    Router::compile(
+        &config.routes,
+        &upstreams,
+        &Workspaces::default(),
+        symbols,
+        &metrics,
+    )
 }
 
 /// The key check as the request path does it: extract, hash, look up, state, time, address, routes, methods, scopes.

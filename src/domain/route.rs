@@ -25,7 +25,7 @@ pub struct Route {
     /// Whether the key's metadata goes upstream as `X-Keygate-Metadata`.
     pub forward_metadata: bool,
     /// The workspace it belongs to, as it was named: an id (`ws_…`) or a path of names below the root, such as
-    /// `acme/berlin`; `None`: the root.
+    /// `acme/berlin`; `None`: keys of every workspace may use it.
     pub workspace: Option<String>,
 }
 

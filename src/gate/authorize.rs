@@ -41,7 +41,7 @@ impl Permit {
     }
 }
 
-/// Decides on a key: its routes, its methods, its scopes. Notes the use, or the refusal.
+/// Decides on a key: its workspace, its routes, its methods, its scopes. Notes the use, or the refusal.
 ///
 /// Takes the verified key by value: the shard it holds is let go before anything waits.
 #[expect(
@@ -69,7 +69,11 @@ pub fn check(
     }
 }
 
-fn decide(key: &Key, route: &CompiledRoute, method: &Method) -> Result<(), Denied> {
+/// The decision itself; nothing is noted.
+pub(super) fn decide(key: &Key, route: &CompiledRoute, method: &Method) -> Result<(), Denied> {
+    if !route.place.takes(key.workspace()) {
+        return Err(Denied::Workspace);
+    }
     let named = key.names_route(route.symbol);
     if named == Some(false) {
         return Err(Denied::Route);

@@ -6,8 +6,9 @@ pub mod identity;
 pub mod verify;
 
 use crate::telemetry::metrics::Decision;
+use http::StatusCode;
 
-/// Why a request may not pass. What the caller is told follows from it in one place, `proxy::error`.
+/// Why a request may not pass. What the caller is told follows from it in one place, [`Denied::told`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// One place twice, or different keys in two places.
@@ -40,6 +41,9 @@ pub enum Denied {
     /// The key may not come from this address.
     #[error("the API key may not be used from this address")]
     Address,
+    /// The route is of a workspace that the key does not reach.
+    #[error("the API key belongs to another workspace")]
+    Workspace,
     /// The key may not use this route.
     #[error("the API key may not use this route")]
     Route,
@@ -65,9 +69,38 @@ impl Denied {
             Self::Revoked => Decision::Revoked,
             Self::Location => Decision::Location,
             Self::Address => Decision::Address,
+            Self::Workspace => Decision::Workspace,
             Self::Route => Decision::Route,
             Self::Method => Decision::Method,
             Self::Scope => Decision::Scope,
+        }
+    }
+
+    /// What the caller is told: status, stable code, title.
+    pub fn told(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Ambiguous => (
+                S::BAD_REQUEST,
+                "ambiguous_credentials",
+                "Ambiguous credentials",
+            ),
+            Self::Missing => (S::UNAUTHORIZED, "missing_api_key", "API key missing"),
+            Self::Malformed | Self::Unknown | Self::NotYetValid | Self::Location => {
+                (S::UNAUTHORIZED, "invalid_api_key", "API key not valid")
+            }
+            Self::Expired => (S::UNAUTHORIZED, "api_key_expired", "API key expired"),
+            Self::Disabled => (S::UNAUTHORIZED, "api_key_disabled", "API key disabled"),
+            Self::Revoked => (S::UNAUTHORIZED, "api_key_revoked", "API key revoked"),
+            Self::Address => (S::FORBIDDEN, "ip_not_allowed", "Address not allowed"),
+            Self::Workspace => (S::FORBIDDEN, "workspace_mismatch", "Workspace mismatch"),
+            Self::Route => (S::FORBIDDEN, "route_not_allowed", "Route not allowed"),
+            Self::Method => (
+                S::FORBIDDEN,
+                "method_not_allowed_for_key",
+                "Method not allowed for this key",
+            ),
+            Self::Scope => (S::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
         }
     }
 }

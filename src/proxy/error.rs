@@ -1,4 +1,5 @@
-//! The one table: every fault of the request path, whose it is, and the answer it becomes.
+//! The one table: every fault of the request path, whose it is, and the answer it becomes. The gate's part of it is
+//! `Denied::told`.
 
 use super::body::AnswerBody;
 use crate::gate::Denied;
@@ -131,28 +132,10 @@ impl ProxyError {
         use StatusCode as S;
         match self {
             Self::BadRequest(_) => closing(S::BAD_REQUEST, "bad_request", "Bad request"),
-            Self::Denied(denied) => match denied {
-                Denied::Ambiguous => row(
-                    S::BAD_REQUEST,
-                    "ambiguous_credentials",
-                    "Ambiguous credentials",
-                ),
-                Denied::Missing => row(S::UNAUTHORIZED, "missing_api_key", "API key missing"),
-                Denied::Malformed | Denied::Unknown | Denied::NotYetValid | Denied::Location => {
-                    row(S::UNAUTHORIZED, "invalid_api_key", "API key not valid")
-                }
-                Denied::Expired => row(S::UNAUTHORIZED, "api_key_expired", "API key expired"),
-                Denied::Disabled => row(S::UNAUTHORIZED, "api_key_disabled", "API key disabled"),
-                Denied::Revoked => row(S::UNAUTHORIZED, "api_key_revoked", "API key revoked"),
-                Denied::Address => row(S::FORBIDDEN, "ip_not_allowed", "Address not allowed"),
-                Denied::Route => row(S::FORBIDDEN, "route_not_allowed", "Route not allowed"),
-                Denied::Method => row(
-                    S::FORBIDDEN,
-                    "method_not_allowed_for_key",
-                    "Method not allowed for this key",
-                ),
-                Denied::Scope => row(S::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
-            },
+            Self::Denied(denied) => {
+                let (status, code, title) = denied.told();
+                row(status, code, title)
+            }
             Self::NoRoute => row(S::NOT_FOUND, "no_route", "No route"),
             Self::BodyTooLarge => closing(S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large"),
             Self::UriTooLong => closing(S::URI_TOO_LONG, "uri_too_long", "URI too long"),

@@ -73,6 +73,8 @@ pub struct ReloadReport {
     pub faults: Vec<String>,
     /// What is odd about the one in force.
     pub warnings: Vec<String>,
+    /// Routes that no key may use, and why.
+    pub closed_routes: Vec<String>,
     /// Settings that differ on disk but need a restart.
     pub needs_restart: Vec<&'static str>,
 }

@@ -3,13 +3,47 @@
 
 use super::endpoints::UpstreamState;
 use super::key::{SymbolId, Symbols, route_symbol};
+use super::workspaces::Workspaces;
+use crate::domain::id::Id;
 use crate::domain::method;
 use crate::domain::path::{PathFault, lax_reading};
 use crate::domain::route::{HostMatch, PathMatch, Route};
+use crate::domain::workspace::Lineage;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use hashbrown::HashMap;
 use http::Method;
 use std::sync::Arc;
+
+/// Where a route belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoutePlace {
+    /// Nowhere in particular: keys of every workspace may use it.
+    Anywhere,
+    /// In a workspace: keys of it and of those above may use it.
+    In(Lineage),
+    /// In one that is not there: no key may use it.
+    Unknown,
+}
+
+impl RoutePlace {
+    /// Whether a key of this workspace may use the route, as far as this goes.
+    pub fn takes(&self, owner: Id) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::In(place) => place.is_reached_from(owner),
+            Self::Unknown => false,
+        }
+    }
+
+    fn of(route: &Route, workspaces: &Workspaces) -> Self {
+        let Some(named) = &route.workspace else {
+            return Self::Anywhere;
+        };
+        workspaces
+            .find(named)
+            .map_or(Self::Unknown, |place| Self::In(place.clone()))
+    }
+}
 
 /// A route with everything a request needs of it resolved.
 #[derive(Debug)]
@@ -18,6 +52,8 @@ pub struct CompiledRoute {
     pub route: Route,
     /// Its name as a number, as keys know it.
     pub symbol: SymbolId,
+    /// The workspace it belongs to.
+    pub place: RoutePlace,
     /// Where it leads.
     pub upstream: Arc<UpstreamState>,
     /// Its metrics.
@@ -70,6 +106,7 @@ impl Router {
     pub fn compile(
         routes: &[Route],
         upstreams: &[Arc<UpstreamState>],
+        workspaces: &Workspaces,
         symbols: &Symbols,
         metrics: &Metrics,
     ) -> Self {
@@ -87,6 +124,7 @@ impl Router {
             paths.add(&route.matches.path, place);
             compiled.routes.push(CompiledRoute {
                 symbol: symbols.id(&route_symbol(&route.name)),
+                place: RoutePlace::of(route, workspaces),
                 upstream: Arc::clone(upstream),
                 metrics: Arc::new(metrics.route(&route.name)),
                 demands: demands(route, symbols),
@@ -128,6 +166,17 @@ impl Router {
             return Err(RouteFault::TwoReadings);
         }
         strict.ok_or(RouteFault::None)
+    }
+
+    /// The places that the two readings of a path lead to: as it stands, and as a lax service may read it.
+    pub fn readings(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+    ) -> Result<[Option<usize>; 2], PathFault> {
+        let lax = lax_reading(path)?;
+        Ok([path, &lax].map(|path| self.read(host, path, method)))
     }
 
     fn read(&self, host: &str, path: &str, method: &Method) -> Option<usize> {

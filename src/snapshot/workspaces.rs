@@ -5,11 +5,18 @@ use crate::domain::workspace::{Lineage, root};
 use std::collections::HashMap;
 
 /// All workspaces.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Workspaces {
     by_id: HashMap<Id, (Lineage, String)>,
     /// By names from below the root down, such as `acme/berlin`.
     by_names: HashMap<String, Id>,
+}
+
+impl Default for Workspaces {
+    /// The root alone.
+    fn default() -> Self {
+        Self::new([(Lineage::new(vec![root()]), String::new())])
+    }
 }
 
 impl Workspaces {

@@ -11,7 +11,7 @@ use crate::snapshot::endpoints::UpstreamCompiler;
 use crate::snapshot::handle::{Challenges, Shared, Snapshot};
 use crate::snapshot::key::{Key, KeyCompiler, Symbols};
 use crate::snapshot::keys::{KeyChange, KeyTable};
-use crate::snapshot::router::Router;
+use crate::snapshot::router::{RoutePlace, Router};
 use crate::snapshot::usage::KeyUsage;
 use crate::snapshot::workspaces::Workspaces;
 use crate::store::keys::LoadedKey;
@@ -183,6 +183,7 @@ impl Publisher {
             self.shared.keys.put_unless_declared(key);
         }
         self.shared.store().hidden = state.hidden.len() as u64;
+        self.tell_closed_routes(&state);
         state.compiler.forget_unused();
         let restart = state.fixed.differing(&Fixed::of(config));
         drop(state);
@@ -293,6 +294,28 @@ impl Publisher {
         let revision = self.shared.revision() + 1;
         let snapshot = state.compile(revision, &self.shared.symbols, &self.metrics);
         self.shared.publish(snapshot, KeyChange::default());
+        self.tell_closed_routes(state);
+    }
+
+    /// Says which routes name a workspace that is not there. Before the store is read, none is.
+    fn tell_closed_routes(&self, state: &State) {
+        if !state.ready {
+            return;
+        }
+        let snapshot = self.shared.snapshot();
+        let routes = snapshot.router.routes().iter();
+        let closed: Vec<String> = routes
+            .filter(|route| route.place == RoutePlace::Unknown)
+            .map(|route| {
+                let (name, workspace) = (&route.route.name, route.route.workspace.as_deref());
+                let workspace = workspace.unwrap_or_default();
+                format!("route `{name}` is closed to keys: there is no workspace `{workspace}`")
+            })
+            .collect();
+        let before = std::mem::replace(&mut self.shared.report().closed_routes, closed.clone());
+        for fault in closed.iter().filter(|fault| !before.contains(fault)) {
+            tracing::warn!("{fault}");
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -354,7 +377,13 @@ impl State {
         Snapshot {
             revision,
             ready: self.ready,
-            router: Router::compile(&config.routes, &compiled, symbols, metrics),
+            router: Router::compile(
+                &config.routes,
+                &compiled,
+                &self.workspaces,
+                symbols,
+                metrics,
+            ),
             key_format: config.key_format.clone(),
             consumers: config.consumers.clone(),
             forwarding: config.forwarding.clone(),

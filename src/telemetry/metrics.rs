@@ -305,6 +305,8 @@ pub enum Decision {
     Address,
     /// Not in this place.
     Location,
+    /// Of a workspace that the route's is not below.
+    Workspace,
     /// Not on this route.
     Route,
     /// Not with this method.
@@ -315,7 +317,7 @@ pub enum Decision {
 
 impl Decision {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Permitted,
         Self::Anonymous,
         Self::Ambiguous,
@@ -328,6 +330,7 @@ impl Decision {
         Self::Revoked,
         Self::Address,
         Self::Location,
+        Self::Workspace,
         Self::Route,
         Self::Method,
         Self::Scope,
@@ -358,6 +361,7 @@ impl Decision {
             Self::Revoked => ("denied", "revoked"),
             Self::Address => ("denied", "ip"),
             Self::Location => ("denied", "location"),
+            Self::Workspace => ("denied", "workspace"),
             Self::Route => ("denied", "route"),
             Self::Method => ("denied", "method"),
             Self::Scope => ("denied", "scope"),

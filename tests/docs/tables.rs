@@ -64,15 +64,15 @@ pub(crate) fn captures(pattern: &str, text: &str) -> Set {
 
 #[test]
 fn status_and_code_of_every_answer_are_listed() {
-    for (heading, source, pattern) in [
+    for (heading, sources, pattern) in [
         (
             "On the listeners",
-            "src/proxy/error.rs",
+            &["src/proxy/error.rs", "src/gate/mod.rs"][..],
             r#"S::([A-Z_]+),\s*"([a-z_]+)""#,
         ),
         (
             "On the management port",
-            "src/admin/error.rs",
+            &["src/admin/error.rs"],
             r#"StatusCode::([A-Z_]+),\s*"([a-z_]+)""#,
         ),
     ] {
@@ -82,7 +82,7 @@ fn status_and_code_of_every_answer_are_listed() {
             .collect();
         let real: BTreeSet<(u16, String)> = Regex::new(pattern)
             .unwrap()
-            .captures_iter(&read(source))
+            .captures_iter(&sources.iter().map(|file| read(file)).collect::<String>())
             .map(|found| (number(&found[1]), found[2].to_owned()))
             .collect();
         assert!(real.len() > 4);

@@ -87,7 +87,10 @@ fn with_key(gateway: &Gateway, key: &str) -> Answer {
 
 #[test]
 fn every_code_is_provoked_here() {
-    let table = include_str!("../../src/proxy/error.rs");
+    let table = concat!(
+        include_str!("../../src/proxy/error.rs"),
+        include_str!("../../src/gate/mod.rs")
+    );
     let tests = include_str!("codes.rs");
     let row = regex::Regex::new(r#""([a-z_]+)",\s*"[A-Z]"#).unwrap();
     let codes: Vec<&str> = row
@@ -185,6 +188,29 @@ fn keys_that_do_not_open_anything() {
     ] {
         challenged(&with_key(&gateway, key), code, BEARER_INVALID);
     }
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn not_ready() {
+    let upstream = Upstream::ok();
+    let store = format!(
+        "store: postgres://keygate@127.0.0.1:{}/keygate",
+        free_port()
+    );
+    let gateway = GatewayBuilder::new(upstream.address).top(&store).start();
+    problem(&with_key(&gateway, KEY), 503, "not_ready");
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn workspace_mismatch() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address)
+        .stored()
+        .route("workspace: nowhere")
+        .start();
+    problem(&with_key(&gateway, KEY), 403, "workspace_mismatch");
     assert!(upstream.received().is_empty());
 }
 

@@ -1,12 +1,13 @@
-//! Who may do what: state, time, address, methods, routes, scopes, and what a key's use leaves behind.
+//! Who may do what: state, time, address, workspaces, methods, routes, scopes, and what a key's use leaves behind.
 
-use crate::harness::{Client, Gateway, GatewayBuilder, Upstream, hash_of};
+use crate::harness::{Client, Gateway, GatewayBuilder, Upstream, hash_of, wait_until, workspace};
 use keygate::clock::TestClock;
 use keygate::domain::time::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Routes `reads` and `writes` demand scopes by method, `free` none, `both` two at once; a key is named by its text.
 fn builder(upstream: &Upstream, keys: &[(&str, &str)]) -> GatewayBuilder {
@@ -314,6 +315,65 @@ fn empty_scopes_open_nothing_but_what_the_key_names() {
         no(403, "insufficient_scope")
     );
     assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+fn a_route_of_a_workspace_takes_keys_of_it_and_of_those_above() {
+    let upstream = Upstream::ok();
+    let mut builder = builder(&upstream, &[("root", "scopes: [x]")]).stored();
+    for (name, place) in [
+        ("north", "north"),
+        ("berlin", "north/berlin"),
+        ("late", "late"),
+    ] {
+        builder = builder.replace(
+            "keys:\n",
+            &format!(
+                "  - {{ name: {name}, match: {{ path: /{name} }}, upstream: app, workspace: {place} }}\nkeys:\n"
+            ),
+        );
+    }
+    let gateway = builder.start();
+    let closed = |gateway: &Gateway| gateway.status()["config"]["warnings"].to_string();
+    assert!(closed(&gateway).contains("route `late` is closed to keys"));
+    let north = workspace(&gateway, None, "north");
+    let berlin = workspace(&gateway, Some(&north), "berlin");
+    let south = workspace(&gateway, None, "south");
+    wait_until("the tree is known", Duration::from_secs(5), || {
+        !closed(&gateway).contains("berlin")
+    });
+    let key = |workspace: &str| {
+        let body = json!({"name": "k", "workspace": workspace, "scopes": ["x"]});
+        let made = gateway.api("POST", "/v1/keys", body).must(201);
+        made["secret"].as_str().unwrap().to_owned()
+    };
+    let keys = [
+        ("root".to_owned(), [true, true]),
+        (key(&north), [true, true]),
+        (key(&berlin), [false, true]),
+        (key(&south), [false, false]),
+    ];
+    let wrong = || no(403, "workspace_mismatch");
+    for (key, passes) in &keys {
+        for (route, passes) in ["north", "berlin"].iter().zip(passes) {
+            let want = if *passes { ok() } else { wrong() };
+            assert_eq!(
+                ask(&gateway, key, &format!("GET /{route}")),
+                want,
+                "{route}"
+            );
+        }
+        assert_eq!(ask(&gateway, key, "GET /free"), ok());
+        assert_eq!(ask(&gateway, key, "GET /late"), wrong(), "it is not there");
+    }
+    workspace(&gateway, None, "late");
+    wait_until("the route is open", Duration::from_secs(5), || {
+        ask(&gateway, "root", "GET /late") == ok()
+    });
+    assert!(!closed(&gateway).contains("late"));
+    let refused = [("result", "denied"), ("reason", "workspace")];
+    let refused = gateway.metric("keygate_auth_decisions_total", &refused);
+    assert!(refused >= 7.0, "{refused}");
 }
 
 #[test]

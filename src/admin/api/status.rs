@@ -127,7 +127,7 @@ fn read(parts: &AdminParts) -> Status {
             applied_at: report.applied_at,
             tried_at: report.tried_at,
             faults: report.faults,
-            warnings: report.warnings,
+            warnings: [report.warnings, report.closed_routes].concat(),
             needs_restart: report.needs_restart,
         },
         store: store_status(parts),
