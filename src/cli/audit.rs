@@ -156,9 +156,9 @@ impl Audit {
 }
 
 fn verify(desk: &Desk) -> Result<Exit, Failed> {
-    let answer = desk.api.get(&["audit", "verify"]).send()?;
+    let answer = desk.api.post(&["audit", "verify"]).send()?;
     desk.out.one(&answer)?;
-    Ok(if answer["valid"] == true {
+    Ok(if answer["ok"] == true {
         Exit::Ok
     } else {
         Exit::CheckFailed

@@ -252,19 +252,6 @@ fn keys_that_do_not_open_this() {
 }
 
 #[test]
-fn not_ready() {
-    let upstream = Upstream::ok();
-    // Nobody listens on port 1.
-    let gateway = GatewayBuilder::new(upstream.address)
-        .top("store: postgres://127.0.0.1:1/keygate")
-        .start();
-    problem(&gateway.get("/"), 503, "not_ready");
-    let answer = gateway.manage("/readyz");
-    assert_eq!((answer.status, answer.code().as_str()), (503, "not_ready"));
-    assert_eq!(gateway.manage("/livez").status, 200);
-}
-
-#[test]
 fn no_route() {
     let upstream = Upstream::ok();
     let gateway = GatewayBuilder::new(upstream.address)

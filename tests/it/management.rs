@@ -83,6 +83,7 @@ fn status_tells_what_runs() {
         members,
         BTreeSet::from([
             "version",
+            "audit",
             "state",
             "started_at",
             "revision",
@@ -158,7 +159,9 @@ fn metrics_have_the_documented_names_and_labels() {
             .or_default()
             .extend(names.filter(|name| *name != "le"));
     }
-    let wanted: [(&str, &[&str]); 19] = [
+    let wanted: [(&str, &[&str]); 21] = [
+        ("keygate_audit_head_sequence", &[]),
+        ("keygate_audit_head_timestamp_seconds", &[]),
         ("keygate_revocation_lag_seconds", &[]),
         ("keygate_http_requests_total", &["route", "method", "code"]),
         ("keygate_http_request_duration_seconds", &["route"]),

@@ -165,7 +165,7 @@ const SECTIONS: &[Case] = &[
         "key_format: { brand: KG, environments: [live, admin, live, Test, live] }",
         &[
             "1:22: key_format.brand: brand must be 1 to 16 characters of a-z and 0-9",
-            "1:47: key_format.environments[1]: `admin` is reserved for tokens of the admin API",
+            "1:47: key_format.environments[1]: `admin` and `session` are reserved for the admin API",
             "1:54: key_format.environments[2]: the same as key_format.environments[0]",
             "1:60: key_format.environments[3]: an environment must be 1 to 16 characters of a-z and 0-9",
             "1:66: key_format.environments[4]: the same as key_format.environments[0]",
