@@ -1,6 +1,8 @@
 //! Every endpoint of the management port, on one page, with the document of the API that is made of it.
 
-use super::api::{audit, consumers, health, keys, metrics, notices, status, webhooks, workspaces};
+use super::api::{
+    audit, consumers, health, keys, metrics, notices, status, system, webhooks, workspaces,
+};
 use super::auth;
 use super::error::AdminError;
 use super::server::AdminParts;
@@ -93,6 +95,8 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(webhooks::acts::test_webhook))
         .routes(routes!(webhooks::acts::replay_webhook))
         .routes(routes!(webhooks::acts::list_deliveries))
+        .routes(routes!(system::list_nodes))
+        .routes(routes!(system::show_config))
 }
 
 /// The whole of it.

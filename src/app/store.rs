@@ -1,6 +1,7 @@
 //! The store's part of a start: open it, load the keys, follow it from then on; and what happens when it is away.
 
 use super::StartError;
+use super::background::{Background, Beside};
 use crate::clock::Clock;
 use crate::config::{Config, StoreLocation};
 use crate::domain::actor::Actor;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Wait before a store that is away is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -33,6 +35,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: CancellationToken,
+    pub(super) background: Background,
 }
 
 /// Opens the store and loads its keys before it returns. A server that is away is tried again and again beside whatever
@@ -50,6 +53,7 @@ pub(super) fn start(
     match opened {
         Ok((store, follower)) => {
             let token = control.block_on(setup_token(&store, &config.key_format, &parts))?;
+            control.spawn(background(&store, &parts));
             parts.slot.fill(store);
             control.spawn(follower.follow(uncovered, parts.stop.clone()));
             Ok(token)
@@ -66,6 +70,17 @@ pub(super) fn start(
         }
         Err(fault) => Err(fault.into()),
     }
+}
+
+/// What goes on beside the requests while there is a store.
+fn background(store: &Store, parts: &Parts) -> impl Future<Output = ()> + Send + use<> {
+    let beside = Beside {
+        store: store.clone(),
+        shared: parts.publisher.shared(),
+        clock: Arc::clone(&parts.clock),
+        stop: parts.stop.clone(),
+    };
+    parts.background.clone().run(beside)
 }
 
 fn note_away(parts: &Parts, fault: String) {
@@ -92,6 +107,8 @@ async fn connect(
         match open(&location, &parts).await {
             Ok((store, follower)) => {
                 tracing::info!("the store is there");
+                // A task of its own: nothing of it holds up changes of keys.
+                TaskTracker::new().spawn(background(&store, &parts));
                 parts.slot.fill(store);
                 follower.follow(uncovered, parts.stop.clone()).await;
                 return;

@@ -8,5 +8,6 @@ pub(super) mod metrics;
 pub(super) mod notices;
 mod place;
 pub(super) mod status;
+pub(super) mod system;
 pub(super) mod webhooks;
 pub(super) mod workspaces;

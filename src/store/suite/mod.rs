@@ -42,6 +42,7 @@ mod full;
 mod keys;
 mod lists;
 mod load;
+mod nodes;
 mod people;
 mod schema;
 mod status;
