@@ -8,6 +8,7 @@ mod change;
 mod error;
 mod listener;
 mod page;
+mod policy;
 mod routes;
 mod schema;
 pub mod server;

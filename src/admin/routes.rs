@@ -5,6 +5,7 @@ use super::api::{
 };
 use super::auth;
 use super::error::AdminError;
+use super::policy;
 use super::server::AdminParts;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -115,5 +116,6 @@ pub(super) fn all(parts: Arc<AdminParts>) -> Router {
         .merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(async || AdminError::NotFound)
         .method_not_allowed_fallback(async || AdminError::MethodNotAllowed)
+        .layer(from_fn_with_state(Arc::clone(&parts), policy::dress))
         .with_state(parts)
 }
