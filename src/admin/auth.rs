@@ -190,7 +190,8 @@ pub(super) async fn guard_sign_in(
     Ok(next.run(request).await)
 }
 
-fn request_id(parts: &AdminParts, headers: &HeaderMap) -> String {
+/// The id that the caller gave its request, if it is one of ours, else a new one.
+pub(super) fn request_id(parts: &AdminParts, headers: &HeaderMap) -> String {
     let given = headers
         .get(&REQUEST_ID)
         .and_then(|value| value.to_str().ok());

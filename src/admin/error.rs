@@ -8,6 +8,16 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICAT
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+tokio::task_local! {
+    /// Id of the request that is being answered: faults arise in places that do not know it.
+    static REQUEST: String;
+}
+
+/// Answers a request; its faults name its id.
+pub(super) async fn for_request<F: Future>(id: String, answer: F) -> F::Output {
+    REQUEST.scope(id, answer).await
+}
+
 /// Why an admin request gets no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
@@ -193,6 +203,8 @@ struct Problem<'a> {
     status: u16,
     detail: String,
     code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
     #[serde(skip_serializing_if = "<[FieldFault]>::is_empty")]
     errors: &'a [FieldFault],
 }
@@ -211,6 +223,7 @@ impl IntoResponse for AdminError {
             status: status.as_u16(),
             detail: self.to_string(),
             code,
+            request_id: REQUEST.try_with(Clone::clone).ok(),
             errors,
         };
         let mut answer = (status, Json(problem)).into_response();

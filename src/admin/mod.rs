@@ -11,6 +11,7 @@ mod listener;
 mod page;
 mod password;
 mod place;
+mod policy;
 mod routes;
 mod schema;
 pub mod server;

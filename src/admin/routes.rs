@@ -1,11 +1,12 @@
 //! Every endpoint of the management port, on one page, with the document of the API that is made of it.
 
 use super::api::{
-    audit, consumers, health, keys, members, metrics, notices, sessions, status, tokens, webhooks,
-    whoami, workspaces,
+    audit, consumers, health, keys, members, metrics, notices, sessions, status, system, tokens,
+    webhooks, whoami, workspaces,
 };
 use super::auth;
 use super::error::AdminError;
+use super::policy;
 use super::server::AdminParts;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -109,6 +110,8 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(webhooks::acts::test_webhook))
         .routes(routes!(webhooks::acts::replay_webhook))
         .routes(routes!(webhooks::acts::list_deliveries))
+        .routes(routes!(system::list_nodes))
+        .routes(routes!(system::show_config))
 }
 
 /// What is asked for before there is a caller.
@@ -136,5 +139,6 @@ pub(super) fn all(parts: Arc<AdminParts>) -> Router {
         .merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(async || AdminError::NotFound)
         .method_not_allowed_fallback(async || AdminError::MethodNotAllowed)
+        .layer(from_fn_with_state(Arc::clone(&parts), policy::dress))
         .with_state(parts)
 }

@@ -12,6 +12,8 @@ pub(super) struct Problem {
     detail: String,
     /// Stable.
     code: String,
+    /// Id of the request, as in `X-Request-Id`.
+    request_id: Option<String>,
     /// Every field that is wrong.
     errors: Option<Vec<ProblemField>>,
 }

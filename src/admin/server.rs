@@ -1,6 +1,7 @@
 //! The management listener and what its handlers share.
 
 pub use super::api::audit::AuditDesk;
+pub use super::api::system::Settings;
 use super::error::AdminError;
 use super::listener::CappedListener;
 use super::routes;
@@ -63,6 +64,8 @@ pub struct AdminParts {
     pub vault: Option<Arc<Keyring>>,
     /// What webhooks may be.
     pub webhooks: WebhookConfig,
+    /// The settings that stay as they were at the start.
+    pub settings: Settings,
     /// The audit log's readers.
     pub audit: AuditDesk,
     /// When this process started.

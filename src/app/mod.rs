@@ -1,8 +1,9 @@
 //! The composition root: builds each part once, hands out handles, waits for the end.
 
+mod background;
 mod store;
 
-use crate::admin::server::{Admin, AdminParts, AuditDesk, ListenerInfo};
+use crate::admin::server::{Admin, AdminParts, AuditDesk, ListenerInfo, Settings};
 use crate::admin::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{Config, VaultConfig};
@@ -17,6 +18,7 @@ use crate::sync::publisher::Publisher;
 use crate::telemetry::logs::{self, LogSink, LogThread};
 use crate::telemetry::metrics::Metrics;
 use crate::vault::{Keyring, MasterKey};
+use background::Background;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -111,6 +113,7 @@ impl App {
         ));
         let shared = publisher.shared();
         let store = Arc::new(StoreSlot::default());
+        let vault = config.vault.as_ref().map(|vault| Arc::new(keyring(vault)));
         let admin = AdminParts {
             shared: Arc::clone(&shared),
             metrics: Arc::clone(&metrics),
@@ -125,8 +128,9 @@ impl App {
             sessions: config.management.sessions,
             inactivity: config.inactivity,
             webhooks: config.webhooks,
+            settings: Settings::of(config),
             audit: AuditDesk::default(),
-            vault: config.vault.as_ref().map(|vault| Arc::new(keyring(vault))),
+            vault: vault.clone(),
         };
         let admin = control
             .block_on(Admin::bind(config.management.address, admin))
@@ -146,6 +150,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             stop: shutdown.drain.clone(),
+            background: Background::of(config, vault),
         };
         let setup_token = match &config.store {
             Some(location) => store::start(&control, location, config, parts)?,

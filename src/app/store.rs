@@ -1,6 +1,7 @@
 //! The store's part of a start: open it, load the keys, follow it from then on; and what is served while it is away.
 
 use super::StartError;
+use super::background::{Background, Beside};
 use crate::clock::Clock;
 use crate::config::{Config, StoreLocation};
 use crate::domain::actor::Actor;
@@ -35,6 +36,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: CancellationToken,
+    pub(super) background: Background,
 }
 
 /// Opens the store and loads its keys before it returns. When it is away, the last good state is served, and the store is
@@ -53,6 +55,7 @@ pub(super) fn start(
         Ok((store, follower)) => {
             let token = control.block_on(setup_token(&store, &config.key_format, &parts))?;
             control.spawn(keeper(&store, &config.data_dir, &parts).keep(parts.stop.clone()));
+            control.spawn(background(&store, &parts));
             parts.slot.fill(store);
             control.spawn(follower.follow(parts.stop.clone()));
             Ok(token)
@@ -76,6 +79,17 @@ pub(super) fn start(
         }
         Err(fault) => Err(fault.into()),
     }
+}
+
+/// What goes on beside the requests while there is a store.
+fn background(store: &Store, parts: &Parts) -> impl Future<Output = ()> + Send + use<> {
+    let beside = Beside {
+        store: store.clone(),
+        shared: parts.publisher.shared(),
+        clock: Arc::clone(&parts.clock),
+        stop: parts.stop.clone(),
+    };
+    parts.background.clone().run(beside)
 }
 
 fn note_away(parts: &Parts, location: &StoreLocation, fault: &str) {
@@ -113,6 +127,8 @@ async fn connect(
             Ok((store, follower)) => {
                 tracing::info!("the store is there; everything was compared with it");
                 let keep = keeper(&store, &data_dir, &parts).keep(parts.stop.clone());
+                // A task of its own: nothing of it holds up changes of keys.
+                TaskTracker::new().spawn(background(&store, &parts));
                 parts.slot.fill(store);
                 // A task of its own: while it writes, changes are followed.
                 TaskTracker::new().spawn(keep);

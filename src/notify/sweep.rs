@@ -22,6 +22,8 @@ pub struct SweepSettings {
     pub inactivity: Arc<dyn Fn() -> Inactivity + Send + Sync>,
     /// Whether uses may be missing in the store now, such as while they cannot be written.
     pub uses_missing: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// How long the audit log is kept; `None`: for ever.
+    pub audit_retention: Option<Duration>,
 }
 
 /// Sweeps.
@@ -72,6 +74,10 @@ impl Sweeper {
             default: (self.settings.inactivity)(),
             uses_missing: (self.settings.uses_missing)(),
             clock_jumped: self.clock_jumped(),
+            audit_retention: self
+                .settings
+                .audit_retention
+                .map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)),
         };
         if input.clock_jumped {
             tracing::warn!("the clock has jumped: no key ends for a day");
@@ -134,6 +140,7 @@ mod tests {
         SweepSettings {
             inactivity: Arc::new(|| Inactivity::DEFAULT),
             uses_missing: Arc::new(|| false),
+            audit_retention: None,
         }
     }
 

@@ -11,6 +11,7 @@ pub mod idempotency;
 pub mod keys;
 mod listen;
 mod migrate;
+pub mod nodes;
 pub mod notices;
 pub mod outbox;
 pub mod people;

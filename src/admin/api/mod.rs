@@ -10,6 +10,7 @@ pub(super) mod notices;
 mod place;
 pub(super) mod sessions;
 pub(super) mod status;
+pub(super) mod system;
 pub(super) mod tokens;
 pub(super) mod webhooks;
 pub(super) mod whoami;

@@ -43,6 +43,7 @@ mod full;
 mod keys;
 mod lists;
 mod load;
+mod nodes;
 mod people;
 mod schema;
 mod status;

@@ -40,6 +40,7 @@ const LEASE_NAME: &str = "sweep.lease";
 const SWEPT: &str = "sweep.swept_at";
 const DOUBT: &str = "sweep.doubt_until";
 const PRUNED: &str = "sweep.pruned_at";
+const AUDIT_CUT: &str = "sweep.audit_cut_at";
 const JOURNAL_GAP: &str = "usage.gap_at";
 
 /// What a sweep goes by.
@@ -53,6 +54,8 @@ pub struct SweepInput {
     pub uses_missing: bool,
     /// Whether the clock has jumped since the sweep before.
     pub clock_jumped: bool,
+    /// How long the audit log is kept, in milliseconds; `None`: for ever.
+    pub audit_retention: Option<i64>,
 }
 
 /// What a sweep did.
@@ -116,6 +119,7 @@ impl Store {
         }
         if !hold {
             self.prune_all().await?;
+            self.cut_audit(input.audit_retention).await?;
         }
         Ok(report)
     }
@@ -328,6 +332,29 @@ impl Store {
             report.add(&done);
         }
         Ok(())
+    }
+
+    /// Cuts off what of the audit log is older than it is kept; once a day, since each cut is an event itself.
+    async fn cut_audit(&self, retention: Option<i64>) -> Result<(), StoreError> {
+        let Some(retention) = retention else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let age = |before: Timestamp| now.as_millis() - before.as_millis();
+        let before = self.setting_time(AUDIT_CUT).await?;
+        if before.is_some_and(|before| (0..DAY_MILLIS).contains(&age(before))) {
+            return Ok(());
+        }
+        let mut write = self.begin(&Actor::system("retention")).await?;
+        let cut = write.checkpoint_audit(later(now, -retention)).await?;
+        if let Some(cut) = cut {
+            write.commit().await?;
+            tracing::info!(through = cut.sequence, hash = %cut.hash, "the audit log was cut");
+        } else {
+            drop(write);
+        }
+        self.put_setting(AUDIT_CUT, &now.as_millis().to_string())
+            .await
     }
 
     /// Removes what is kept for a time only; once an hour.

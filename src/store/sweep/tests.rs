@@ -22,6 +22,7 @@ fn input() -> SweepInput {
         default: Inactivity::DEFAULT,
         uses_missing: false,
         clock_jumped: false,
+        audit_retention: None,
     }
 }
 
@@ -412,4 +413,31 @@ async fn what_is_kept_for_a_time_goes() {
     assert_eq!((count("changes").await, count("outbox").await), (0, 1));
     until(&home, 31).await;
     assert_eq!(count("outbox").await, 0);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_cut_once_a_day_where_it_is_older_than_it_is_kept() {
+    let home = Home::new().await;
+    home.workspace("shop").await;
+    let kept = SweepInput {
+        audit_retention: Some(10 * DAY_MILLIS),
+        ..input()
+    };
+    until_with(&home, 9, &kept).await;
+    assert!(home.store.audit_checkpoints().await.unwrap().is_empty());
+    until_with(&home, 12, &kept).await;
+    let cuts = home.store.audit_checkpoints().await.unwrap();
+    assert_eq!((cuts.len(), &*cuts[0].by), (1, "system:retention"));
+    // A clock that jumps cuts nothing.
+    home.clock.advance_millis(YEAR);
+    let jumped = SweepInput {
+        clock_jumped: true,
+        ..kept.clone()
+    };
+    home.store.sweep(&jumped).await.unwrap();
+    assert_eq!(home.store.audit_checkpoints().await.unwrap().len(), 1);
+    until_with(&home, 12 + 365 + 3, &kept).await;
+    assert_eq!(home.store.audit_checkpoints().await.unwrap().len(), 2);
+    let verdict = home.store.verify_audit(|_, _| {}).await.unwrap();
+    assert!(matches!(verdict, crate::store::audit::Verdict::Intact(_)));
 }
