@@ -2,6 +2,7 @@
 //! shown, but a new secret in the reply that makes it.
 
 pub(in crate::admin) mod acts;
+pub(in crate::admin) mod bulk;
 pub(in crate::admin) mod create;
 pub(in crate::admin) mod explain;
 mod fields;
