@@ -55,6 +55,20 @@ impl Body {
         });
     }
 
+    /// Notes faults of parameters that stand in a field of ours.
+    pub(super) fn faults_in(&mut self, field: &str, faults: Vec<FieldFault>) {
+        for mut fault in faults {
+            let name = fault.pointer.trim_start_matches('?');
+            fault.pointer = format!("{}/{field}/{name}", self.at);
+            self.faults.push(fault);
+        }
+    }
+
+    /// Whether anything is wrong so far.
+    pub(super) fn has_faults(&self) -> bool {
+        !self.faults.is_empty()
+    }
+
     /// Whether the field is there, null included.
     pub(super) fn has(&self, field: &str) -> bool {
         self.fields.contains_key(field)

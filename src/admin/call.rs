@@ -38,6 +38,13 @@ impl Call {
         Parameters::new(&self.query)
     }
 
+    /// Whether its query says that it only tries.
+    pub(super) fn is_dry(&self) -> bool {
+        self.query
+            .iter()
+            .any(|(name, value)| name == "dry_run" && value == "true")
+    }
+
     /// Refuses any parameter.
     pub(super) fn no_parameters(&self) -> Result<(), AdminError> {
         self.parameters().finish()

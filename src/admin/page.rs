@@ -102,7 +102,17 @@ impl Parameters {
     }
 
     /// All faults at once, if there is any.
-    pub(super) fn finish(mut self) -> Result<(), AdminError> {
+    pub(super) fn finish(self) -> Result<(), AdminError> {
+        let faults = self.into_faults();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(AdminError::Invalid(faults))
+        }
+    }
+
+    /// The faults alone, for parameters that stand in a body.
+    pub(super) fn into_faults(mut self) -> Vec<FieldFault> {
         let names: Vec<String> = self.pairs.drain(..).map(|(name, _)| name).collect();
         for name in names {
             self.fault(
@@ -110,11 +120,7 @@ impl Parameters {
                 ("unknown_field", "there is no such parameter".into()),
             );
         }
-        if self.faults.is_empty() {
-            Ok(())
-        } else {
-            Err(AdminError::Invalid(self.faults))
-        }
+        self.faults
     }
 }
 

@@ -112,6 +112,9 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(webhooks::acts::list_deliveries))
         .routes(routes!(system::list_nodes))
         .routes(routes!(system::show_config))
+        .routes(routes!(keys::bulk::change_keys))
+        .routes(routes!(keys::verify::verify_key))
+        .routes(routes!(keys::explain::explain_request))
 }
 
 /// What is asked for before there is a caller.

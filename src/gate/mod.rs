@@ -3,6 +3,7 @@
 pub mod authorize;
 pub mod extract;
 pub mod identity;
+pub mod trace;
 pub mod verify;
 
 use crate::telemetry::metrics::Decision;

@@ -3,6 +3,7 @@
 use super::Denied;
 use super::extract::Presented;
 use crate::domain::key::{KeyFormat, KeyHash, KeyState, Shape};
+use crate::domain::route::LocationKind;
 use crate::domain::time::Timestamp;
 use crate::snapshot::key::{Key, KeyMark};
 use crate::snapshot::keys::{KeyRef, KeyTable};
@@ -23,21 +24,46 @@ pub fn check<'a>(
     presented: &Presented<'_>,
     (now, from): (Timestamp, IpAddr),
 ) -> Result<Verified<'a>, Refusal> {
-    if format.shape(presented.expose()) == Shape::Malformed {
-        return Err((Denied::Malformed, None));
-    }
-    let hash = KeyHash::of(presented.expose());
-    let key = keys
-        .find(&hash)
-        .or_else(|| keys.find_imported(presented.expose()))
-        .ok_or((Denied::Unknown, None))?;
-    match in_force(&key, now).and_then(|()| usable(&key, presented, from)) {
+    let key = find(keys, format, presented.expose()).map_err(|denied| (denied, None))?;
+    match fits(&key, Some(presented.location), (now, from)) {
         Ok(()) => Ok(Verified { key }),
         Err(denied) => {
             key.usage.refused();
             Err((denied, Some(key.mark())))
         }
     }
+}
+
+/// The key with this secret; nothing is noted.
+pub(super) fn find<'a>(
+    keys: &'a KeyTable,
+    format: &KeyFormat,
+    secret: &[u8],
+) -> Result<KeyRef<'a>, Denied> {
+    if format.shape(secret) == Shape::Malformed {
+        return Err(Denied::Malformed);
+    }
+    let hash = KeyHash::of(secret);
+    keys.find(&hash)
+        .or_else(|| keys.find_imported(secret))
+        .ok_or(Denied::Unknown)
+}
+
+/// Whether a key is in force, and may stand in this place (`None`: nobody knows where it stood) and come from this
+/// address; nothing is noted.
+pub(super) fn fits(
+    key: &Key,
+    location: Option<LocationKind>,
+    (now, from): (Timestamp, IpAddr),
+) -> Result<(), Denied> {
+    in_force(key, now)?;
+    if location.is_some_and(|kind| !key.locations.contains(kind)) {
+        return Err(Denied::Location);
+    }
+    if !key.allows_address(from) {
+        return Err(Denied::Address);
+    }
+    Ok(())
 }
 
 fn in_force(key: &Key, now: Timestamp) -> Result<(), Denied> {
@@ -52,16 +78,6 @@ fn in_force(key: &Key, now: Timestamp) -> Result<(), Denied> {
     }
     if key.expires_at().is_some_and(|end| now >= end) {
         return Err(Denied::Expired);
-    }
-    Ok(())
-}
-
-fn usable(key: &Key, presented: &Presented<'_>, from: IpAddr) -> Result<(), Denied> {
-    if !key.locations.contains(presented.location) {
-        return Err(Denied::Location);
-    }
-    if !key.allows_address(from) {
-        return Err(Denied::Address);
     }
     Ok(())
 }

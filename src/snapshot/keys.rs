@@ -83,6 +83,11 @@ impl KeyTable {
         self.native.get(hash.as_bytes()).map(KeyRef)
     }
 
+    /// The key with this hash, which was made in this way.
+    pub fn find_of(&self, hash: &KeyHash, algorithm: Algorithm) -> Option<KeyRef<'_>> {
+        self.map(algorithm).get(hash.as_bytes()).map(KeyRef)
+    }
+
     /// The imported key that is known by the sha256 of this secret only. Costs nothing while there is none.
     pub fn find_imported(&self, secret: &[u8]) -> Option<KeyRef<'_>> {
         if self.sha256.is_empty() {

@@ -15,7 +15,15 @@ pub struct Presented<'a> {
     pub location: LocationKind,
 }
 
-impl Presented<'_> {
+impl<'a> Presented<'a> {
+    /// A key that is said to have been presented there.
+    pub(super) fn said(secret: &'a [u8], location: LocationKind) -> Self {
+        Self {
+            bytes: Cow::Borrowed(secret),
+            location,
+        }
+    }
+
     /// The bytes; the name is there to be searched for in review.
     pub fn expose(&self) -> &[u8] {
         &self.bytes
@@ -46,6 +54,34 @@ pub fn find<'a>(
         Some(key) if key.bytes.len() > MAX_PRESENTED_LEN => Err(Denied::Unknown),
         _ => Ok(first),
     }
+}
+
+/// The place where the key stands that [`find`] finds.
+pub(super) fn place<'p>(
+    policy: &'p AuthPolicy,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Option<&'p Location> {
+    let holds = |place: &&Location| matches!(find_in(place, headers, query), Ok(Some(_)));
+    policy.locations.iter().find(holds)
+}
+
+/// What would be cut out of a request: names of header fields, and of parameters with `?` in front.
+pub(super) fn cut(policy: &AuthPolicy, headers: &HeaderMap, query: Option<&str>) -> Vec<String> {
+    let mut cut: Vec<String> = headers
+        .iter()
+        .filter(|(name, value)| is_key_field(policy, name, value))
+        .map(|(name, _)| name.to_string())
+        .collect();
+    cut.dedup();
+    cut.extend(policy.locations.iter().filter_map(|place| match place {
+        Location::Query(name) => {
+            let there = !matches!(in_query(query.unwrap_or_default(), name), Ok(None));
+            there.then(|| format!("?{name}"))
+        }
+        Location::Header(_) | Location::Bearer => None,
+    }));
+    cut
 }
 
 fn find_in<'a>(

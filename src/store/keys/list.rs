@@ -8,6 +8,8 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::sql::{Columns, Sql, words};
 use crate::store::workspaces::below;
+use crate::store::write::Write;
+use sqlx::AnyConnection;
 
 /// What a list is sorted by; equal ones by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,22 +142,7 @@ impl Store {
     /// A page of keys.
     pub async fn list_keys(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         let mut connection = self.pools.read.acquire().await?;
-        let mut select = Sql::new("SELECT ");
-        select.push(row::COLUMNS).push(row::FROM).push(" WHERE ");
-        filter(&mut select, query, self.clock.now());
-        after(&mut select, query);
-        let direction = if query.descending { " DESC" } else { "" };
-        select
-            .push(" ORDER BY ")
-            .push(query.sort.column())
-            .push(direction);
-        select.push(", k.id").push(direction).push(" LIMIT ");
-        select.bind(i64::try_from(query.limit + 1).unwrap_or(i64::MAX));
-        let mut rows = select.query().fetch_all(&mut *connection).await?;
-        let more = rows.len() > query.limit;
-        rows.truncate(query.limit);
-        let keys = row::with_secrets(&mut connection, &rows).await?;
-        Ok(KeyPage { keys, more })
+        page(&mut connection, query, self.clock.now()).await
     }
 
     /// Number of keys that a query finds, whatever page it asks for.
@@ -168,6 +155,37 @@ impl Store {
             .await?
             .natural("number")
     }
+}
+
+impl Write {
+    /// A page of keys as they are inside this transaction.
+    pub async fn list_keys(&mut self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        let now = self.now;
+        page(self.connection(), query, now).await
+    }
+}
+
+async fn page(
+    connection: &mut AnyConnection,
+    query: &KeyQuery,
+    now: Timestamp,
+) -> Result<KeyPage, StoreError> {
+    let mut select = Sql::new("SELECT ");
+    select.push(row::COLUMNS).push(row::FROM).push(" WHERE ");
+    filter(&mut select, query, now);
+    after(&mut select, query);
+    let direction = if query.descending { " DESC" } else { "" };
+    select
+        .push(" ORDER BY ")
+        .push(query.sort.column())
+        .push(direction);
+    select.push(", k.id").push(direction).push(" LIMIT ");
+    select.bind(i64::try_from(query.limit + 1).unwrap_or(i64::MAX));
+    let mut rows = select.query().fetch_all(&mut *connection).await?;
+    let more = rows.len() > query.limit;
+    rows.truncate(query.limit);
+    let keys = row::with_secrets(connection, &rows).await?;
+    Ok(KeyPage { keys, more })
 }
 
 fn filter(sql: &mut Sql, query: &KeyQuery, now: Timestamp) {

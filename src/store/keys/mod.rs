@@ -61,6 +61,11 @@ impl Write {
         row::one(self.connection(), id).await
     }
 
+    /// Several keys as they are inside this transaction; those that are not there are left out.
+    pub async fn keys(&mut self, ids: &[Id]) -> Result<Vec<KeyRecord>, StoreError> {
+        row::some(self.connection(), ids).await
+    }
+
     /// Keeps a new key. Its `revision`, `created_*` and `updated_*` are set here.
     ///
     /// # Errors

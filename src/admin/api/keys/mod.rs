@@ -2,11 +2,15 @@
 //! shown, but a new secret in the reply that makes it.
 
 pub(in crate::admin) mod acts;
+pub(in crate::admin) mod bulk;
 pub(in crate::admin) mod create;
+pub(in crate::admin) mod explain;
 pub(in crate::admin) mod fields;
 pub(in crate::admin) mod schema;
+pub(in crate::admin) mod verify;
 pub(in crate::admin) mod view;
 
+use crate::admin::auth::Caller;
 use crate::admin::body::{Wrong, invalid};
 use crate::admin::call::{Call, etag};
 use crate::admin::error::AdminError;
@@ -72,9 +76,7 @@ pub(in crate::admin) async fn list_keys(
     parameters.finish()?;
     let now = parts.clock.now();
     if let Some(workspace) = wanted.workspace {
-        let place = parts.store()?.workspace(workspace).await?;
-        call.caller.check(Permission::Read, &place.lineage)?;
-        query.workspace = Some(place.path());
+        query.workspace = Some(subtree(&parts, &call, workspace).await?);
     }
     // Keys of the config file belong to the root, so only whoever reaches that sees them.
     let sees_declared = call
@@ -149,6 +151,29 @@ pub(in crate::admin) async fn show_key(
     Ok(([(ETAG, tag)], Json(managed(&key, &parts, now))).into_response())
 }
 
+/// Path of a workspace that a filter names.
+async fn subtree(parts: &AdminParts, call: &Call, workspace: Id) -> Result<String, AdminError> {
+    let place = parts.store()?.workspace(workspace).await?;
+    call.caller.check(Permission::Read, &place.lineage)?;
+    Ok(place.path())
+}
+
+/// Where a workspace stands in the tree.
+async fn lineage(parts: &AdminParts, workspace: Id) -> Result<Lineage, AdminError> {
+    if workspace == root() {
+        return Ok(Lineage::new(vec![root()]));
+    }
+    Ok(parts.store()?.workspace(workspace).await?.lineage)
+}
+
+/// Whether whoever presents a key to us may hear of it: the caller reaches it, or it acts where the caller is.
+async fn may_hear_of(parts: &AdminParts, caller: &Caller, key: &Key) -> Result<bool, AdminError> {
+    let own = lineage(parts, key.workspace()).await?;
+    Ok(caller
+        .bindings()
+        .any(|(place, _)| own.is_reached_from(place.own()) || place.is_reached_from(own.own())))
+}
+
 /// The keys of the config file.
 async fn declared_keys(parts: &AdminParts) -> Vec<Arc<Key>> {
     let shared = Arc::clone(&parts.shared);
@@ -182,6 +207,15 @@ fn understand(parameters: &mut Parameters, query: &mut KeyQuery) -> Wanted {
     (query.sort, query.descending) = (by, descending);
     let after = parameters.cursor(&sort);
     query.after = after.and_then(|(value, id)| Some((value, Id::parse(Kind::Key, &id)?)));
+    Wanted {
+        sort,
+        workspace: filters(parameters, query),
+        total: parameters.flag("total").unwrap_or(false),
+    }
+}
+
+/// Reads which keys are meant; the workspace that is named, for whoever can look it up.
+fn filters(parameters: &mut Parameters, query: &mut KeyQuery) -> Option<Id> {
     query.q = parameters.read("q", |text| {
         if text.len() > 256 {
             invalid("at most 256 bytes")
@@ -197,11 +231,7 @@ fn understand(parameters: &mut Parameters, query: &mut KeyQuery) -> Wanted {
     query.expires_before = parameters.read("expires_before", time);
     query.unused_since = parameters.read("unused_since", time);
     query.never_expires = parameters.flag("never_expires");
-    Wanted {
-        sort,
-        workspace: parameters.read("workspace", |text| id(text, Kind::Workspace)),
-        total: parameters.flag("total").unwrap_or(false),
-    }
+    parameters.read("workspace", |text| id(text, Kind::Workspace))
 }
 
 fn status(text: &str) -> Result<KeyStatus, Wrong> {

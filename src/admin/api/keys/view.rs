@@ -47,7 +47,7 @@ pub(in crate::admin) struct KeyView {
     /// `active`, `disabled`, `revoked`, `deleted`.
     state: &'static str,
     /// What a person is shown; the first that applies.
-    status: &'static str,
+    pub(super) status: &'static str,
     state_reason: Option<String>,
     state_text: Option<String>,
     state_by: Option<String>,
@@ -205,6 +205,54 @@ pub(in crate::admin) fn managed(key: &KeyRecord, parts: &AdminParts, now: Timest
     }
 }
 
+/// What is told of a key to whoever presents it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::admin) struct KeySummary {
+    id: String,
+    name: String,
+    consumer: Option<ConsumerView>,
+    /// Id of the workspace it belongs to.
+    workspace: String,
+    environment: String,
+    /// As in a key.
+    status: &'static str,
+    scopes: Vec<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    not_before: Option<Timestamp>,
+    /// When this secret ends; after a rotation sooner than the key.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl KeySummary {
+    pub(super) fn of(key: &Key, now: Timestamp) -> Self {
+        let scopes = key.scopes().header.to_str().unwrap_or_default();
+        let metadata = key.metadata().map(|json| json.as_bytes());
+        Self {
+            id: key.id.text(Kind::Key).to_string(),
+            name: key.name().to_owned(),
+            consumer: owner(key),
+            workspace: key.workspace().text(Kind::Workspace).to_string(),
+            environment: key.environment().to_owned(),
+            status: key.status(now).name(),
+            scopes: scopes.split_whitespace().map(ToOwned::to_owned).collect(),
+            not_before: key.not_before(),
+            expires_at: key.expires_at(),
+            metadata: metadata
+                .and_then(|json| serde_json::from_slice(json).ok())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+fn owner(key: &Key) -> Option<ConsumerView> {
+    key.owner().map(|owner| ConsumerView {
+        id: owner.consumer.id.text(Kind::Consumer).to_string(),
+        name: owner.consumer.name.clone(),
+    })
+}
+
 fn view(
     secret: &SecretVersion,
     read: Option<UsageReading>,
@@ -243,10 +291,7 @@ pub(in crate::admin) fn declared(key: &Key, now: Timestamp) -> KeyView {
         name: key.name().to_owned(),
         description: None,
         workspace: key.workspace().text(Kind::Workspace).to_string(),
-        consumer: key.owner().map(|owner| ConsumerView {
-            id: owner.consumer.id.text(Kind::Consumer).to_string(),
-            name: owner.consumer.name.clone(),
-        }),
+        consumer: owner(key),
         environment: key.environment().to_owned(),
         scopes: scopes.split_whitespace().map(ToOwned::to_owned).collect(),
         routes: None,

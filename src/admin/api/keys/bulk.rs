@@ -1,0 +1,447 @@
+//! `POST /v1/keys/bulk`: one act on many keys, in one transaction. What cannot be done to one key does not keep it from
+//! the others; each has its own result.
+
+use super::view::managed;
+use crate::admin::body::{Body, Wrong, flag, invalid, list, text};
+use crate::admin::call::Call;
+use crate::admin::change::{Begun, Change, Reply, begin};
+use crate::admin::error::AdminError;
+use crate::admin::page::Parameters;
+use crate::admin::schema::{IdempotencyKey, Refusals};
+use crate::admin::server::AdminParts;
+use crate::domain::consumer::Consumer;
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::KeyRecord;
+use crate::domain::key::acts::{Act, ActFault};
+use crate::domain::role::Permission;
+use crate::domain::workspace::Lineage;
+use crate::store::keys::KeyQuery;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Most keys that a call names.
+const MOST_IDS: usize = 1000;
+/// Most keys that a filter may find.
+const MOST_FOUND: usize = 10_000;
+
+/// One act on many keys.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a shape in the document")]
+pub(in crate::admin) struct BulkAct {
+    /// `disable`, `enable`, `revoke`, `delete`, `restore`, `retire`, `keep`, `transfer`.
+    action: String,
+    /// The keys; or `filter`.
+    #[schema(max_items = 1000)]
+    ids: Option<Vec<String>>,
+    /// The filters of the list of keys; finds at most 10000 keys.
+    filter: Option<BTreeMap<String, String>>,
+    /// A code; for disable, revoke and delete.
+    reason: Option<String>,
+    /// Words; for disable, revoke and delete.
+    text: Option<String>,
+    /// Id or name, or null; for transfer.
+    consumer: Option<String>,
+    /// How many keys the caller saw; needed with `filter`. If there are others now, nothing is done.
+    expected: Option<u64>,
+    /// Say what would happen only.
+    dry_run: Option<bool>,
+}
+
+/// What became of many keys.
+#[derive(Serialize, ToSchema)]
+pub(in crate::admin) struct BulkResult {
+    data: Vec<BulkItem>,
+    changed: usize,
+    failed: usize,
+    dry_run: bool,
+    revision: u64,
+}
+
+/// What became of one of them.
+#[derive(Serialize, ToSchema)]
+struct BulkItem {
+    id: String,
+    ok: bool,
+    /// Its status now.
+    status: Option<&'static str>,
+    /// Why not.
+    code: Option<&'static str>,
+    message: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Disable,
+    Enable,
+    Revoke,
+    Delete,
+    Restore,
+    Retire,
+    Keep,
+    Transfer,
+}
+
+impl Action {
+    /// Names in the API, what the audit log calls them, and what they need.
+    const TABLE: [(Self, &'static str, &'static str, Permission); 8] = [
+        (
+            Self::Disable,
+            "disable",
+            "key.disabled",
+            Permission::KeysWrite,
+        ),
+        (Self::Enable, "enable", "key.enabled", Permission::KeysWrite),
+        (Self::Revoke, "revoke", "key.revoked", Permission::KeysEnd),
+        (Self::Delete, "delete", "key.deleted", Permission::KeysEnd),
+        (
+            Self::Restore,
+            "restore",
+            "key.restored",
+            Permission::KeysEnd,
+        ),
+        (Self::Retire, "retire", "key.retired", Permission::KeysWrite),
+        (Self::Keep, "keep", "key.kept", Permission::KeysWrite),
+        (
+            Self::Transfer,
+            "transfer",
+            "key.transferred",
+            Permission::KeysEnd,
+        ),
+    ];
+
+    fn fact(self) -> &'static str {
+        Self::TABLE[self as usize].2
+    }
+
+    fn permission(self) -> Permission {
+        Self::TABLE[self as usize].3
+    }
+
+    fn read(value: &Value) -> Result<Self, Wrong> {
+        let row = Self::TABLE.iter().find(|row| value.as_str() == Some(row.1));
+        row.map(|row| row.0).ok_or_else(|| {
+            let names = Self::TABLE.map(|row| row.1).join(", ");
+            ("unknown_value", format!("action is one of {names}"))
+        })
+    }
+
+    fn apply(self, key: &mut KeyRecord, act: Act, owner: Option<Consumer>) -> Result<(), ActFault> {
+        let at = act.at;
+        match self {
+            Self::Disable => key.disable(act),
+            Self::Enable => key.enable(at),
+            Self::Revoke => key.revoke(act),
+            Self::Delete => key.delete(act),
+            Self::Restore => key.restore(at),
+            Self::Retire => key.retire(None, at),
+            Self::Keep => key.keep(at),
+            Self::Transfer => key.transfer(owner),
+        }
+    }
+}
+
+/// What a body asks.
+struct Wanted {
+    action: Action,
+    which: Which,
+    reason: Option<String>,
+    text: Option<String>,
+    consumer: Option<String>,
+    expected: Option<usize>,
+    dry_run: bool,
+}
+
+enum Which {
+    These(Vec<Id>),
+    Found(Box<KeyQuery>, Option<Id>),
+}
+
+/// Does one thing with many keys.
+#[utoipa::path(
+    post, path = "/v1/keys/bulk", tag = "keys",
+    params(IdempotencyKey, ("dry_run" = Option<bool>, Query, description = "Say what would happen only")),
+    request_body = BulkAct,
+    responses((status = 200, body = BulkResult, description = "Also when nothing could be done: see `failed`"), Refusals)
+)]
+pub(in crate::admin) async fn change_keys(
+    State(parts): State<Arc<AdminParts>>,
+    call: Call,
+) -> Result<Response, AdminError> {
+    let mut parameters = call.parameters();
+    let dry_run = parameters.flag("dry_run").unwrap_or(false);
+    parameters.finish()?;
+    let mut wanted = read(call.json()?, &call)?;
+    wanted.dry_run |= dry_run;
+    if let Which::Found(query, Some(workspace)) = &mut wanted.which {
+        query.workspace = Some(super::subtree(&parts, &call, *workspace).await?);
+    }
+    let declared: HashSet<Id> = super::declared_keys(&parts)
+        .await
+        .iter()
+        .map(|key| key.id)
+        .collect();
+    let mut change = match begin(&parts, &call).await? {
+        Begun::Replay(answer) => return Ok(answer),
+        Begun::Change(change) => change,
+    };
+    let (ids, keys) = choose(&mut change, &wanted).await?;
+    let mut work = Work {
+        parts: &parts,
+        call: &call,
+        wanted: &wanted,
+        declared,
+        places: HashMap::new(),
+        owners: HashMap::new(),
+    };
+    let mut data = Vec::with_capacity(ids.len());
+    let mut keys: HashMap<Id, KeyRecord> = keys.into_iter().map(|key| (key.id, key)).collect();
+    for id in ids {
+        let done = work.act(&mut change, id, keys.remove(&id)).await?;
+        data.push(item(id, done));
+    }
+    let failed = data.iter().filter(|item| !item.ok).count();
+    let changed = data.len() - failed;
+    if wanted.dry_run || changed == 0 {
+        change.only_try();
+    }
+    let result = BulkResult {
+        changed,
+        failed,
+        data,
+        dry_run: wanted.dry_run,
+        revision: change.write.revision,
+    };
+    let body = serde_json::to_value(result).map_err(|_| AdminError::Internal)?;
+    change.finish(&parts, Reply::ok("bulk", body)).await
+}
+
+/// The keys that are meant, as they are now.
+async fn choose(
+    change: &mut Change,
+    wanted: &Wanted,
+) -> Result<(Vec<Id>, Vec<KeyRecord>), AdminError> {
+    let (ids, keys) = match &wanted.which {
+        Which::These(ids) => (ids.clone(), change.write.keys(ids).await?),
+        Which::Found(query, _) => {
+            let page = change.write.list_keys(query).await?;
+            if page.more {
+                return Err(AdminError::Conflict {
+                    code: "too_many_keys",
+                    message: format!("the filter finds more than {MOST_FOUND} keys"),
+                });
+            }
+            (page.keys.iter().map(|key| key.id).collect(), page.keys)
+        }
+    };
+    match wanted.expected {
+        Some(expected) if expected != ids.len() => Err(AdminError::Conflict {
+            code: "expected_mismatch",
+            message: format!("{} keys are meant, not {expected}", ids.len()),
+        }),
+        Some(_) | None => Ok((ids, keys)),
+    }
+}
+
+/// A key's status after the act, or why it was not done.
+type Done = Result<&'static str, (&'static str, String)>;
+
+struct Work<'a> {
+    parts: &'a AdminParts,
+    call: &'a Call,
+    wanted: &'a Wanted,
+    declared: HashSet<Id>,
+    places: HashMap<Id, Lineage>,
+    owners: HashMap<Id, Option<Consumer>>,
+}
+
+impl Work<'_> {
+    async fn act(
+        &mut self,
+        change: &mut Change,
+        id: Id,
+        key: Option<KeyRecord>,
+    ) -> Result<Done, AdminError> {
+        let wanted = self.wanted;
+        if self.declared.contains(&id) {
+            let message = "this key is declared in the config file and is changed there";
+            return Ok(Err(("managed_by_file", message.into())));
+        }
+        let Some(before) = key else {
+            return Ok(not_there());
+        };
+        if !self.places.contains_key(&before.workspace) {
+            let place = change.write.workspace(before.workspace).await?.lineage;
+            self.places.insert(before.workspace, place);
+        }
+        let place = self.places.get(&before.workspace);
+        let allowed = place.map(|place| self.call.caller.check(wanted.action.permission(), place));
+        match allowed {
+            Some(Ok(())) => {}
+            Some(Err(AdminError::Forbidden(permission))) => {
+                return Ok(Err((
+                    "forbidden",
+                    format!("this needs the permission `{permission}`"),
+                )));
+            }
+            Some(Err(_)) | None => return Ok(not_there()),
+        }
+        let owner = match self.owner(change, &before).await? {
+            Ok(owner) => owner,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
+        let act = Act {
+            by: change.write.actor().text(),
+            at: change.write.now,
+            reason: wanted.reason.clone(),
+            text: wanted.text.clone(),
+        };
+        let mut after = before.clone();
+        if let Err(fault) = wanted.action.apply(&mut after, act, owner) {
+            return Ok(Err((fault.code(), fault.to_string())));
+        }
+        let saved = change
+            .write
+            .save_key(&before, after, wanted.action.fact())
+            .await?;
+        Ok(Ok(managed(&saved, self.parts, change.write.now).status))
+    }
+
+    /// To whom a key goes: the consumer of this name that is nearest to it.
+    async fn owner(
+        &mut self,
+        change: &mut Change,
+        key: &KeyRecord,
+    ) -> Result<Result<Option<Consumer>, (&'static str, String)>, AdminError> {
+        let Some(named) = &self.wanted.consumer else {
+            return Ok(Ok(None));
+        };
+        if !self.owners.contains_key(&key.workspace) {
+            let found = change.write.consumer_named(named, key.workspace).await?;
+            self.owners.insert(key.workspace, found);
+        }
+        let found = self.owners.get(&key.workspace).cloned().flatten();
+        Ok(found.map(Some).ok_or_else(|| {
+            let message = "there is no such consumer in the key's workspace or above";
+            ("unknown_value", message.into())
+        }))
+    }
+}
+
+fn not_there() -> Done {
+    Err(("not_found", "there is no such key".into()))
+}
+
+fn item(id: Id, done: Done) -> BulkItem {
+    let (status, fault) = match done {
+        Ok(status) => (Some(status), None),
+        Err(fault) => (None, Some(fault)),
+    };
+    let (code, message) = fault.unzip();
+    BulkItem {
+        id: id.text(Kind::Key).to_string(),
+        ok: status.is_some(),
+        status,
+        code,
+        message,
+    }
+}
+
+fn read(mut body: Body, call: &Call) -> Result<Wanted, AdminError> {
+    let action = body.required("action", Action::read);
+    let ids = body.optional(
+        "ids",
+        list(MOST_IDS, |value| super::create::id(value, Kind::Key, "key")),
+    );
+    let filter = body.optional("filter", pairs);
+    let named_both = ids.is_some() == filter.is_some();
+    if named_both && !body.has_faults() {
+        body.fault("ids", ("required", "either `ids` or `filter`".into()));
+    }
+    let expected = body.optional("expected", |value| {
+        let number = value
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok());
+        number.map_or_else(|| invalid("expected a number of keys"), Ok)
+    });
+    let dry_run = body.optional("dry_run", flag).unwrap_or(false);
+    if filter.is_some() && expected.is_none() && !dry_run && !call.is_dry() {
+        let message = "say how many keys you saw; a dry run tells";
+        body.fault("expected", ("required", message.into()));
+    }
+    let transfer = action == Some(Action::Transfer);
+    if transfer && !body.has("consumer") {
+        body.fault("consumer", ("required", "an id, a name, or null".into()));
+    }
+    let consumer = if transfer {
+        body.optional("consumer", text(1, 128))
+    } else {
+        None
+    };
+    let (mut reason, mut words) = (None, None);
+    if matches!(
+        action,
+        Some(Action::Disable | Action::Revoke | Action::Delete) | None
+    ) {
+        reason = body.optional("reason", text(1, 64));
+        words = body.optional("text", text(1, 1024));
+    }
+    let mut query = KeyQuery::all(call.caller.reach(Permission::Read)?);
+    query.limit = MOST_FOUND;
+    query.descending = false;
+    let which = match filter {
+        Some(filter) => {
+            let mut parameters = Parameters::new(&filter);
+            let workspace = super::filters(&mut parameters, &mut query);
+            body.faults_in("filter", parameters.into_faults());
+            Which::Found(Box::new(query), workspace)
+        }
+        None => Which::These(ids.unwrap_or_default()),
+    };
+    body.finish()?;
+    Ok(Wanted {
+        action: action.ok_or(AdminError::Internal)?,
+        which,
+        reason,
+        text: words,
+        consumer,
+        expected,
+        dry_run,
+    })
+}
+
+/// Filters in a body, as they stand in a query string.
+fn pairs(value: &Value) -> Result<Vec<(String, String)>, Wrong> {
+    let Some(fields) = value.as_object() else {
+        return invalid("expected an object of filters");
+    };
+    let mut pairs = Vec::new();
+    for (name, value) in fields {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Bool(flag) => json!(flag).to_string(),
+            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                return invalid(format!("`{name}`: expected text, true or false"));
+            }
+        };
+        pairs.push((name.clone(), text));
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_in_the_order_of_their_table() {
+        for (place, row) in Action::TABLE.iter().enumerate() {
+            assert_eq!(row.0 as usize, place);
+        }
+    }
+}

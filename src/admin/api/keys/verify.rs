@@ -1,0 +1,257 @@
+//! `POST /v1/verify`: whether a key is good, for an app that asks instead of being proxied. The same gate answers. The
+//! presented key is read from the body and goes nowhere else.
+
+use super::view::KeySummary;
+use crate::admin::body::{Body, Wrong, flag, invalid, list, text};
+use crate::admin::call::Call;
+use crate::admin::error::AdminError;
+use crate::admin::schema::Refusals;
+use crate::admin::server::AdminParts;
+use crate::domain::host::host_name;
+use crate::domain::key::MAX_PRESENTED_LEN;
+use crate::domain::role::Permission;
+use crate::gate::Denied;
+use crate::gate::trace::{self, Verdict};
+use crate::snapshot::handle::Snapshot;
+use crate::snapshot::key::Key;
+use crate::snapshot::router::CompiledRoute;
+use axum::Json;
+use axum::extract::State;
+use axum::http::Method;
+use serde::Serialize;
+use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Longest path that is looked at.
+const MOST_PATH: usize = 16 * 1024;
+
+/// What is asked of a key.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a shape in the document")]
+pub(in crate::admin) struct Verification {
+    /// As its holder presented it.
+    #[schema(max_length = 512)]
+    key: String,
+    /// Name of a route that it must be good for; or `path`, with `host` where routes have hosts.
+    route: Option<String>,
+    /// Of the request; `GET` unless given.
+    method: Option<String>,
+    host: Option<String>,
+    path: Option<String>,
+    /// Address of its holder. A key with `ip_allow` is good for nothing without it.
+    ip: Option<String>,
+    /// Scopes that it must have, beside those of the route.
+    scopes: Option<Vec<String>>,
+    /// Whether this is a use of the key; needs the permission `keys:write`. Else nothing is noted.
+    count: Option<bool>,
+}
+
+/// Whether it is good.
+#[derive(Serialize, ToSchema)]
+pub(in crate::admin) struct Verified {
+    /// The answer; the status of this call is 200 either way.
+    valid: bool,
+    /// `valid`, or the code that a request would be answered with.
+    code: &'static str,
+    /// The status that a request would be answered with; 200 when the key is good.
+    status: u16,
+    /// The key; null unless there is one with this secret.
+    key: Option<KeySummary>,
+}
+
+/// What a body asks.
+struct Wanted {
+    key: String,
+    target: Target,
+    method: Method,
+    from: IpAddr,
+    scopes: Vec<String>,
+    count: bool,
+}
+
+enum Target {
+    Anything,
+    Route(String),
+    Path { host: String, path: String },
+}
+
+/// Tells whether a key is good.
+#[utoipa::path(
+    post, path = "/v1/verify", tag = "keys", request_body = Verification,
+    responses((status = 200, body = Verified, description = "Also for a key that is not good: see `valid`"), Refusals)
+)]
+pub(in crate::admin) async fn verify_key(
+    State(parts): State<Arc<AdminParts>>,
+    call: Call,
+) -> Result<Json<Verified>, AdminError> {
+    call.no_parameters()?;
+    call.caller.reach(Permission::Read)?;
+    let snapshot = parts.shared.snapshot();
+    if !snapshot.ready {
+        return Err(AdminError::NotReady);
+    }
+    let wanted = read(call.json()?, &snapshot)?;
+    if wanted.count {
+        call.caller.reach(Permission::KeysWrite)?;
+    }
+    let found = look_up(&parts, &snapshot, &wanted.key);
+    let found = match found {
+        Ok(key) if super::may_hear_of(&parts, &call.caller, &key).await? => Ok(key),
+        // What is out of reach is not there.
+        Ok(_) => Err(Denied::Unknown),
+        Err(denied) => Err(denied),
+    };
+    let when_where = (parts.clock.now(), wanted.from);
+    let verdict = match &found {
+        Ok(key) => decide(&snapshot, key, &wanted, when_where),
+        Err(denied) => Verdict::Denied(*denied),
+    };
+    if let (Ok(key), true) = (&found, wanted.count) {
+        if verdict.passes() {
+            key.usage.used(when_where.0, when_where.1);
+        } else {
+            key.usage.refused();
+        }
+    }
+    let (status, code) = verdict.told();
+    Ok(Json(Verified {
+        valid: verdict.passes(),
+        code,
+        status,
+        key: found.ok().map(|key| KeySummary::of(&key, when_where.0)),
+    }))
+}
+
+/// The key behind a secret.
+pub(super) fn look_up(
+    parts: &AdminParts,
+    snapshot: &Snapshot,
+    secret: &str,
+) -> Result<Arc<Key>, Denied> {
+    let secret = secret.trim_ascii().as_bytes();
+    if secret.is_empty() || secret.len() > MAX_PRESENTED_LEN {
+        return Err(Denied::Unknown);
+    }
+    trace::look_up(&parts.shared.keys, &snapshot.key_format, secret)
+}
+
+fn decide(
+    snapshot: &Snapshot,
+    key: &Key,
+    wanted: &Wanted,
+    when_where: (crate::domain::time::Timestamp, IpAddr),
+) -> Verdict {
+    let routes = snapshot.router.routes();
+    let route: Option<&CompiledRoute> = match &wanted.target {
+        Target::Anything => None,
+        Target::Route(name) => routes.iter().find(|route| route.route.name == *name),
+        Target::Path { host, path } => match snapshot.router.find(host, path, &wanted.method) {
+            Ok(place) => routes.get(place),
+            Err(fault) => return Verdict::NoRoute(fault),
+        },
+    };
+    let target = route.map(|route| (route, &wanted.method));
+    if let Err(denied) = trace::verify(key, target, when_where) {
+        return Verdict::Denied(denied);
+    }
+    let held = key.scopes().header.to_str().unwrap_or_default();
+    let holds = |scope: &String| held.split(' ').any(|own| own == scope);
+    if wanted.scopes.iter().all(holds) {
+        Verdict::Permitted
+    } else {
+        Verdict::Denied(Denied::Scope)
+    }
+}
+
+fn read(mut body: Body, snapshot: &Snapshot) -> Result<Wanted, AdminError> {
+    let key = body.required("key", secret);
+    let route = body.optional("route", |value| route(value, snapshot));
+    let path = body.optional("path", path);
+    let host = body.optional("host", host);
+    if route.is_some() && path.is_some() {
+        body.fault("path", ("invalid", "either `route` or `path`".into()));
+    }
+    if host.is_some() && path.is_none() {
+        body.fault("host", ("invalid", "`host` goes with `path`".into()));
+    }
+    let target = match (route, path) {
+        (Some(route), _) => Target::Route(route),
+        (None, Some(path)) => Target::Path {
+            host: host.unwrap_or_default(),
+            path: path.split('?').next().unwrap_or_default().to_owned(),
+        },
+        (None, None) => Target::Anything,
+    };
+    let wanted = Wanted {
+        key: key.unwrap_or_default(),
+        target,
+        method: body.optional("method", method).unwrap_or(Method::GET),
+        from: body.optional("ip", address).unwrap_or(NOWHERE),
+        scopes: body
+            .optional("scopes", list(64, text(1, 128)))
+            .unwrap_or_default(),
+        count: body.optional("count", flag).unwrap_or(false),
+    };
+    body.finish()?;
+    Ok(wanted)
+}
+
+/// Stands for an address that was not given.
+pub(super) const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// A key as it was presented. What is wrong with it is told without showing it.
+pub(super) fn secret(value: &Value) -> Result<String, Wrong> {
+    match value.as_str() {
+        Some(text) if text.len() <= 2 * MAX_PRESENTED_LEN => Ok(text.to_owned()),
+        Some(_) => Err(("out_of_range", "at most 512 bytes".into())),
+        None => invalid("expected text"),
+    }
+}
+
+fn route(value: &Value, snapshot: &Snapshot) -> Result<String, Wrong> {
+    let name = text(1, 63)(value)?;
+    let mut routes = snapshot.router.routes().iter();
+    if routes.any(|route| route.route.name == name) {
+        Ok(name)
+    } else {
+        Err(("unknown_value", "there is no such route".into()))
+    }
+}
+
+pub(super) fn method(value: &Value) -> Result<Method, Wrong> {
+    let read = value
+        .as_str()
+        .and_then(|name| Method::from_bytes(name.as_bytes()).ok());
+    read.map_or_else(|| invalid("expected a method such as GET"), Ok)
+}
+
+/// A path as it is sent, with its query or without.
+pub(super) fn path(value: &Value) -> Result<String, Wrong> {
+    match value.as_str() {
+        Some(path) if path.len() > MOST_PATH => {
+            Err(("out_of_range", format!("at most {MOST_PATH} bytes")))
+        }
+        Some(path) if path.starts_with('/') && !path.contains('#') => Ok(path.to_owned()),
+        Some(_) | None => invalid("expected a path that begins with /"),
+    }
+}
+
+/// The name in a `Host` field.
+pub(super) fn host(value: &Value) -> Result<String, Wrong> {
+    let read = value.as_str().and_then(|text| host_name(text).ok());
+    read.map_or_else(
+        || invalid("expected a host, with or without port"),
+        |name| Ok(name.into_owned()),
+    )
+}
+
+pub(super) fn address(value: &Value) -> Result<IpAddr, Wrong> {
+    let read = value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
+    read.map_or_else(
+        || invalid("expected an address such as 192.0.2.1"),
+        |address| Ok(address.to_canonical()),
+    )
+}
