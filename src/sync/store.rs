@@ -71,6 +71,7 @@ impl Follower {
             })
             .await?;
         publisher.put_keys(portion);
+        publisher.recall(self.store.declared_uses().await?);
         self.in_step(revision);
         self.publisher.ready();
         Ok(())
