@@ -3,3 +3,4 @@
 pub mod file;
 pub mod publisher;
 pub mod store;
+pub mod usage;
