@@ -15,6 +15,7 @@ use crate::snapshot::handle::Shared;
 use crate::store::{StoreError, StoreSlot};
 use crate::sync::file::{self, Source};
 use crate::sync::publisher::Publisher;
+use crate::sync::usage::Flusher;
 use crate::telemetry::logs::{self, LogSink, LogThread};
 use crate::telemetry::metrics::Metrics;
 use crate::vault::{Keyring, MasterKey};
@@ -25,10 +26,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 /// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
+
+/// Longest wait for the store when the gateway ends.
+const LAST_FLUSH: Duration = Duration::from_secs(10);
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +83,29 @@ pub enum Output {
     Silent,
 }
 
+/// The way of usage into the store, under way.
+struct Flush {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Flush {
+    fn start(control: &Runtime, flusher: Flusher) -> Self {
+        let stop = CancellationToken::new();
+        let task = control.spawn(flusher.run(stop.clone()));
+        Self { stop, task }
+    }
+
+    /// Writes what the workers left behind; not for long, should the store be away.
+    fn finish(self, control: &Runtime) {
+        self.stop.cancel();
+        let written = control.block_on(async { timeout(LAST_FLUSH, self.task).await });
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::error!("the last use of keys could not be written");
+        }
+    }
+}
+
 /// A running gateway.
 pub struct App {
     control: Runtime,
@@ -86,6 +116,7 @@ pub struct App {
     management: SocketAddr,
     drain_timeout: Duration,
     log: Option<LogThread>,
+    flush: Option<Flush>,
     setup_token: Option<PlainKey>,
 }
 
@@ -144,6 +175,11 @@ impl App {
             let stop = shutdown.drain.clone();
             control.spawn(file::follow(source, Arc::clone(&publisher), stop));
         }
+        let flush = config.store.is_some().then(|| {
+            let (slot, metrics) = (Arc::clone(&store), Arc::clone(&metrics));
+            let flusher = Flusher::new(Arc::clone(&shared), slot, metrics, Arc::clone(&clock));
+            Flush::start(&control, flusher)
+        });
         let parts = store::Parts {
             slot: store,
             publisher,
@@ -167,7 +203,6 @@ impl App {
             cut: shutdown.cut.clone(),
         };
         let proxy = proxy::start(&parts, &bound, threads(config))?;
-        let drain_timeout = config.drain_timeout;
         Ok(Self {
             control,
             proxy,
@@ -175,8 +210,9 @@ impl App {
             shared,
             listeners,
             management,
-            drain_timeout,
+            drain_timeout: config.drain_timeout,
             log,
+            flush,
             setup_token,
         })
     }
@@ -225,6 +261,9 @@ impl App {
         self.control
             .spawn(async move { shutdown.drain_then_cut(deadline).await });
         self.proxy.join();
+        if let Some(flush) = self.flush {
+            flush.finish(&self.control);
+        }
         // The management port stays up to the end, so that readiness can be seen to be down.
         self.shutdown.cut.cancel();
         self.control.shutdown_timeout(Duration::from_secs(1));

@@ -4,11 +4,13 @@
 //! that lock for reading, so no count is lost.
 
 use super::key::Key;
+use super::usage::KeyUsage;
+use crate::domain::id::Id;
 use crate::domain::key::{Algorithm, KeyHash, Origin};
 use dashmap::DashMap;
 use dashmap::mapref::one::Ref;
 use std::borrow::Borrow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -146,6 +148,28 @@ impl KeyTable {
     pub fn remove_of(&self, hash: &KeyHash, algorithm: Algorithm, origin: Origin) {
         self.map(algorithm)
             .remove_if(hash.as_bytes(), |entry, ()| entry.0.origin == origin);
+    }
+
+    /// Takes out of force an imported key that is in force by another hash now, which takes over its use.
+    pub fn supersede(&self, imported: &KeyHash, by: &KeyHash) {
+        let gone = self.sha256.remove(imported.as_bytes());
+        if let (Some((Entry(old), ())), Some(new)) = (gone, self.find(by))
+            && old.id == new.id
+        {
+            new.usage.absorb(&old.usage);
+        }
+    }
+
+    /// Tells declared keys what the store remembers of their use.
+    pub fn recall(&self, uses: &HashMap<Id, KeyUsage>) {
+        for entry in &self.native {
+            let Entry(key) = entry.key();
+            if key.origin == Origin::File
+                && let Some(usage) = uses.get(&key.id)
+            {
+                key.usage.absorb(usage);
+            }
+        }
     }
 
     /// Number of keys.

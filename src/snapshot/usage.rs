@@ -113,7 +113,10 @@ impl KeyUsage {
             self.came_from(from);
         }
         if let Some(first) = read.first_used_at {
-            self.first_used.store(first.as_millis(), Relaxed);
+            let first = first.as_millis();
+            let earlier = |known: i64| (known == NEVER || first < known).then_some(first);
+            // No change is needed when the known one is earlier.
+            let _ = self.first_used.fetch_update(Relaxed, Relaxed, earlier);
         }
     }
 

@@ -4,3 +4,4 @@ pub mod file;
 pub mod last_good;
 pub mod publisher;
 pub mod store;
+pub mod usage;

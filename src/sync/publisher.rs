@@ -3,7 +3,8 @@
 use crate::clock::Clock;
 use crate::config::{Config, Forwarding, Listener, ListenerLimits};
 use crate::domain::consumer::Consumer;
-use crate::domain::id::Kind;
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::record::RecordedUse;
 use crate::domain::key::{Algorithm, KeyFormat, KeyHash, KeySpec, Origin};
 use crate::domain::route::Route;
 use crate::domain::upstream::Upstream;
@@ -222,12 +223,12 @@ impl Publisher {
 
     fn put_key(&self, state: &mut State, loaded: &LoadedKey) {
         let table = &self.shared.keys;
-        if let Some(before) = &loaded.replaces {
-            table.remove_of(before, Algorithm::Sha256, Origin::Store);
-        }
         let Some(spec) = &loaded.spec else {
             table.remove_of(&loaded.hash, loaded.algorithm, Origin::Store);
             state.hidden.remove(&loaded.hash);
+            if let Some(imported) = &loaded.replaces {
+                table.remove_of(imported, Algorithm::Sha256, Origin::Store);
+            }
             return;
         };
         let mut key = state.compiler.compile(spec, &self.shared.symbols);
@@ -236,6 +237,19 @@ impl Publisher {
         if let Some(key) = table.put_unless_declared(Arc::new(key)) {
             state.hide(key);
         }
+        // Behind it, so that the key is never unknown.
+        if let Some(imported) = &loaded.replaces {
+            table.supersede(imported, &loaded.hash);
+        }
+    }
+
+    /// Tells declared keys what the store remembers of their use.
+    pub fn recall(&self, uses: Vec<(Id, RecordedUse)>) {
+        let recorded = |one: RecordedUse| {
+            KeyUsage::recorded(one.first_used_at, one.last_used_at, one.last_used_ip)
+        };
+        let uses = uses.into_iter().map(|(id, one)| (id, recorded(one)));
+        self.shared.keys.recall(&uses.collect());
     }
 
     /// Forgets all managed keys but those with these hashes.

@@ -83,6 +83,7 @@ impl Follower {
             .await?;
         publisher.put_keys(portion);
         tokio::task::block_in_place(|| publisher.keep_keys(wanted));
+        publisher.recall(self.store.declared_uses().await?);
         self.in_step(revision);
         self.publisher.ready();
         Ok(())

@@ -125,7 +125,7 @@ fn sources(path: &str) -> Vec<String> {
         return vec![read(path)];
     }
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(full).unwrap() {
+    for entry in fs::read_dir(full).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name != "suite"
             && !name.ends_with(".sql")

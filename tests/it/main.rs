@@ -19,3 +19,4 @@ mod people;
 mod real_life;
 mod reload;
 mod smoke;
+mod usage;

@@ -3,6 +3,7 @@
 
 mod list;
 mod load;
+mod rehash;
 mod row;
 
 pub use list::{KeyPage, KeyQuery, SortBy};

@@ -1,11 +1,12 @@
 //! Use of keys: forward only, summed up, bounded; and a flush of many keys is quick.
 
 use super::{
-    Arc, Home, START, Store, add, add_all, add_workspace, new_key, new_secret, number, workspace,
+    Arc, Home, START, Store, Touched, actor, add, add_all, add_workspace, new_key, new_secret,
+    number, touched_after, workspace,
 };
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::DAY_MILLIS;
-use crate::domain::key::{Algorithm, KeyRecord};
+use crate::domain::key::{Algorithm, KeyHash, KeyRecord};
 use crate::domain::time::Timestamp;
 use crate::store::usage::{
     Findings, HourUse, KeyUse, MOST_NETWORKS, NetworkUse, SecretUse, Step, UsageBy, UsageCounts,
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 on_both!(
     last_use_moves_forward_only,
     each_secret_has_its_own_use,
+    an_imported_secret_keeps_its_use_when_it_gets_our_own_hash,
     hours_are_summed_up_and_pruned,
     usage_is_seen_where_one_reaches,
     networks_are_told_when_new_and_bounded,
@@ -111,6 +113,47 @@ async fn each_secret_has_its_own_use(home: Arc<Home>) {
     };
     assert_eq!(of(0), (1, Some(at(1000)), Some(from(1))));
     assert_eq!(of(1), (7, Some(at(500)), Some(from(2))));
+}
+
+async fn an_imported_secret_keeps_its_use_when_it_gets_our_own_hash(home: Arc<Home>) {
+    let store = home.open().await;
+    let mut key = new_key("a");
+    key.secrets[0].algorithm = Algorithm::Sha256;
+    let key = add(&store, key).await;
+    let other = add(&store, new_key("b")).await;
+    let (sha256, blake3) = (key.secrets[0].hash, KeyHash::of(b"the secret"));
+    let rehash = async |id, from, to| {
+        let mut write = store.begin(&actor()).await.unwrap();
+        let done = write.rehash(id, from, to).await.unwrap();
+        if done {
+            write.commit().await.unwrap();
+        }
+        done
+    };
+    assert!(
+        !rehash(key.id, &sha256, &other.secrets[0].hash).await,
+        "taken"
+    );
+    assert!(!rehash(other.id, &sha256, &blake3).await, "another key's");
+    assert!(rehash(key.id, &sha256, &blake3).await);
+    assert!(!rehash(key.id, &sha256, &blake3).await, "done already");
+
+    // Counted in part before and in part behind.
+    let mut one = used(&key, at(1000), from(1));
+    one.secrets.push(SecretUse {
+        hash: blake3,
+        algorithm: Algorithm::Blake3,
+        uses: 4,
+        last_used: (at(2000), from(2)),
+    });
+    store.flush(&[one]).await.unwrap();
+    let secret = store.key(key.id).await.unwrap().secrets.remove(0);
+    assert_eq!((secret.hash, secret.algorithm), (blake3, Algorithm::Blake3));
+    assert_eq!((secret.uses, secret.last_used_at), (5, Some(at(2000))));
+    let loaded = store.load_some(&[key.id]).await.unwrap();
+    assert_eq!(loaded[0].replaces, Some(sha256));
+    let (touched, _) = touched_after(&store, 2).await;
+    assert_eq!(touched, [(3, Touched::Key(key.id))]);
 }
 
 async fn hours_are_summed_up_and_pruned(home: Arc<Home>) {

@@ -137,8 +137,8 @@ impl KeyUse {
 pub struct Findings {
     /// Keys that were used from a network for the first time, though not from their very first one.
     pub new_networks: Vec<(Id, String)>,
-    /// Keys that were used, and when they had been used before.
-    pub used_again: Vec<(Id, Timestamp)>,
+    /// Keys that were used: when they had been used before, and when now.
+    pub used_again: Vec<(Id, Timestamp, Timestamp)>,
 }
 
 impl Store {

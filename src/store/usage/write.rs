@@ -1,7 +1,8 @@
 //! The flush: many keys in few statements, in one transaction.
 
 use super::{Findings, HourUse, KeyUse, MOST_NETWORKS, NetworkUse};
-use crate::domain::id::Kind;
+use crate::domain::id::{Id, Kind};
+use crate::domain::key::Algorithm;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -30,8 +31,8 @@ impl Store {
         let before = last_uses(&mut tx, &named).await?;
         named.retain(|(id, one)| one.declared || before.contains_key(id));
         for (id, one) in &named {
-            if let (Some(Some(last)), true) = (before.get(id), one.last_used.is_some()) {
-                findings.used_again.push((one.key, *last));
+            if let (Some(Some(before)), Some((now, _))) = (before.get(id), one.last_used) {
+                findings.used_again.push((one.key, *before, now));
             }
         }
         keys(&mut tx, &named).await?;
@@ -149,11 +150,23 @@ async fn declared(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result
     run(connection, statement, rows).await
 }
 
-/// A secret may have got our own hash since it was counted.
+/// A secret may have got our own hash while it was counted: it is there twice then, and a statement takes each row once.
 async fn secrets(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<(), StoreError> {
+    for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {
+        secrets_of(connection, named, algorithm).await?;
+    }
+    Ok(())
+}
+
+async fn secrets_of(
+    connection: &mut AnyConnection,
+    named: &[Named<'_>],
+    algorithm: Algorithm,
+) -> Result<(), StoreError> {
     let managed = named.iter().filter(|(_, one)| !one.declared);
     let rows = managed
         .flat_map(|(id, one)| one.secrets.iter().map(move |secret| (id, secret)))
+        .filter(|(_, secret)| secret.algorithm == algorithm)
         .map(|(id, secret)| {
             let (at, from) = secret.last_used;
             vec![
@@ -240,7 +253,7 @@ async fn reasons(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<
 async fn networks(
     connection: &mut AnyConnection,
     named: &[Named<'_>],
-) -> Result<Vec<(crate::domain::id::Id, String)>, StoreError> {
+) -> Result<Vec<(Id, String)>, StoreError> {
     let with_networks: Vec<&Named<'_>> = named
         .iter()
         .filter(|(_, one)| !one.networks.is_empty())

@@ -1,0 +1,215 @@
+//! What keys do, on its way from the workers to the store: fetched often, kept while the store is away, written in
+//! portions.
+
+mod audit;
+mod hints;
+mod pending;
+
+use crate::clock::Clock;
+use crate::domain::actor::Actor;
+use crate::domain::key::KeyHash;
+use crate::snapshot::events::{Batch, Rehash};
+use crate::snapshot::handle::Shared;
+use crate::snapshot::key::SymbolId;
+use crate::store::usage::KeyUse;
+use crate::store::{Store, StoreError, StoreSlot};
+use crate::telemetry::metrics::Metrics;
+use audit::Span;
+use hints::Hints;
+use pending::Pending;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Workers' counts are fetched this often.
+const FETCH_EVERY: Duration = Duration::from_secs(1);
+/// What was fetched is written this often; together with the second before and the one in the worker, well below ten.
+const WRITE_EVERY: Duration = Duration::from_secs(4);
+/// Rows that one transaction writes, about.
+const PORTION: usize = 1000;
+/// Imported keys that one change gives our own hash.
+const REHASHED_AT_A_TIME: usize = 100;
+/// Imported keys that wait for it; the others come at their next use.
+const MOST_REHASHES: usize = 10_000;
+
+/// Takes what keys do to the store.
+pub struct Flusher {
+    shared: Arc<Shared>,
+    slot: Arc<StoreSlot>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    pending: Pending,
+    span: Span,
+    hints: Hints,
+    rehashes: HashMap<KeyHash, Rehash>,
+    routes: HashMap<SymbolId, Arc<str>>,
+    failing: bool,
+}
+
+impl Flusher {
+    /// A flusher for the store that is, or will be, in the slot.
+    pub fn new(
+        shared: Arc<Shared>,
+        slot: Arc<StoreSlot>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            shared,
+            slot,
+            metrics,
+            clock,
+            pending: Pending::default(),
+            span: Span::default(),
+            hints: Hints::default(),
+            rehashes: HashMap::new(),
+            routes: HashMap::new(),
+            failing: false,
+        }
+    }
+
+    /// Writes until `stop`, and then once more.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let shared = Arc::clone(&self.shared);
+        let mut written = Instant::now();
+        loop {
+            let stopped = tokio::select! {
+                () = stop.cancelled() => true,
+                () = tokio::time::sleep(FETCH_EVERY) => false,
+                () = shared.events.called() => false,
+            };
+            self.fetch();
+            if stopped || written.elapsed() >= WRITE_EVERY {
+                self.write(stopped).await;
+                written = Instant::now();
+            }
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    /// Takes over what the workers counted.
+    fn fetch(&mut self) {
+        for batch in self.shared.events.drain() {
+            self.take(batch);
+        }
+        self.show(0);
+    }
+
+    fn take(&mut self, batch: Batch) {
+        let now = self.clock.now();
+        for entry in &batch.entries {
+            let Some(route) = self.route(entry.route) else {
+                continue;
+            };
+            self.span.add(now, &route, entry);
+            let left_out = self.pending.add(batch.hour, &route, entry);
+            self.metrics.usage_dropped.inc_by(left_out);
+        }
+        for rehash in batch.rehashes {
+            if self.rehashes.len() < MOST_REHASHES {
+                self.rehashes.insert(rehash.key.hash, rehash);
+            }
+        }
+    }
+
+    fn route(&mut self, symbol: SymbolId) -> Option<Arc<str>> {
+        if let Some(known) = self.routes.get(&symbol) {
+            return Some(Arc::clone(known));
+        }
+        let name = self.shared.symbols.route(symbol)?;
+        self.routes.insert(symbol, Arc::clone(&name));
+        Some(name)
+    }
+
+    fn show(&self, more: usize) {
+        let waiting = self.pending.len() + more;
+        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+        self.metrics.last_used_pending.set(waiting);
+    }
+
+    async fn write(&mut self, all: bool) {
+        let outcome = match self.slot.get().cloned() {
+            Ok(store) => self.try_write(&store, all).await,
+            Err(fault) => Err(fault),
+        };
+        self.show(0);
+        match outcome {
+            Ok(()) => self.failing = false,
+            Err(fault) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(error = %fault, "the use of keys cannot be written; it is kept until it can");
+                }
+            }
+        }
+    }
+
+    async fn try_write(&mut self, store: &Store, all: bool) -> Result<(), StoreError> {
+        self.flush(store).await?;
+        self.rehash(store).await?;
+        self.span.write(store, self.clock.now(), all).await?;
+        self.hints.write(store, self.clock.now()).await
+    }
+
+    /// Writes what waits, and fetches in between, so that nothing is dropped meanwhile.
+    async fn flush(&mut self, store: &Store) -> Result<(), StoreError> {
+        let mut waiting = self.pending.take();
+        while !waiting.is_empty() {
+            let portion = next_portion(&mut waiting);
+            match store.flush(&portion).await {
+                Ok(findings) => self.hints.found(&portion, findings),
+                Err(fault) => {
+                    self.pending.put_back(portion);
+                    self.pending.put_back(waiting);
+                    return Err(fault);
+                }
+            }
+            self.fetch();
+            self.show(waiting.len());
+        }
+        Ok(())
+    }
+
+    /// Gives imported keys our own hash.
+    async fn rehash(&mut self, store: &Store) -> Result<(), StoreError> {
+        while !self.rehashes.is_empty() {
+            let some: Vec<Rehash> = self
+                .rehashes
+                .values()
+                .take(REHASHED_AT_A_TIME)
+                .copied()
+                .collect();
+            let mut write = store.begin(&actor()).await?;
+            let mut any = false;
+            for one in &some {
+                let (sha256, blake3) = (&one.key.hash, &one.blake3);
+                any |= write.rehash(one.key.id, sha256, blake3).await?;
+            }
+            if any {
+                write.commit().await?;
+            }
+            for one in &some {
+                self.rehashes.remove(&one.key.hash);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn next_portion(waiting: &mut Vec<KeyUse>) -> Vec<KeyUse> {
+    let mut rows = 0;
+    let mut fits = |one: &KeyUse| {
+        rows += one.rows();
+        rows <= PORTION
+    };
+    // One key alone may be more than a portion.
+    let count = waiting.iter().rev().take_while(|one| fits(one)).count();
+    waiting.split_off(waiting.len() - count.max(1))
+}
+
+fn actor() -> Actor {
+    Actor::system("usage")
+}
