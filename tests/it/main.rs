@@ -17,3 +17,4 @@ mod paths;
 mod real_life;
 mod reload;
 mod smoke;
+mod sync;
