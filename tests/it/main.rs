@@ -19,4 +19,5 @@ mod people;
 mod real_life;
 mod reload;
 mod smoke;
+mod sync;
 mod usage;

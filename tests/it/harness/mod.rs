@@ -2,6 +2,9 @@
 
 mod client;
 mod gateway;
+mod managed;
+#[path = "../../support/postgres.rs"]
+mod postgres;
 mod process;
 mod served;
 mod store;
@@ -9,6 +12,8 @@ mod upstream;
 
 pub(crate) use client::{Answer, Client};
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
+pub(crate) use managed::{Manager, Place, actor, new_key};
+pub(crate) use postgres::Durability;
 pub(crate) use process::{Process, free_port, keygate, wait_for_port, wait_until};
 pub(crate) use served::Served;
 pub(crate) use store::workspace;

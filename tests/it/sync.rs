@@ -1,0 +1,495 @@
+//! The gateway follows its store, whoever changes it; and serves on, and starts, while the store is away.
+
+use crate::harness::{
+    Answer, Durability, Gateway, GatewayBuilder, Manager, Place, Served, Upstream, ask, hash_of,
+    wait_until,
+};
+use keygate::domain::id::Kind;
+use keygate::domain::key::KeyState;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longest wait for what must happen at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How soon a change of another process is in force.
+const SOON: Duration = Duration::from_secs(1);
+
+fn builder(upstream: &Upstream, place: &Place, data: &Path) -> GatewayBuilder {
+    let (store, data) = (place.setting(), data.display());
+    GatewayBuilder::new(upstream.address).top(&format!("store: {store}\ndata_dir: {data}"))
+}
+
+/// A gateway with a store.
+struct Managed {
+    upstream: Upstream,
+    gateway: Gateway,
+    manager: Manager,
+    place: Place,
+    data: TempDir,
+}
+
+impl Managed {
+    fn start(place: Place) -> Self {
+        let (upstream, data) = (Upstream::ok(), tempfile::tempdir().unwrap());
+        let gateway = builder(&upstream, &place, data.path()).start();
+        Self {
+            manager: place.manager(),
+            upstream,
+            gateway,
+            place,
+            data,
+        }
+    }
+
+    /// Ends the gateway and whoever changes the store; a new gateway starts while the store is away.
+    fn restart_alone(self) -> (Gateway, Upstream, Place, TempDir) {
+        self.gateway.stop();
+        drop(self.manager);
+        self.place.leave();
+        let gateway = builder(&self.upstream, &self.place, self.data.path()).start();
+        (gateway, self.upstream, self.place, self.data)
+    }
+}
+
+fn call(gateway: &Gateway, secret: &str) -> Answer {
+    gateway.request("GET /", &[&format!("x-api-key: {secret}")])
+}
+
+/// 200, or the code of the refusal.
+fn outcome(gateway: &Gateway, secret: &str) -> String {
+    let answer = call(gateway, secret);
+    if answer.status == 200 {
+        return "200".into();
+    }
+    answer.code()
+}
+
+fn wait_for(gateway: &Gateway, secret: &str, wanted: &str) {
+    let what = format!("{secret} is answered with {wanted}");
+    wait_until(&what, PATIENCE, || outcome(gateway, secret) == wanted);
+}
+
+/// How long it took.
+#[expect(clippy::disallowed_methods, reason = "a test's patience is real time")]
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+/// A change of another process is in force within a second: of three tries the best counts, since the machine may be busy.
+fn soon(mut round: impl FnMut(u32) -> Duration) {
+    let best = (0..3).map(&mut round).min().unwrap();
+    assert!(best < SOON, "it took {best:?}");
+}
+
+fn in_force_within_a_second(place: Place) {
+    let served = Managed::start(place);
+    let (gateway, manager) = (&served.gateway, &served.manager);
+    assert_eq!(outcome(gateway, "k0"), "invalid_api_key");
+    let mut keys = Vec::new();
+    soon(|round| {
+        let secret = format!("k{round}");
+        keys.push(manager.add("other", &secret));
+        timed(|| wait_for(gateway, &secret, "200"))
+    });
+    soon(|round| {
+        manager.set_state(&keys[round as usize], KeyState::Revoked);
+        timed(|| wait_for(gateway, &format!("k{round}"), "api_key_revoked"))
+    });
+    let status = gateway.status();
+    let store = &status["store"];
+    assert_eq!(
+        (&store["reachable"], &store["from_last_good"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(store["revision_applied"], store["revision_observed"]);
+}
+
+fn upstream_is_told_the_new_name(place: Place) {
+    let served = Managed::start(place);
+    let (gateway, manager) = (&served.gateway, &served.manager);
+    let consumer = manager.add_consumer("before");
+    let workspace = manager.add_workspace("berlin");
+    manager.add_with("key", "owned", |key| {
+        key.consumer = Some(consumer.clone());
+        key.workspace = workspace;
+    });
+    wait_for(gateway, "owned", "200");
+    let told = |name: &str| served.upstream.last().header(name).map(str::to_owned);
+    assert_eq!(told("x-consumer-username").as_deref(), Some("before"));
+    let id = workspace.text(Kind::Workspace).to_string();
+    assert_eq!(told("x-keygate-workspace"), Some(id));
+    soon(|round| {
+        let name = format!("after{round}");
+        manager.rename_consumer(&consumer, &name);
+        timed(|| {
+            wait_until("the new name is told", PATIENCE, || {
+                assert_eq!(outcome(gateway, "owned"), "200");
+                told("x-consumer-username") == Some(name.clone())
+            });
+        })
+    });
+}
+
+fn a_declared_key_stands_in_front(place: Place) {
+    let mut served = Managed::start(place);
+    served.manager.add("kept", "both");
+    wait_for(&served.gateway, "both", "200");
+    let who = |served: &Managed| {
+        assert_eq!(call(&served.gateway, "both").status, 200);
+        let told = served.upstream.last();
+        told.header("x-consumer-username").map(str::to_owned)
+    };
+    assert_eq!(who(&served).as_deref(), Some("kept"));
+    let more = format!(
+        "  - {{ name: declared, hash: \"{}\", scopes: [app:read] }}\n",
+        hash_of("both")
+    );
+    served.gateway.edit("keys:\n", &format!("keys:\n{more}"));
+    let is = |served: &Managed, name: &str| {
+        wait_until(name, PATIENCE, || who(served).as_deref() == Some(name));
+    };
+    is(&served, "declared");
+    assert_eq!(served.gateway.status()["store"]["hidden"], 1);
+    // What becomes of the one behind does not touch the one in front.
+    served.manager.add("other", "later");
+    wait_for(&served.gateway, "later", "200");
+    assert_eq!(who(&served).as_deref(), Some("declared"));
+    served.gateway.edit(&more, "");
+    is(&served, "kept");
+    assert_eq!(served.gateway.status()["store"]["hidden"], 0);
+}
+
+fn a_start_alone_serves_the_last_good_state(place: Place) {
+    let served = Managed::start(place);
+    let manager = &served.manager;
+    let [stays, goes, ends] = ["stays", "goes", "ends"].map(|name| manager.add(name, name));
+    for name in ["stays", "goes", "ends"] {
+        wait_for(&served.gateway, name, "200");
+    }
+    let Managed {
+        upstream,
+        gateway,
+        manager,
+        place,
+        data,
+    } = served;
+    gateway.stop();
+    // Nobody is there to see this.
+    manager.set_state(&goes, KeyState::Deleted);
+    manager.set_state(&ends, KeyState::Revoked);
+    manager.add("comes", "comes");
+    drop(manager);
+    place.leave();
+    let gateway = builder(&upstream, &place, data.path()).start();
+    assert_eq!(gateway.manage("/readyz").status, 200);
+    let store = gateway.status()["store"].clone();
+    assert_eq!(
+        (&store["reachable"], &store["from_last_good"]),
+        (&false.into(), &true.into())
+    );
+    assert!(
+        store["fault"].is_string() && store["in_step_at"].is_string(),
+        "{store}"
+    );
+    let served = ["stays", "goes", "ends", "comes"].map(|name| outcome(&gateway, name));
+    assert_eq!(served, ["200", "200", "200", "invalid_api_key"]);
+    place.come_back();
+    wait_until("the store is followed again", PATIENCE, || {
+        gateway.status()["store"]["reachable"] == true
+    });
+    let served = ["stays", "goes", "ends", "comes"].map(|name| outcome(&gateway, name));
+    assert_eq!(served, ["200", "invalid_api_key", "api_key_revoked", "200"]);
+    let store = gateway.status()["store"].clone();
+    assert_eq!(
+        (&store["fault"], &store["from_last_good"]),
+        (&serde_json::Value::Null, &false.into())
+    );
+    let manager = place.manager();
+    manager.set_state(&stays, KeyState::Revoked);
+    wait_for(&gateway, "stays", "api_key_revoked");
+}
+
+fn many_keys_are_there_when_it_is_ready(place: Place) {
+    const MANY: u32 = 100_000;
+    drop(place.manager());
+    let (hex, digits) = match place {
+        Place::Sqlite(_) => ("LOWER(HEX(RANDOMBLOB(32)))", "printf('%026d', i)"),
+        Place::Postgres(_) => (
+            "md5(CAST(i AS TEXT)) || md5(CAST(-i AS TEXT))",
+            "lpad(CAST(i AS TEXT), 26, '0')",
+        ),
+    };
+    let number =
+        format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+    let root = keygate::domain::workspace::root().text(Kind::Workspace);
+    let keys = format!(
+        "INSERT INTO keys (id, workspace, name, environment, state, created_at, created_by, updated_at, updated_by, \
+         revision, uses, refusals, detail) {number} SELECT 'key_' || {digits}, '{root}', 'k', 'live', 'active', 1, '', 1, '', \
+         0, 0, 0, '{{\"scopes\":[\"app:read\"]}}' FROM n"
+    );
+    let secrets = format!(
+        "INSERT INTO secrets (id, key_id, number, hash, created_at, uses) {number} \
+         SELECT 'sec_' || {digits}, 'key_' || {digits}, 1, 'blake3:' || {hex}, 1, 0 FROM n"
+    );
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        use sqlx::{AssertSqlSafe, Connection, Executor};
+        let mut connection = sqlx::AnyConnection::connect(&place.setting())
+            .await
+            .unwrap();
+        for statement in [keys, secrets] {
+            connection.execute(AssertSqlSafe(statement)).await.unwrap();
+        }
+    });
+    place.manager().add("last", "last");
+    let served = Managed::start(place);
+    assert_eq!(outcome(&served.gateway, "last"), "200");
+    // And the one that is declared.
+    assert_eq!(served.gateway.status()["keys"]["active"], MANY + 2);
+    let (gateway, ..) = served.restart_alone();
+    assert_eq!(outcome(&gateway, "last"), "200");
+    assert_eq!(gateway.status()["keys"]["active"], MANY + 2);
+}
+
+fn a_restored_store_is_noticed_within_a_second(place: Place) {
+    let served = Managed::start(place);
+    let (gateway, manager) = (&served.gateway, &served.manager);
+    manager.add("old", "old");
+    let saved = served.data.path().join("saved.kg");
+    manager
+        .run(manager.store.backup(&saved, |_, _| {}))
+        .unwrap();
+    soon(|round| {
+        let secret = format!("new{round}");
+        manager.add("new", &secret);
+        wait_for(gateway, &secret, "200");
+        let actor = crate::harness::actor();
+        let restored = manager.store.restore(&saved, true, &actor, |_, _| {});
+        manager.run(restored).unwrap();
+        timed(|| wait_for(gateway, &secret, "invalid_api_key"))
+    });
+    assert_eq!(outcome(gateway, "old"), "200");
+}
+
+mod sqlite {
+    use super::*;
+
+    #[test]
+    fn changes_of_another_process_are_in_force_within_a_second() {
+        in_force_within_a_second(Place::sqlite());
+    }
+
+    #[test]
+    fn a_consumer_that_is_renamed_is_told_upstream() {
+        upstream_is_told_the_new_name(Place::sqlite());
+    }
+
+    #[test]
+    fn a_declared_key_stands_in_front_of_a_managed_one() {
+        a_declared_key_stands_in_front(Place::sqlite());
+    }
+
+    #[test]
+    fn a_start_without_the_store_serves_the_last_good_state() {
+        a_start_alone_serves_the_last_good_state(Place::sqlite());
+    }
+
+    #[test]
+    fn a_hundred_thousand_keys_are_loaded() {
+        many_keys_are_there_when_it_is_ready(Place::sqlite());
+    }
+
+    #[test]
+    fn a_restored_store_is_noticed() {
+        a_restored_store_is_noticed_within_a_second(Place::sqlite());
+    }
+}
+
+mod postgres {
+    use super::*;
+
+    #[test]
+    fn changes_of_another_process_are_in_force_within_a_second() {
+        in_force_within_a_second(Place::postgres());
+    }
+
+    #[test]
+    fn a_consumer_that_is_renamed_is_told_upstream() {
+        upstream_is_told_the_new_name(Place::postgres());
+    }
+
+    #[test]
+    fn a_declared_key_stands_in_front_of_a_managed_one() {
+        a_declared_key_stands_in_front(Place::postgres());
+    }
+
+    #[test]
+    fn a_start_without_the_store_serves_the_last_good_state() {
+        a_start_alone_serves_the_last_good_state(Place::own_postgres(Durability::None));
+    }
+
+    #[test]
+    fn a_hundred_thousand_keys_are_loaded() {
+        many_keys_are_there_when_it_is_ready(Place::own_postgres(Durability::None));
+    }
+
+    #[test]
+    fn a_restored_store_is_noticed() {
+        a_restored_store_is_noticed_within_a_second(Place::postgres());
+    }
+
+    #[test]
+    fn traffic_goes_on_while_the_server_is_stopped_and_changes_are_noticed_after() {
+        let served = Managed::start(Place::own_postgres(Durability::None));
+        let (gateway, place) = (&served.gateway, &served.place);
+        served.manager.add("key", "key");
+        wait_for(gateway, "key", "200");
+        place.leave();
+        wait_until("its absence is told", PATIENCE, || {
+            gateway.status()["store"]["reachable"] == false
+        });
+        assert_eq!(outcome(gateway, "key"), "200");
+        assert_eq!(gateway.manage("/readyz").status, 200);
+        place.come_back();
+        place.manager().add("later", "later");
+        wait_for(gateway, "later", "200");
+        wait_until("its return is told", PATIENCE, || {
+            let status = gateway.status();
+            status["store"]["reachable"] == true && status["store"]["fault"].is_null()
+        });
+    }
+
+    #[test]
+    fn a_start_without_server_and_last_good_state_waits_for_the_server() {
+        let place = Place::own_postgres(Durability::None);
+        place.manager().add("key", "key");
+        place.leave();
+        let (upstream, data) = (Upstream::ok(), tempfile::tempdir().unwrap());
+        fs::write(data.path().join("last-good.kg"), "not one of ours").unwrap();
+        let gateway = builder(&upstream, &place, data.path()).start();
+        assert_eq!(gateway.manage("/readyz").code(), "not_ready");
+        assert_eq!(outcome(&gateway, "key"), "not_ready");
+        assert_eq!(gateway.status()["state"], "not_ready");
+        place.come_back();
+        wait_for(&gateway, "key", "200");
+        assert_eq!(gateway.manage("/readyz").status, 200);
+    }
+}
+
+#[test]
+fn a_start_without_file_and_last_good_state_ends() {
+    let (upstream, place, data) = (
+        Upstream::ok(),
+        Place::sqlite(),
+        tempfile::tempdir().unwrap(),
+    );
+    drop(place.manager());
+    place.leave();
+    let config = data.path().join("keygate.yaml");
+    fs::write(&config, builder(&upstream, &place, data.path()).yaml()).unwrap();
+    for broken in [None, Some("keygate lastgood"), Some("")] {
+        if let Some(text) = broken {
+            fs::write(data.path().join("last-good.kg"), text).unwrap();
+        }
+        let ended = crate::harness::keygate(&["serve", "--config", config.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains("keygate.db"), "{said}");
+        assert!(broken.is_none() || said.contains("is ignored"), "{said}");
+    }
+}
+
+/// The store comes back as an older one of the same identity, and as another one.
+#[test]
+fn the_store_wins_over_the_last_good_state_whatever_its_revision() {
+    for same in [true, false] {
+        let served = Managed::start(Place::sqlite());
+        served.manager.add("old", "old");
+        let saved = served.data.path().join("saved.kg");
+        let manager = &served.manager;
+        manager
+            .run(manager.store.backup(&saved, |_, _| {}))
+            .unwrap();
+        for name in ["new", "newer", "newest"] {
+            manager.add(name, name);
+        }
+        wait_for(&served.gateway, "newest", "200");
+        let (gateway, _upstream, place, _data) = served.restart_alone();
+        assert_eq!(outcome(&gateway, "newest"), "200");
+        let other = Place::sqlite();
+        let manager = other.manager();
+        if same {
+            let actor = crate::harness::actor();
+            let restored = manager.store.restore(&saved, false, &actor, |_, _| {});
+            manager.run(restored).unwrap();
+        } else {
+            manager.add("foreign", "foreign");
+        }
+        drop(manager);
+        place.replace_with(&other);
+        place.come_back();
+        for name in ["new", "newer", "newest"] {
+            wait_for(&gateway, name, "invalid_api_key");
+        }
+        let there = if same { "old" } else { "foreign" };
+        wait_for(&gateway, there, "200");
+        let revision = if same { 3 } else { 1 };
+        wait_until("it is in step", PATIENCE, || {
+            gateway.status()["store"]["revision_applied"] == revision
+        });
+        assert_eq!(gateway.status()["store"]["from_last_good"], false);
+    }
+}
+
+#[test]
+fn a_gateway_that_is_killed_leaves_a_whole_last_good_state() {
+    let (upstream, place, data) = (
+        Upstream::ok(),
+        Place::sqlite(),
+        tempfile::tempdir().unwrap(),
+    );
+    let manager = place.manager();
+    manager.run(async {
+        let mut write = manager.store.begin(&crate::harness::actor()).await.unwrap();
+        for number in 0..3_000 {
+            let key = crate::harness::new_key("k", &format!("many{number}"));
+            write.put_key(&key).await.unwrap();
+        }
+        let fact =
+            keygate::store::Fact::new("key.imported", keygate::domain::workspace::root(), "keys");
+        write.record(fact).await.unwrap();
+        write.commit().await.unwrap();
+    });
+    let yaml = builder(&upstream, &place, data.path()).yaml();
+    let file = data.path().join("last-good.kg");
+    let mut whole = 0;
+    for round in 0..12 {
+        manager.add("k", &format!("round{round}"));
+        let mut served = Served::start(&yaml);
+        // The first writing begins as soon as the keys are there.
+        std::thread::sleep(Duration::from_millis(round * 4));
+        served.process.signal("KILL");
+        served.process.wait(PATIENCE);
+        if !file.exists() {
+            continue;
+        }
+        whole += 1;
+        // The store of another test's making, so that nothing but the file can be served.
+        let away = Place::sqlite();
+        fs::create_dir_all(away.file()).unwrap();
+        let gateway = builder(&upstream, &away, data.path()).start();
+        assert_eq!(gateway.status()["store"]["from_last_good"], true);
+        let answer = ask(gateway.address, "GET /", &["x-api-key: many2999"]);
+        assert_eq!(answer.status, 200);
+        let last: Vec<bool> = (0..=round)
+            .map(|round| outcome(&gateway, &format!("round{round}")) == "200")
+            .collect();
+        // Old or new: the keys up to some round, and none behind it.
+        assert!(last.is_sorted_by(|one, next| one >= next), "{last:?}");
+    }
+    assert!(whole > 6, "{whole}");
+}
