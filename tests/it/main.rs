@@ -3,8 +3,10 @@
 #![cfg(test)]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod audit;
 mod cli;
 mod codes;
+mod consumers;
 mod decision;
 mod extraction;
 mod forwarding;
@@ -14,6 +16,7 @@ mod headers;
 mod lifecycle;
 mod logs;
 mod management;
+mod notices;
 mod paths;
 mod people;
 mod real_life;
@@ -21,3 +24,5 @@ mod reload;
 mod smoke;
 mod sync;
 mod usage;
+mod webhooks;
+mod workspaces;

@@ -1,6 +1,7 @@
 //! The real gateway on free ports, an upstream that shows what it received, and a client that sends bytes as told.
 
 mod client;
+mod desk;
 mod gateway;
 mod managed;
 #[path = "../../support/postgres.rs"]
@@ -11,6 +12,7 @@ mod store;
 mod upstream;
 
 pub(crate) use client::{Answer, Client};
+pub(crate) use desk::Desk;
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
 pub(crate) use managed::{Manager, Place, actor, new_key};
 pub(crate) use postgres::Durability;
