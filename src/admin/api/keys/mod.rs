@@ -6,6 +6,7 @@ pub(in crate::admin) mod bulk;
 pub(in crate::admin) mod create;
 pub(in crate::admin) mod explain;
 mod fields;
+pub(in crate::admin) mod import;
 pub(in crate::admin) mod schema;
 pub(in crate::admin) mod verify;
 pub(in crate::admin) mod view;
