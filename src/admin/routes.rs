@@ -55,6 +55,8 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(keys::acts::restore_key))
         .routes(routes!(keys::bulk::change_keys))
         .routes(routes!(keys::import::import_keys))
+        .routes(routes!(keys::export::export_keys))
+        .routes(routes!(keys::review::review_keys))
         .routes(routes!(keys::verify::verify_key))
         .routes(routes!(keys::explain::explain_request))
 }
