@@ -42,6 +42,7 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(keys::list_keys, keys::create::create_key))
         .routes(routes!(
             keys::show_key,
+            keys::put::put_key,
             keys::acts::edit_key,
             keys::acts::delete_key
         ))

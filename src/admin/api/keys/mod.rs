@@ -8,6 +8,7 @@ pub(in crate::admin) mod explain;
 pub(in crate::admin) mod export;
 mod fields;
 pub(in crate::admin) mod import;
+pub(in crate::admin) mod put;
 pub(in crate::admin) mod review;
 pub(in crate::admin) mod schema;
 pub(in crate::admin) mod verify;
