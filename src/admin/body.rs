@@ -64,6 +64,13 @@ impl Body {
         }
     }
 
+    /// Takes these fields for null where they are absent.
+    pub(super) fn absent_is_null(&mut self, fields: &[&str]) {
+        for field in fields {
+            self.fields.entry(*field).or_insert(Value::Null);
+        }
+    }
+
     /// Whether anything is wrong so far.
     pub(super) fn has_faults(&self) -> bool {
         !self.faults.is_empty()

@@ -46,6 +46,7 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(keys::list_keys, keys::create::create_key))
         .routes(routes!(
             keys::show_key,
+            keys::put::put_key,
             keys::acts::edit_key,
             keys::acts::delete_key
         ))
@@ -113,6 +114,9 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(system::list_nodes))
         .routes(routes!(system::show_config))
         .routes(routes!(keys::bulk::change_keys))
+        .routes(routes!(keys::import::import_keys))
+        .routes(routes!(keys::export::export_keys))
+        .routes(routes!(keys::review::review_keys))
         .routes(routes!(keys::verify::verify_key))
         .routes(routes!(keys::explain::explain_request))
 }

@@ -95,9 +95,8 @@ impl KeyTable {
         if self.sha256.is_empty() {
             return None;
         }
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret);
-        let digest: &[u8; 32] = digest.as_ref().try_into().ok()?;
-        self.sha256.get(digest).map(KeyRef)
+        let hash = KeyHash::sha256_of(secret);
+        self.sha256.get(hash.as_bytes()).map(KeyRef)
     }
 
     fn map(&self, algorithm: Algorithm) -> &Map {

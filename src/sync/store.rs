@@ -112,14 +112,12 @@ impl Follower {
             tracing::warn!("out of step with the store for days: everything is compared");
             return self.load(|_| {}).await;
         }
+        let mut most = CHANGES_AT_A_TIME;
         loop {
-            let (changes, head) = self
-                .store
-                .changes_after(self.applied, CHANGES_AT_A_TIME)
-                .await?;
+            let (changes, head) = self.store.changes_after(self.applied, most).await?;
             self.metrics.revision_observed.set(number(head));
             self.shared.store().observed = head;
-            let full = changes.len() == CHANGES_AT_A_TIME;
+            let full = changes.len() == most;
             // The last revision of a full page may go on behind it.
             let until = changes
                 .last()
@@ -134,10 +132,13 @@ impl Follower {
                 return self.load(|_| {}).await;
             }
             self.apply(&changes).await?;
-            let until = until.max(self.applied);
-            let stuck = full && until == self.applied;
-            self.in_step(if stuck { head } else { until });
-            if !full || stuck {
+            // A revision may be larger than a page. It is in force only with all that it touched.
+            if full && until <= self.applied {
+                most *= 4;
+                continue;
+            }
+            self.in_step(until);
+            if !full {
                 return Ok(());
             }
         }

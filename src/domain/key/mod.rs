@@ -56,6 +56,14 @@ impl KeyHash {
         Self(*blake3::hash(key).as_bytes())
     }
 
+    /// The sha256 of the bytes of a key, by which imported keys may be known.
+    pub fn sha256_of(key: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
+    }
+
     /// Reads `blake3:<64 hex digits>`.
     pub fn parse(text: &str) -> Result<Self, HashFault> {
         if text.starts_with("sha256:") {

@@ -1,13 +1,16 @@
 //! Keys with their secrets: read, made, saved. What may be done with a key is decided in `domain::key::acts`; here it is
 //! kept.
 
+mod import;
 mod list;
 mod load;
 mod rehash;
+mod review;
 mod row;
 
 pub use list::{KeyPage, KeyQuery, SortBy};
 pub use load::LoadedKey;
+pub use review::{Finding, Reason, ReviewQuery};
 
 use super::error::StoreError;
 use super::sql::Sql;
@@ -93,8 +96,8 @@ impl Write {
         Ok(key)
     }
 
-    /// Writes a key's rows without recording anything; for imports, which record once for many.
-    pub async fn put_key(&mut self, key: &KeyRecord) -> Result<(), StoreError> {
+    /// Writes a key's rows without recording anything.
+    pub(in crate::store) async fn put_key(&mut self, key: &KeyRecord) -> Result<(), StoreError> {
         let row = columns(key)?;
         let mut insert = Sql::new("INSERT INTO keys (");
         let names: Vec<&str> = row.iter().map(|(name, _)| *name).collect();

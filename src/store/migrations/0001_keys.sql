@@ -151,6 +151,7 @@ CREATE TABLE secrets (
 );
 CREATE UNIQUE INDEX secrets_by_hash ON secrets (hash);
 CREATE INDEX secrets_by_key ON secrets (key_id, number);
+CREATE INDEX secrets_by_imported_hash ON secrets (imported_hash) WHERE imported_hash IS NOT NULL;
 
 -- What a key is found by: kind is word (lower case, of name, tags and hint), tag or scope.
 CREATE TABLE labels (

@@ -14,6 +14,7 @@ use crate::domain::id::{Id, Kind};
 use crate::domain::key::KeyRecord;
 use crate::domain::key::acts::Act;
 use crate::domain::role::Permission;
+use crate::domain::workspace::{Lineage, root};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 /// Grace of a rotation that does not say: a day.
 const GRACE: i64 = 24 * 60 * 60 * 1000;
 
-type KeyPath = Result<Path<String>, PathRejection>;
+pub(super) type KeyPath = Result<Path<String>, PathRejection>;
 type Answer = Result<Response, AdminError>;
 
 /// A change of one key that has begun.
@@ -42,12 +43,7 @@ async fn open(
     permission: Permission,
 ) -> Result<Result<KeyChange, Response>, AdminError> {
     let id = key_id(path)?;
-    if declared(parts, id).await {
-        return Err(AdminError::Conflict {
-            code: "managed_by_file",
-            message: "this key is declared in the config file and is changed there".into(),
-        });
-    }
+    refuse_declared(parts, call, id).await?;
     let body = call.json()?;
     let mut change = match begin(parts, call).await? {
         Begun::Replay(answer) => return Ok(Err(answer)),
@@ -97,12 +93,22 @@ pub(super) fn key_id(path: KeyPath) -> Result<Id, AdminError> {
     Id::parse(Kind::Key, &id).ok_or(AdminError::NotFound)
 }
 
-/// Whether a key is declared in the config file.
-async fn declared(parts: &AdminParts, id: Id) -> bool {
-    super::declared_keys(parts)
-        .await
-        .iter()
-        .any(|key| key.id == id)
+/// A key that is declared in the config file is changed there.
+pub(super) async fn refuse_declared(
+    parts: &AdminParts,
+    call: &Call,
+    id: Id,
+) -> Result<(), AdminError> {
+    let declared = super::declared_keys(parts).await;
+    if declared.iter().any(|key| key.id == id) {
+        let place = Lineage::new(vec![root()]);
+        call.caller.check(Permission::Read, &place)?;
+        return Err(AdminError::Conflict {
+            code: "managed_by_file",
+            message: "this key is declared in the config file and is changed there".into(),
+        });
+    }
+    Ok(())
 }
 
 /// Changes fields (merge patch, RFC 7396): what is absent stays, null clears.

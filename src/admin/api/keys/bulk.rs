@@ -14,7 +14,7 @@ use crate::domain::id::{Id, Kind};
 use crate::domain::key::KeyRecord;
 use crate::domain::key::acts::{Act, ActFault};
 use crate::domain::role::Permission;
-use crate::domain::workspace::Lineage;
+use crate::domain::workspace::{Lineage, root};
 use crate::store::keys::KeyQuery;
 use axum::extract::State;
 use axum::response::Response;
@@ -181,11 +181,12 @@ pub(in crate::admin) async fn change_keys(
     if let Which::Found(query, Some(workspace)) = &mut wanted.which {
         query.workspace = Some(super::subtree(&parts, &call, *workspace).await?);
     }
-    let declared: HashSet<Id> = super::declared_keys(&parts)
-        .await
-        .iter()
-        .map(|key| key.id)
-        .collect();
+    let mut declared = HashSet::new();
+    let root = Lineage::new(vec![root()]);
+    if call.caller.check(Permission::Read, &root).is_ok() {
+        let keys = super::declared_keys(&parts).await;
+        declared.extend(keys.iter().map(|key| key.id));
+    }
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,

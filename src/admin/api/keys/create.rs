@@ -71,7 +71,7 @@ pub(in crate::admin) async fn create_key(
 }
 
 /// Reads everything a new key is made of, all faults at once.
-async fn read(
+pub(super) async fn read(
     change: &mut Change,
     mut body: Body,
     mut key: KeyRecord,
@@ -199,7 +199,7 @@ pub(super) async fn consumer(
     Ok(found)
 }
 
-fn environment(value: &Value, format: &KeyFormat) -> Result<String, Wrong> {
+pub(super) fn environment(value: &Value, format: &KeyFormat) -> Result<String, Wrong> {
     let known = format
         .environments()
         .iter()

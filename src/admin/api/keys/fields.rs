@@ -13,6 +13,21 @@ use ipnet::IpNet;
 use serde_json::Value;
 use std::net::IpAddr;
 
+/// The fields that [`write`] knows and that null clears.
+pub(super) const CLEARABLE: [&str; 11] = [
+    "description",
+    "scopes",
+    "routes",
+    "methods",
+    "ip_allow",
+    "locations",
+    "tags",
+    "metadata",
+    "not_before",
+    "expires_at",
+    "inactivity",
+];
+
 /// Writes the fields that a body has into a key; what is absent stays, what is null becomes nothing. Faults stay in the
 /// body.
 pub(super) fn write(body: &mut Body, key: &mut KeyRecord, snapshot: &Snapshot, now: Timestamp) {
