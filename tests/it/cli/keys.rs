@@ -352,10 +352,7 @@ fn exports_pass_through_whole_or_not_at_all() {
 fn a_broken_chain_fails_the_check() {
     let whole = always(200, &json!({"ok": true, "events": 12}));
     Shell::at(&whole).run("audit verify").is(0);
-    let broken = always(
-        200,
-        &json!({"ok": false, "first_broken": {"sequence": 7}}),
-    );
+    let broken = always(200, &json!({"ok": false, "first_broken": {"sequence": 7}}));
     let ran = Shell::at(&broken).run("audit verify").is(7);
     assert!(ran.out.contains("sequence=7"), "{ran:?}");
 }
