@@ -455,10 +455,9 @@ fn a_gateway_that_is_killed_leaves_a_whole_last_good_state() {
     let manager = place.manager();
     manager.run(async {
         let mut write = manager.store.begin(&crate::harness::actor()).await.unwrap();
-        for number in 0..3_000 {
-            let key = crate::harness::new_key("k", &format!("many{number}"));
-            write.put_key(&key).await.unwrap();
-        }
+        let key = |number| crate::harness::new_key("k", &format!("many{number}"));
+        let mut keys: Vec<_> = (0..3_000).map(key).collect();
+        write.insert_keys(&mut keys).await.unwrap();
         let fact =
             keygate::store::Fact::new("key.imported", keygate::domain::workspace::root(), "keys");
         write.record(fact).await.unwrap();

@@ -31,7 +31,6 @@ pub(in crate::admin) struct FindingView {
 
 /// A page of the report.
 #[derive(Serialize, ToSchema)]
-#[expect(dead_code, reason = "a shape in the document")]
 struct Review {
     data: Vec<FindingView>,
     /// Cursor of the page behind this one; null: there is none.
