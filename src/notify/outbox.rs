@@ -5,10 +5,10 @@ use super::deliver::Deliverer;
 use crate::domain::id::{Id, Kind};
 use crate::store::StoreError;
 use crate::store::webhooks::WebhookRecord;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Webhooks that are called at a time.
@@ -21,19 +21,21 @@ impl Deliverer {
     pub async fn run(self, stop: CancellationToken) {
         let mut committed = self.store.committed();
         let mut busy = HashSet::new();
-        let mut flying = FuturesUnordered::new();
+        let this = Arc::new(self);
+        // Tasks of their own: one that waits for the store's one writer must go on while this loop waits for it too.
+        let mut flying = JoinSet::new();
         while !stop.is_cancelled() {
-            for webhook in self.due(&busy).await {
+            for webhook in this.due(&busy).await {
                 let id = webhook.id;
                 busy.insert(id);
-                let (this, stop) = (&self, &stop);
-                flying.push(async move { (id, this.deliver_to(webhook, stop).await) });
+                let (this, stop) = (Arc::clone(&this), stop.clone());
+                flying.spawn(async move { (id, this.deliver_to(webhook, &stop).await) });
             }
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = committed.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
-                Some((id, end)) = flying.next(), if !flying.is_empty() => {
+                Some(Ok((id, end))) = flying.join_next(), if !flying.is_empty() => {
                     busy.remove(&id);
                     if let Err(fault) = end {
                         tracing::warn!(webhook = %id.text(Kind::Webhook), %fault, "a delivery cannot be noted");
@@ -43,7 +45,7 @@ impl Deliverer {
                 }
             }
         }
-        while flying.next().await.is_some() {}
+        while flying.join_next().await.is_some() {}
     }
 
     /// Webhooks to be told now, as many as there is room for.

@@ -226,7 +226,7 @@ impl Store {
     pub async fn spread_notice(&self, id: Id, recipients: &[String]) -> Result<(), StoreError> {
         let now = self.clock.now();
         let text = id.text(Kind::Notice).to_string();
-        let mut tx = self.pools.write.begin_with(self.dialect.begin()).await?;
+        let mut tx = self.transaction().await?;
         let mut take = Sql::new("UPDATE notices SET spread_at = ");
         take.bind(now).push(" WHERE spread_at IS NULL AND id = ");
         take.bind(text.clone());

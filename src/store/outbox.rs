@@ -47,7 +47,7 @@ impl Store {
             return Ok(0);
         }
         let now = self.clock.now();
-        let mut tx = self.pools.write.begin_with(self.dialect.begin()).await?;
+        let mut tx = self.transaction().await?;
         let mut take = Sql::new("UPDATE outbox SET spread_at = ");
         take.bind(now)
             .push(" WHERE spread_at IS NULL AND id IN (SELECT id FROM outbox WHERE spread_at IS NULL ORDER BY revision LIMIT ")
@@ -301,7 +301,9 @@ fn goes_to(webhook: &WebhookRecord, event: &OutboxEvent, paths: &Paths) -> bool 
         (_, None) => webhook.workspace == root,
         (None, Some(_)) => false,
     };
-    below && webhook.wants(&event.kind)
+    // What happened before it was there is told by a replay only.
+    let after = webhook.created_at <= event.at;
+    below && after && webhook.wants(&event.kind)
 }
 
 fn event(row: &AnyRow) -> Result<OutboxEvent, StoreError> {

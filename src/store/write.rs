@@ -9,6 +9,7 @@ use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value, json};
 use sqlx::{Any, AnyConnection, Transaction};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// What an audit event belongs to.
@@ -157,6 +158,10 @@ pub struct Write {
     places: i64,
 }
 
+/// How often, and how many times, a connection is looked at again whose last transaction is still being rolled back.
+const ROLLBACK_LOOK: Duration = Duration::from_millis(2);
+const ROLLBACK_LOOKS: usize = 100;
+
 impl Store {
     /// Begins a change. Whoever else wants to change something waits until this one has ended.
     pub async fn begin(&self, actor: &Actor) -> Result<Write, StoreError> {
@@ -179,17 +184,22 @@ impl Store {
         })
     }
 
-    async fn transaction(&self) -> Result<Transaction<'static, Any>, StoreError> {
+    /// A transaction that writes.
+    pub(super) async fn transaction(&self) -> Result<Transaction<'static, Any>, StoreError> {
         let begin = || self.pools.write.begin_with(self.dialect.begin());
-        match begin().await {
-            // `SQLite` rolls back by itself when its disk is full. sqlx does not see that: the rollback that it sends
-            // fails, and it begins nothing more on that connection, so another one takes its place.
-            Err(sqlx::Error::InvalidSavePointStatement) => {
-                self.pools.write.acquire().await?.close().await?;
-                Ok(begin().await?)
+        for _ in 0..ROLLBACK_LOOKS {
+            match begin().await {
+                // One that was dropped is being rolled back on this connection, by a thread of its own.
+                Err(sqlx::Error::InvalidSavePointStatement) => {
+                    tokio::time::sleep(ROLLBACK_LOOK).await
+                }
+                other => return Ok(other?),
             }
-            other => Ok(other?),
         }
+        // `SQLite` rolls back by itself when its disk is full. sqlx does not see that: the rollback that it sends fails, and
+        // it begins nothing more on that connection, so another one takes its place.
+        self.pools.write.acquire().await?.close().await?;
+        Ok(begin().await?)
     }
 }
 

@@ -291,7 +291,7 @@ impl Store {
             return Ok(());
         }
         let soonest = later(self.clock.now(), MINUTE);
-        let mut tx = self.pools.write.begin_with(self.dialect.begin()).await?;
+        let mut tx = self.transaction().await?;
         for (key, next) in looks {
             let next = next.map_or(Timestamp::from_millis(i64::MAX), |next| next.max(soonest));
             let mut note = Sql::new("UPDATE keys SET sweep_at = ");

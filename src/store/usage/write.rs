@@ -20,7 +20,7 @@ impl Store {
     /// Adds what keys did. Times move forward only, counts grow. All of it is kept or nothing; keys that are gone from the
     /// store are left out. Meant for portions of about a thousand [`KeyUse::rows`], so that nobody else waits long.
     pub async fn flush(&self, portion: &[KeyUse]) -> Result<Findings, StoreError> {
-        let mut tx = self.pools.write.begin_with(self.dialect.begin()).await?;
+        let mut tx = self.transaction().await?;
         // Admins lock rows of several keys too: whoever comes second waits, instead of both for each other.
         self.dialect.lock_head(&mut tx).await?;
         let mut findings = Findings::default();

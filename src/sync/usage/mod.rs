@@ -20,7 +20,7 @@ use pending::Pending;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 /// Workers' counts are fetched this often.
@@ -73,17 +73,20 @@ impl Flusher {
     /// Writes until `stop`, and then once more.
     pub async fn run(mut self, stop: CancellationToken) {
         let shared = Arc::clone(&self.shared);
-        let mut written = Instant::now();
+        let mut due = interval(WRITE_EVERY);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick comes at once.
+        due.tick().await;
         loop {
-            let stopped = tokio::select! {
-                () = stop.cancelled() => true,
-                () = tokio::time::sleep(FETCH_EVERY) => false,
-                () = shared.events.called() => false,
+            let (stopped, write) = tokio::select! {
+                () = stop.cancelled() => (true, true),
+                _ = due.tick() => (false, true),
+                () = tokio::time::sleep(FETCH_EVERY) => (false, false),
+                () = shared.events.called() => (false, false),
             };
             self.fetch();
-            if stopped || written.elapsed() >= WRITE_EVERY {
+            if write {
                 self.write(stopped).await;
-                written = Instant::now();
             }
             if stopped {
                 return;
