@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod consumers;
+mod few;
 pub(super) mod health;
 pub(super) mod keys;
 pub(super) mod members;

@@ -1,14 +1,14 @@
 //! `/v1/sessions`: members sign in, see where they are signed in, and sign out.
 
+use super::few::{Places, Wanted};
 use super::members::check_governed;
+use super::place::{PathId, id_parameter, path_id};
 use crate::admin::body::text;
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Reply, begin, commit};
 use crate::admin::error::AdminError;
-use crate::admin::few::{IdPath, Wanted, path_id, query_id};
 use crate::admin::page::Page;
 use crate::admin::password;
-use crate::admin::place::Places;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
 use crate::admin::throttle::Network;
@@ -266,7 +266,7 @@ pub(in crate::admin) async fn list_sessions(
 ) -> Result<Json<Page<SessionView>>, AdminError> {
     let mut parameters = call.parameters();
     let wanted = Wanted::read(&mut parameters);
-    let asked = parameters.read("member", |text| query_id(text, Kind::Member));
+    let asked = id_parameter(&mut parameters, "member", Kind::Member);
     parameters.finish()?;
     let own = own(&call);
     let Some(member) = asked.or(own.map(|(member, _)| member)) else {
@@ -305,7 +305,7 @@ async fn check_reach(parts: &AdminParts, call: &Call, member: Id) -> Result<(), 
 )]
 pub(in crate::admin) async fn end_session(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     let id = path_id(path, Kind::Session)?;

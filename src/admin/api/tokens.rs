@@ -1,13 +1,13 @@
 //! `/v1/tokens`: keys for the admin API itself. A secret is in the reply that makes it and nowhere else; nobody makes or
 //! ends a token with a greater role than their own.
 
+use super::few::{Places, Wanted};
+use super::place::{PathId, id_parameter, named, path_id};
 use crate::admin::body::{Body, Wrong, invalid, name, time};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Reply, begin};
 use crate::admin::error::AdminError;
-use crate::admin::few::{IdPath, Wanted, path_id, query_id};
 use crate::admin::page::Page;
-use crate::admin::place::{self, Places};
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
 use crate::domain::id::{Id, Kind};
@@ -145,7 +145,7 @@ pub(in crate::admin) async fn list_tokens(
     call.caller.reach(Permission::TokensRead)?;
     let mut parameters = call.parameters();
     let wanted = Wanted::read(&mut parameters);
-    let workspace = parameters.read("workspace", |text| query_id(text, Kind::Workspace));
+    let workspace = id_parameter(&mut parameters, "workspace", Kind::Workspace);
     let asked = parameters.read("status", |text| {
         let known = STATUSES.into_iter().find(|known| *known == text);
         known.map_or_else(|| invalid("status is active, expired or revoked"), Ok)
@@ -180,7 +180,7 @@ pub(in crate::admin) async fn list_tokens(
 )]
 pub(in crate::admin) async fn show_token(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     call.no_parameters()?;
@@ -210,14 +210,15 @@ pub(in crate::admin) async fn create_token(
     };
     let now = change.write.now;
     let needed = Permission::TokensWrite;
-    let place = place::of_body(&mut change.write, &mut body, &call.caller, needed).await?;
+    let able = (&call.caller, needed);
+    let place = named(&mut change.write, &mut body, "workspace", able).await?;
     let (name, role) = (body.required("name", name), body.required("role", role));
     let expires_at = future(&mut body, now);
     body.finish()?;
-    let (Some(name), Some(role)) = (name, role) else {
+    let (Some(place), Some(name), Some(role)) = (place, name, role) else {
         return Err(AdminError::Internal);
     };
-    call.caller.check_role(needed, &place, role)?;
+    call.caller.check_role(needed, &place.lineage, role)?;
     let format = &parts.shared.snapshot().key_format;
     let secret = format.generate_admin().map_err(|fault| {
         tracing::error!(error = %fault, "no token could be made");
@@ -227,7 +228,7 @@ pub(in crate::admin) async fn create_token(
         id: Id::new(now),
         kind: TokenKind::Token,
         name,
-        workspace: place.own(),
+        workspace: place.id,
         role,
         hash: secret.hash().at_rest(),
         hint: format.hint(&secret),
@@ -259,7 +260,7 @@ pub(in crate::admin) async fn create_token(
 )]
 pub(in crate::admin) async fn delete_token(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     let mut parameters = call.parameters();
@@ -275,14 +276,14 @@ pub(in crate::admin) async fn delete_token(
 )]
 pub(in crate::admin) async fn revoke_token(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     call.no_parameters()?;
     end(&parts, path, &call, false).await
 }
 
-async fn end(parts: &AdminParts, path: IdPath, call: &Call, dry_run: bool) -> Answer {
+async fn end(parts: &AdminParts, path: PathId, call: &Call, dry_run: bool) -> Answer {
     let id = path_id(path, Kind::Token)?;
     call.json()?.finish()?;
     let mut change = match begin(parts, call).await? {

@@ -6,6 +6,7 @@ use keygate::clock::{Clock, SystemClock};
 use keygate::config;
 use keygate::domain::key::PlainKey;
 use serde_json::Value;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -343,9 +344,8 @@ pub(crate) fn tell(
     let body = body.map(|body| body.to_string());
     if let Some(body) = &body {
         let length = body.len();
-        head.push_str(&format!(
-            "content-type: application/json\r\ncontent-length: {length}\r\n"
-        ));
+        head.push_str("content-type: application/json\r\n");
+        let _ = write!(head, "content-length: {length}\r\n");
     }
     client.send(format!("{head}\r\n{}", body.unwrap_or_default()));
     client.read()

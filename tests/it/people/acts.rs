@@ -341,18 +341,18 @@ fn a_person_is_taken_out_whole_and_forgotten() {
     ] {
         assert!(actions.contains(&action), "{action} is not in {actions:?}");
     }
-    let path = format!("/v1/members/{ada}");
+    let person = format!("/v1/members/{ada}");
     let tried = house
         .gateway
-        .api("POST", &format!("{path}/erase?dry_run=true"), None)
+        .api("POST", &format!("{person}/erase?dry_run=true"), None)
         .must(200);
     assert_eq!(tried["state"], "erased");
     house.gateway.api("GET", &export, None).must(200);
     house
         .gateway
-        .api("POST", &format!("{path}/erase"), None)
+        .api("POST", &format!("{person}/erase"), None)
         .must(200);
-    let after = house.gateway.api("GET", &path, None).must(200);
+    let after = house.gateway.api("GET", &person, None).must(200);
     assert_eq!(
         (&after["state"], &after["email"], &after["name"]),
         (&json!("erased"), &Value::Null, &Value::Null)
@@ -367,7 +367,7 @@ fn a_person_is_taken_out_whole_and_forgotten() {
     assert_eq!(
         house
             .gateway
-            .api("POST", &format!("{path}/erase"), None)
+            .api("POST", &format!("{person}/erase"), None)
             .status,
         404
     );

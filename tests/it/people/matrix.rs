@@ -13,8 +13,14 @@ enum Target {
     All,
     /// Something new in the workspace that the body names.
     New,
+    /// The log as a whole: it needs the permission everywhere.
+    Whole,
     /// One of these.
     Key,
+    Consumer,
+    Workspace,
+    Webhook,
+    Notice,
     Token,
     Member,
     Session,
@@ -24,10 +30,13 @@ enum Target {
     Own,
 }
 
-use Target::{All, Key, Member, New, Own, Session, SessionsOf, Token};
+use Target::{
+    All, Consumer, Key, Member, New, Notice, Own, Session, SessionsOf, Token, Webhook, Whole,
+    Workspace,
+};
 
 /// Call, what it needs, what it is about, and what is sent: `$workspace` is the place of the target.
-const CALLS: [(&str, &str, Target, &str); 32] = [
+const CALLS: [(&str, &str, Target, &str); 64] = [
     ("GET /v1/keys", "read", All, ""),
     (
         "POST /v1/keys",
@@ -104,6 +113,103 @@ const CALLS: [(&str, &str, Target, &str); 32] = [
     ("GET /v1/tokens/{id}", "tokens:read", Token, ""),
     ("DELETE /v1/tokens/{id}", "tokens:write", Token, ""),
     ("POST /v1/tokens/{id}/revoke", "tokens:write", Token, ""),
+    ("GET /v1/keys/preview", "read", All, ""),
+    ("GET /v1/workspaces", "read", All, ""),
+    (
+        "POST /v1/workspaces",
+        "workspaces:write",
+        New,
+        r#"{"name": "new $number", "parent": "$workspace"}"#,
+    ),
+    ("GET /v1/workspaces/{id}", "read", Workspace, ""),
+    (
+        "PUT /v1/workspaces/{id}",
+        "workspaces:write",
+        Workspace,
+        r#"{"name": "other $number"}"#,
+    ),
+    (
+        "PATCH /v1/workspaces/{id}",
+        "workspaces:write",
+        Workspace,
+        r#"{"kind": "team"}"#,
+    ),
+    (
+        "DELETE /v1/workspaces/{id}",
+        "workspaces:write",
+        Workspace,
+        "",
+    ),
+    ("GET /v1/consumers", "read", All, ""),
+    (
+        "POST /v1/consumers",
+        "consumers:write",
+        New,
+        r#"{"name": "new $number", "workspace": "$workspace"}"#,
+    ),
+    ("GET /v1/consumers/{id}", "read", Consumer, ""),
+    (
+        "PUT /v1/consumers/{id}",
+        "consumers:write",
+        Consumer,
+        r#"{"name": "other $number"}"#,
+    ),
+    (
+        "PATCH /v1/consumers/{id}",
+        "consumers:write",
+        Consumer,
+        r#"{"description": "other"}"#,
+    ),
+    ("DELETE /v1/consumers/{id}", "consumers:write", Consumer, ""),
+    ("GET /v1/audit", "audit:read", All, ""),
+    ("GET /v1/audit/head", "audit:read", All, ""),
+    ("POST /v1/audit/verify", "audit:read", All, ""),
+    ("GET /v1/audit/export", "audit:export", All, ""),
+    ("GET /v1/audit/checkpoints", "audit:read", All, ""),
+    (
+        "POST /v1/audit/checkpoints",
+        "audit:cut",
+        Whole,
+        r#"{"before": "2020-01-01"}"#,
+    ),
+    ("GET /v1/notices", "read", All, ""),
+    ("GET /v1/notices/{id}", "read", Notice, ""),
+    ("POST /v1/notices/{id}/read", "read", Notice, ""),
+    ("POST /v1/notices/read", "read", All, ""),
+    ("GET /v1/webhooks", "webhooks:read", All, ""),
+    (
+        "POST /v1/webhooks",
+        "webhooks:write",
+        New,
+        r#"{"name": "new $number", "url": "https://127.0.0.1:9/", "workspace": "$workspace"}"#,
+    ),
+    ("GET /v1/webhooks/{id}", "webhooks:read", Webhook, ""),
+    (
+        "PATCH /v1/webhooks/{id}",
+        "webhooks:write",
+        Webhook,
+        r#"{"events": ["key.*"]}"#,
+    ),
+    ("DELETE /v1/webhooks/{id}", "webhooks:write", Webhook, ""),
+    (
+        "POST /v1/webhooks/{id}/rotate-secret",
+        "webhooks:write",
+        Webhook,
+        "",
+    ),
+    ("POST /v1/webhooks/{id}/test", "webhooks:write", Webhook, ""),
+    (
+        "POST /v1/webhooks/{id}/replay",
+        "webhooks:write",
+        Webhook,
+        "",
+    ),
+    (
+        "GET /v1/webhooks/{id}/deliveries",
+        "webhooks:read",
+        Webhook,
+        "",
+    ),
     ("GET /v1/whoami", "", Own, ""),
 ];
 
@@ -133,7 +239,21 @@ fn target(house: &House, target: Target, workspace: &str, number: usize) -> Stri
         text(&api("/v1/members", body)["id"])
     };
     match target {
-        All | New | Own => String::new(),
+        All | New | Own | Whole => String::new(),
+        Consumer => {
+            let body = json!({"name": format!("c{number}"), "workspace": workspace});
+            text(&api("/v1/consumers", body)["id"])
+        }
+        Workspace => {
+            let body = json!({"name": format!("w{number}"), "parent": workspace});
+            text(&api("/v1/workspaces", body)["id"])
+        }
+        Webhook => {
+            let url = "https://127.0.0.1:9/";
+            let body = json!({"name": format!("h{number}"), "url": url, "workspace": workspace});
+            text(&api("/v1/webhooks", body)["webhook"]["id"])
+        }
+        Notice => house.notice(workspace, number),
         Key => {
             let body = json!({"name": "some", "workspace": workspace});
             text(&api("/v1/keys", body)["key"]["id"])
@@ -162,6 +282,7 @@ fn call(
     }
     let body = body
         .replace("$workspace", workspace)
+        .replace("$number", &number.to_string())
         .replace("$email", &format!("n{number}@example.com"));
     let body: Option<Value> = (!body.is_empty()).then(|| serde_json::from_str(&body).unwrap());
     house.gateway.api_as(token, method, &path, body)
@@ -174,7 +295,7 @@ fn every_role_may_what_the_table_says_and_nothing_else() {
     let mut number = 0;
     for role in Role::ALL {
         let token = house.token(&house.north, role.name());
-        for row in CALLS.iter().filter(|row| row.2 != Own) {
+        for row in CALLS.iter().filter(|row| row.2 != Own && row.2 != Whole) {
             let needed = Permission::all().find(|permission| permission.name() == row.1);
             let may = role.may(needed.expect("a permission that there is"));
             let places = [("own", &house.north), ("below", &house.shop)];
@@ -199,15 +320,17 @@ fn every_role_may_what_the_table_says_and_nothing_else() {
                 let answer = call(&house, &token, *row, (workspace, number));
                 let what = format!("{role}: {} {place}: {}", row.0, answer.text());
                 match row.2 {
-                    All | Own => assert_eq!(answer.status == 200, may, "{what}"),
+                    All | Own | Whole => assert_eq!(answer.status == 200, may, "{what}"),
                     // What the body names is not there, unless the role may not make such a thing anywhere.
                     New if answer.status == 422 => {
                         let fault = &answer.json()["errors"][0];
-                        assert_eq!(fault["pointer"], "/workspace", "{what}");
+                        let pointer = &fault["pointer"];
+                        assert!(pointer == "/workspace" || pointer == "/parent", "{what}");
                         assert_eq!(fault["code"], "unknown_value", "{what}");
                     }
                     New => assert_eq!((answer.status, may), (403, false), "{what}"),
-                    Key | Token | Member | Session | SessionsOf => {
+                    Consumer | Workspace | Webhook | Notice | Key | Token | Member | Session
+                    | SessionsOf => {
                         assert_eq!(
                             (answer.status, &*answer.code()),
                             (404, "not_found"),
@@ -221,6 +344,33 @@ fn every_role_may_what_the_table_says_and_nothing_else() {
 }
 
 #[test]
+fn what_is_of_the_whole_is_done_from_the_root_only() {
+    let upstream = Upstream::ok();
+    let house = House::new(&upstream);
+    for role in Role::ALL {
+        let (top, north) = (&house.root, &house.north);
+        let (top, north) = (
+            house.token(top, role.name()),
+            house.token(north, role.name()),
+        );
+        for row in CALLS.iter().filter(|row| row.2 == Whole) {
+            let needed = Permission::all().find(|permission| permission.name() == row.1);
+            let may = role.may(needed.expect("a permission that there is"));
+            let answer = call(&house, &top, *row, (&house.root, 0));
+            assert_eq!(
+                answer.status == 200,
+                may,
+                "{role}: {}: {}",
+                row.0,
+                answer.text()
+            );
+            let answer = call(&house, &north, *row, (&house.north, 0));
+            assert_eq!(answer.code(), "forbidden", "{role}: {}", row.0);
+        }
+    }
+}
+
+#[test]
 fn lists_show_what_is_in_reach_and_below() {
     let upstream = Upstream::ok();
     let house = House::new(&upstream);
@@ -229,6 +379,9 @@ fn lists_show_what_is_in_reach_and_below() {
         ("/v1/keys", Key),
         ("/v1/tokens", Token),
         ("/v1/members", Member),
+        ("/v1/consumers", Consumer),
+        ("/v1/webhooks", Webhook),
+        ("/v1/notices", Notice),
     ];
     for (path, what) in lists {
         let all = [&house.north, &house.shop, &house.south, &house.root];

@@ -13,10 +13,11 @@ use keygate::domain::id::{Id, Kind};
 use keygate::domain::key::KeyFormat;
 use keygate::domain::time::Timestamp;
 use keygate::domain::workspace::{Lineage, root};
-use keygate::store::Store;
 use keygate::store::audit::{AuditEvent, AuditQuery};
+use keygate::store::notices::{NewNotice, NoticeQuery, Severity};
 use keygate::store::people::SessionRecord;
 use keygate::store::workspaces::{WorkspaceRecord, path_of};
+use keygate::store::{Fact, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,7 +57,12 @@ impl House {
         let (north_id, north) = add("north", root());
         let ((_, south), (_, shop)) = (add("south", root()), add("shop", north_id));
         let builder = GatewayBuilder::new(upstream.address);
-        let gateway = builder.stored().clock(Arc::clone(&clock)).start_in(folder);
+        std::fs::write(folder.path().join("master.key"), "07".repeat(32)).unwrap();
+        let gateway = builder
+            .stored()
+            .top("vault: { master_key: 'file:master.key' }\nwebhooks: { allow_private: true }")
+            .clock(Arc::clone(&clock))
+            .start_in(folder);
         Self {
             root: root().text(Kind::Workspace).to_string(),
             gateway,
@@ -115,6 +121,40 @@ impl House {
             write.commit().await.unwrap();
         });
         (id, secret.expose().to_owned())
+    }
+
+    /// The id of a new notice.
+    fn notice(&self, workspace: &str, number: usize) -> String {
+        let fact = format!("test:{number}");
+        let new = NewNotice {
+            fact: fact.clone(),
+            kind: "key.expiring",
+            severity: Severity::Info,
+            workspace: Id::parse(Kind::Workspace, workspace).unwrap(),
+            target: fact,
+            title: "something should be known".into(),
+            data: json!({}),
+            due_at: None,
+        };
+        let query = NoticeQuery {
+            reach: vec![path_of(&Lineage::new(vec![root()]))],
+            reader: String::new(),
+            unread: false,
+            kind: None,
+            target: Some(new.target.clone()),
+            withdrawn: false,
+            after: None,
+            limit: 1,
+        };
+        let page = self.runtime.block_on(async {
+            let mut write = self.store.begin(&Actor::system("test")).await.unwrap();
+            assert!(write.notice(&new).await.unwrap());
+            let fact = Fact::new("test.noted", new.workspace, "test");
+            write.record(fact).await.unwrap();
+            write.commit().await.unwrap();
+            self.store.list_notices(&query).await.unwrap()
+        });
+        page.notices[0].id.text(Kind::Notice).to_string()
     }
 
     /// Everything in the audit log that was done so, the oldest first.

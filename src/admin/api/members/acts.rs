@@ -2,14 +2,14 @@
 
 use super::view::{MemberView, NewPassword, NewRole, is_self};
 use super::{Answer, check_governed, check_seen, close};
+use crate::admin::api::few::Places;
+use crate::admin::api::place::{PathId, path_id};
 use crate::admin::auth::Caller;
 use crate::admin::body::Body;
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, begin};
 use crate::admin::error::AdminError;
-use crate::admin::few::{IdPath, path_id};
 use crate::admin::password;
-use crate::admin::place::Places;
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
 use crate::admin::throttle::Network;
@@ -128,7 +128,7 @@ pub(in crate::admin) async fn take_role(
 )]
 pub(in crate::admin) async fn set_password(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     call.no_parameters()?;

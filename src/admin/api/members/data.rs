@@ -2,12 +2,12 @@
 
 use super::view::{MemberView, is_self};
 use super::{Answer, check_governed, close};
+use crate::admin::api::few::Places;
+use crate::admin::api::place::{PathId, path_id};
 use crate::admin::api::sessions::SessionView;
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, begin, commit};
 use crate::admin::error::AdminError;
-use crate::admin::few::{IdPath, path_id};
-use crate::admin::place::Places;
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
 use crate::domain::id::Kind;
@@ -43,7 +43,7 @@ pub(in crate::admin) struct MemberData {
 )]
 pub(in crate::admin) async fn export_member(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     call.no_parameters()?;
@@ -151,7 +151,7 @@ fn about(event: &AuditEvent, person: &str) -> Value {
 )]
 pub(in crate::admin) async fn erase_member(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     let mut parameters = call.parameters();

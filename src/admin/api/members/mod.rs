@@ -5,15 +5,15 @@ pub(in crate::admin) mod acts;
 pub(in crate::admin) mod data;
 pub(in crate::admin) mod view;
 
+use super::few::{Places, Wanted};
+use super::place::{PathId, id_parameter, named, path_id};
 use crate::admin::auth::Caller;
 use crate::admin::body::{Body, Wrong, invalid, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
-use crate::admin::few::{IdPath, Wanted, path_id, query_id};
 use crate::admin::page::Page;
 use crate::admin::password;
-use crate::admin::place::{self, Places};
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
 use crate::config::email_address;
@@ -105,7 +105,7 @@ pub(in crate::admin) async fn list_members(
     call.caller.reach(needed)?;
     let mut parameters = call.parameters();
     let wanted = Wanted::read(&mut parameters);
-    let workspace = parameters.read("workspace", |text| query_id(text, Kind::Workspace));
+    let workspace = id_parameter(&mut parameters, "workspace", Kind::Workspace);
     let state = parameters.read("state", |text| {
         let state = MemberState::parse(text);
         state.map_or_else(|| invalid("state is active, disabled or erased"), Ok)
@@ -143,7 +143,7 @@ pub(in crate::admin) async fn list_members(
 )]
 pub(in crate::admin) async fn show_member(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     call.no_parameters()?;
@@ -191,14 +191,15 @@ pub(in crate::admin) async fn create_member(
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,
     };
-    let place = place::of_body(&mut change.write, &mut body, &call.caller, needed).await?;
+    let able = (&call.caller, needed);
+    let place = named(&mut change.write, &mut body, "workspace", able).await?;
     body.finish()?;
-    let Some(role) = role else {
+    let (Some(place), Some(role)) = (place, role) else {
         return Err(AdminError::Internal);
     };
-    call.caller.check_role(needed, &place, role)?;
+    call.caller.check_role(needed, &place.lineage, role)?;
     let binding = Binding {
-        workspace: place.own(),
+        workspace: place.id,
         role,
     };
     let new = blank(&change, email, name, binding);
@@ -241,7 +242,7 @@ fn blank(
 )]
 pub(in crate::admin) async fn edit_member(
     State(parts): State<Arc<AdminParts>>,
-    path: IdPath,
+    path: PathId,
     call: Call,
 ) -> Answer {
     call.no_parameters()?;

@@ -1,8 +1,8 @@
 //! A member as an admin sees them, and the shapes of bodies about members. Of their roles only those are shown that the
 //! caller reaches.
 
+use crate::admin::api::few::Places;
 use crate::admin::auth::Caller;
-use crate::admin::place::Places;
 use crate::domain::actor::Who;
 use crate::domain::id::Kind;
 use crate::domain::time::Timestamp;

@@ -1,30 +1,29 @@
-//! Lists of what is few: read whole, filtered and cut into pages here, the newest first.
+//! Lists of what is few: read whole, filtered and cut into pages here, the newest first; and the tree of workspaces, whole.
 
-use super::body::Wrong;
-use super::error::AdminError;
-use super::page::{Page, Parameters, cursor};
-use crate::domain::id::{Id, Kind};
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
+use super::place::has_words;
+use crate::admin::error::AdminError;
+use crate::admin::page::{Page, Parameters, cursor};
+use crate::domain::id::Id;
+use crate::domain::workspace::Lineage;
+use crate::store::Store;
+use std::collections::HashMap;
 
 /// All lists of this kind have this order and no other; a time is the front of every id.
 const SORT: &str = "-id";
 
-/// An id in the path of a call.
-pub(super) type IdPath = Result<Path<String>, PathRejection>;
+/// The tree. A workspace never moves, so what was read before a change holds within it.
+pub(super) struct Places(HashMap<Id, Lineage>);
 
-/// The id in a path; anything that is no id is not there.
-pub(super) fn path_id(path: IdPath, kind: Kind) -> Result<Id, AdminError> {
-    let Path(id) = path.map_err(|_| AdminError::NotFound)?;
-    Id::parse(kind, &id).ok_or(AdminError::NotFound)
-}
+impl Places {
+    pub(super) async fn load(store: &Store) -> Result<Self, AdminError> {
+        let all = store.workspaces().await?.into_iter();
+        Ok(Self(all.map(|one| (one.id, one.lineage)).collect()))
+    }
 
-/// An id in a query string.
-pub(super) fn query_id(text: &str, kind: Kind) -> Result<Id, Wrong> {
-    Id::parse(kind, text).ok_or_else(|| {
-        let message = format!("expected an id that begins with {}", kind.prefix());
-        ("invalid", message)
-    })
+    /// Where a workspace stands; what is not known is out of everybody's reach.
+    pub(super) fn find(&self, workspace: Id) -> Result<&Lineage, AdminError> {
+        self.0.get(&workspace).ok_or(AdminError::NotFound)
+    }
 }
 
 /// Which page is asked for.
@@ -32,26 +31,23 @@ pub(super) struct Wanted {
     limit: usize,
     after: Option<String>,
     total: bool,
-    words: Vec<String>,
+    q: String,
 }
 
 impl Wanted {
     /// Takes `limit`, `cursor`, `total` and `q`.
     pub(super) fn read(parameters: &mut Parameters) -> Self {
-        let q = parameters.text("q").unwrap_or_default();
         Self {
             limit: parameters.limit(),
             after: parameters.cursor(SORT).map(|(_, id)| id),
             total: parameters.flag("total").unwrap_or(false),
-            words: words(&q).collect(),
+            q: parameters.text("q").unwrap_or_default(),
         }
     }
 
     /// Whether each word of `q` begins a word of these texts.
     pub(super) fn names(&self, texts: &[&str]) -> bool {
-        let known: Vec<String> = texts.iter().flat_map(|text| words(text)).collect();
-        let is_there = |asked: &String| known.iter().any(|known| known.starts_with(asked));
-        self.words.iter().all(is_there)
+        has_words(&texts.join(" "), &self.q)
     }
 
     /// The page, of everything that was found and its id.
@@ -70,11 +66,6 @@ impl Wanted {
             total,
         }
     }
-}
-
-fn words(text: &str) -> impl Iterator<Item = String> {
-    let words = text.split(|letter: char| !letter.is_alphanumeric());
-    words.filter(|word| !word.is_empty()).map(str::to_lowercase)
 }
 
 #[cfg(test)]
@@ -113,7 +104,11 @@ mod tests {
             ("da", false),
             ("ada x", false),
         ] {
-            assert_eq!(wanted(&[("q", q)]).names(&["Ada-Smith"]), found, "{q}");
+            assert_eq!(
+                wanted(&[("q", q)]).names(&["Ada", "A. Smith"]),
+                found,
+                "{q}"
+            );
         }
     }
 }
