@@ -335,9 +335,8 @@ fn a_flood_of_unknown_keys_is_one_row_a_minute() {
     );
     home.clock.advance_millis(60_000);
     wait_until("it is in the log", SOON, || {
-        !home.audit("keys.refused").is_empty()
+        !home.audit("keys.used").is_empty()
     });
-    assert_eq!(gateway.get("/").status, 200);
     gateway.stop();
     let refused = home.audit("keys.refused");
     assert_eq!(refused.len(), 1);
@@ -345,7 +344,8 @@ fn a_flood_of_unknown_keys_is_one_row_a_minute() {
     assert_eq!(refused[0].changes["unknown"], 300);
     assert_eq!(refused[0].changes["reasons"]["unknown"], 300);
     let used = home.audit("keys.used");
-    assert_eq!((used.len(), &used[0].changes["requests"]), (1, &1.into()));
+    assert_eq!(used.len(), 1, "{used:#?}");
+    assert_eq!(used[0].changes["requests"], 1);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use pending::Pending;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// Workers' counts are fetched this often.
@@ -73,25 +73,22 @@ impl Flusher {
     /// Writes until `stop`, and then once more.
     pub async fn run(mut self, stop: CancellationToken) {
         let shared = Arc::clone(&self.shared);
-        let mut due = interval(WRITE_EVERY);
+        let mut due = tokio::time::interval(WRITE_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick comes at once.
-        due.tick().await;
         loop {
-            let (stopped, write) = tokio::select! {
-                () = stop.cancelled() => (true, true),
-                _ = due.tick() => (false, true),
-                () = tokio::time::sleep(FETCH_EVERY) => (false, false),
-                () = shared.events.called() => (false, false),
-            };
-            self.fetch();
-            if write {
-                self.write(stopped).await;
-            }
-            if stopped {
-                return;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = due.tick() => {
+                    self.fetch();
+                    self.write(false).await;
+                }
+                () = tokio::time::sleep(FETCH_EVERY) => self.fetch(),
+                () = shared.events.called() => self.fetch(),
             }
         }
+        self.fetch();
+        self.write(true).await;
     }
 
     /// Takes over what the workers counted.
