@@ -3,7 +3,9 @@
 #![cfg(test)]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod backup;
 mod codes;
+mod crash;
 mod decision;
 mod extraction;
 mod forwarding;
