@@ -4,9 +4,11 @@
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod audit;
+mod backup;
 mod cli;
 mod codes;
 mod consumers;
+mod crash;
 mod decision;
 mod extraction;
 mod forwarding;
