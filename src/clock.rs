@@ -58,6 +58,7 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 pub struct TestClock {
     wall_millis: AtomicI64,
     start_millis: i64,

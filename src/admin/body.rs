@@ -82,6 +82,7 @@ impl Body {
     }
 
     /// A field that may be absent: outer `None`. Null: inner `None`.
+    #[expect(clippy::option_option, reason = "absent, null, or a value")]
     pub(super) fn nullable<T>(
         &mut self,
         field: &str,
@@ -125,6 +126,7 @@ impl Body {
     }
 
     /// An object inside; outer and inner `None` as in [`Body::nullable`]. Its faults are ours.
+    #[expect(clippy::option_option, reason = "absent, null, or a value")]
     pub(super) fn object<T>(
         &mut self,
         field: &str,

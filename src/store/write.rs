@@ -191,7 +191,7 @@ impl Store {
             match begin().await {
                 // One that was dropped is being rolled back on this connection, by a thread of its own.
                 Err(sqlx::Error::InvalidSavePointStatement) => {
-                    tokio::time::sleep(ROLLBACK_LOOK).await
+                    tokio::time::sleep(ROLLBACK_LOOK).await;
                 }
                 other => return Ok(other?),
             }

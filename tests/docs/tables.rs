@@ -127,11 +127,7 @@ fn sources(path: &str) -> Vec<String> {
     let mut all = Vec::new();
     for entry in fs::read_dir(full).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        if name != "suite"
-            && !name.ends_with(".sql")
-            && !name.starts_with("testing")
-            && name != "migrations"
-        {
+        if name != "suite" && !name.starts_with("testing") && name != "migrations" {
             all.extend(sources(&format!("{path}/{name}")));
         }
     }

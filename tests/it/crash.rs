@@ -75,7 +75,7 @@ fn start(place: &Place) -> (Process, Arc<Mutex<BTreeSet<String>>>) {
 }
 
 fn wait_for(told: &Mutex<BTreeSet<String>>, number: usize) {
-    wait_until("keys are acknowledged", Duration::from_secs(60), || {
+    wait_until("keys are acknowledged", Duration::from_mins(1), || {
         told.lock().unwrap().len() >= number
     });
 }

@@ -167,9 +167,10 @@ pub(in crate::admin) async fn list_notices(
         let id = last.id.text(Kind::Notice);
         cursor(SORT, &last.at.as_millis().to_string(), id.as_str())
     });
-    let total = match wants_total {
-        true => Some(store.count_notices(&query).await?),
-        false => None,
+    let total = if wants_total {
+        Some(store.count_notices(&query).await?)
+    } else {
+        None
     };
     Ok(Json(Page {
         data: page.notices.into_iter().map(NoticeView::from).collect(),

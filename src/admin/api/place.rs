@@ -111,6 +111,7 @@ pub(super) fn time_cursor(
 }
 
 /// Sets what a body has: absent stays, null becomes nothing.
+#[expect(clippy::option_option, reason = "absent, null, or a value")]
 pub(super) fn set<T>(field: &mut T, given: Option<Option<T>>)
 where
     T: Default,
@@ -121,6 +122,7 @@ where
 }
 
 /// As [`set`], for what may be nothing.
+#[expect(clippy::option_option, reason = "absent, null, or a value")]
 pub(super) fn set_option<T>(field: &mut Option<T>, given: Option<Option<T>>) {
     if let Some(given) = given {
         *field = given;

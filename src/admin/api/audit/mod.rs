@@ -238,9 +238,10 @@ pub(in crate::admin) async fn list_audit(
     let page = store.list_audit(&query).await?;
     let last = page.events.last().filter(|_| page.more);
     let next = last.map(|last| cursor(SORT, &last.sequence.to_string(), &last.id));
-    let total = match wants_total {
-        true => Some(store.count_audit(&query).await?),
-        false => None,
+    let total = if wants_total {
+        Some(store.count_audit(&query).await?)
+    } else {
+        None
     };
     Ok(Json(Page {
         data: page.events.into_iter().map(EventView::from).collect(),

@@ -226,7 +226,7 @@ pub(in crate::admin) async fn rotate_key(
     body.finish()?;
     let saved = change.write.save_key(&before, after, "key.rotated").await?;
     let id = saved.id.text(Kind::Key).to_string();
-    let reply = with_secret(managed(&saved, &parts, now), &secret, saved.revision);
+    let reply = with_secret(&managed(&saved, &parts, now), &secret, saved.revision);
     change.finish(&parts, Reply::ok(id, reply)).await
 }
 

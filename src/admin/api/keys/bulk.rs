@@ -20,6 +20,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -276,9 +277,8 @@ impl Work<'_> {
         let Some(before) = key else {
             return Ok(not_there());
         };
-        if !self.places.contains_key(&before.workspace) {
-            let place = change.write.workspace(before.workspace).await?.lineage;
-            self.places.insert(before.workspace, place);
+        if let Entry::Vacant(free) = self.places.entry(before.workspace) {
+            free.insert(change.write.workspace(before.workspace).await?.lineage);
         }
         let place = self.places.get(&before.workspace);
         let allowed = place.map(|place| self.call.caller.check(wanted.action.permission(), place));
@@ -322,9 +322,8 @@ impl Work<'_> {
         let Some(named) = &self.wanted.consumer else {
             return Ok(Ok(None));
         };
-        if !self.owners.contains_key(&key.workspace) {
-            let found = change.write.consumer_named(named, key.workspace).await?;
-            self.owners.insert(key.workspace, found);
+        if let Entry::Vacant(free) = self.owners.entry(key.workspace) {
+            free.insert(change.write.consumer_named(named, key.workspace).await?);
         }
         let found = self.owners.get(&key.workspace).cloned().flatten();
         Ok(found.map(Some).ok_or_else(|| {

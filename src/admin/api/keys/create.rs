@@ -224,6 +224,6 @@ pub(in crate::admin) fn id(value: &Value, kind: Kind, what: &str) -> Result<Id, 
 }
 
 /// A reply with a key and a new secret of it.
-pub(super) fn with_secret(key: KeyView, secret: &PlainKey, revision: u64) -> Value {
+pub(super) fn with_secret(key: &KeyView, secret: &PlainKey, revision: u64) -> Value {
     json!({"key": key, "secret": secret.expose(), "revision": revision})
 }

@@ -88,12 +88,14 @@ fn is_stricter(new: Option<Inactivity>, old: Option<Inactivity>) -> bool {
     new.mode > old.mode || new.after < old.after
 }
 
+#[expect(clippy::option_option, reason = "absent, null, or a value")]
 fn set<T>(field: &mut Option<T>, given: Option<Option<T>>) {
     if let Some(given) = given {
         *field = given;
     }
 }
 
+#[expect(clippy::option_option, reason = "absent, null, or a value")]
 fn fill<T: Default>(field: &mut T, given: Option<Option<T>>) {
     if let Some(given) = given {
         *field = given.unwrap_or_default();

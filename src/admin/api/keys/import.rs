@@ -316,9 +316,12 @@ impl Reader<'_> {
                 Err(StoreError::NotFound) => Err(AdminError::NotFound),
                 Err(fault) => return Err(fault.into()),
             };
-            let found = found.map_err(|fault| match fault {
-                AdminError::Forbidden(_) => ("forbidden", fault.to_string()),
-                _ => ("unknown_value", "there is no such workspace".into()),
+            let found = found.map_err(|fault| {
+                if let AdminError::Forbidden(_) = fault {
+                    ("forbidden", fault.to_string())
+                } else {
+                    ("unknown_value", "there is no such workspace".into())
+                }
             });
             self.places.insert(place, found);
         }

@@ -63,7 +63,7 @@ async fn make(
     let (mut key, secret) = read(&mut change, body, blank(now), call, &snapshot).await?;
     key.id = id;
     let key = change.write.insert_key(key, "key.created").await?;
-    let body = with_secret(managed(&key, parts, now), &secret, key.revision);
+    let body = with_secret(&managed(&key, parts, now), &secret, key.revision);
     let id = id.text(Kind::Key).to_string();
     change
         .finish(parts, Reply::created(id, "/v1/keys", body))

@@ -228,7 +228,7 @@ pub(in crate::admin) struct KeySummary {
 impl KeySummary {
     pub(super) fn of(key: &Key, now: Timestamp) -> Self {
         let scopes = key.scopes().header.to_str().unwrap_or_default();
-        let metadata = key.metadata().map(|json| json.as_bytes());
+        let metadata = key.metadata().map(http::HeaderValue::as_bytes);
         Self {
             id: key.id.text(Kind::Key).to_string(),
             name: key.name().to_owned(),

@@ -220,17 +220,14 @@ pub(in crate::admin) async fn replay_webhook(
     body.finish()?;
     keyring(&parts)?;
     refuse_disabled(webhook.state)?;
-    let events = match some {
-        Some(some) => {
-            for delivery in &some {
-                change.write.replay_delivery(&webhook, *delivery).await?;
-            }
-            u64::try_from(some.len()).unwrap_or(u64::MAX)
+    let events = if let Some(some) = some {
+        for delivery in &some {
+            change.write.replay_delivery(&webhook, *delivery).await?;
         }
-        None => {
-            let since = since.unwrap_or(webhook.created_at);
-            change.write.replay_webhook(&webhook, since).await?
-        }
+        u64::try_from(some.len()).unwrap_or(u64::MAX)
+    } else {
+        let since = since.unwrap_or(webhook.created_at);
+        change.write.replay_webhook(&webhook, since).await?
     };
     let reply = json!({"events": events, "revision": change.write.revision});
     change

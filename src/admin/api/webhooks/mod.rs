@@ -407,7 +407,7 @@ fn write(body: &mut Body, webhook: &mut WebhookRecord, parts: &AdminParts) {
 
 fn url(value: &Value, allow_private: bool) -> Result<String, Wrong> {
     let url = text(1, 2048)(value)?;
-    http::check_url(&url, allow_private).or_else(|fault| {
+    http::check_url(&url, allow_private).map_err(|fault| {
         let code = match fault {
             http::HttpError::Private(_) => "private_address",
             http::HttpError::Url(_)
@@ -417,7 +417,7 @@ fn url(value: &Value, allow_private: bool) -> Result<String, Wrong> {
             | http::HttpError::Protocol(_)
             | http::HttpError::Setup(_) => "invalid",
         };
-        Err((code, fault.to_string()))
+        (code, fault.to_string())
     })?;
     Ok(url)
 }
