@@ -61,7 +61,10 @@ impl Store {
             let mut new = Vec::new();
             for row in &rows {
                 let event = event(row)?;
-                let wanted = told.iter().filter(|one| goes_to(one, &event, &paths));
+                // Nobody is told of what was before them, unless they ask for it.
+                let wanted = told
+                    .iter()
+                    .filter(|one| one.created_at <= event.at && goes_to(one, &event, &paths));
                 new.extend(wanted.map(|one| {
                     let channel = one.id.text(Kind::Webhook).to_string();
                     (channel, event.id.clone(), String::new())
@@ -254,9 +257,12 @@ pub(super) async fn insert_deliveries(
         let mut insert = Sql::new(
             "INSERT INTO deliveries (id, channel, event, recipient, state, attempts, next_at, created_at) VALUES ",
         );
-        for (place, (channel, event, recipient)) in batch.iter().enumerate() {
+        // They are delivered in the order of their ids.
+        let mut ids: Vec<Id> = batch.iter().map(|_| Id::new(now)).collect();
+        ids.sort_unstable();
+        for (place, ((channel, event, recipient), id)) in batch.iter().zip(ids).enumerate() {
             insert.push(if place == 0 { "(" } else { ", (" });
-            let id = Id::new(now).text(Kind::Delivery).to_string();
+            let id = id.text(Kind::Delivery).to_string();
             insert.bind_list([&id, channel, event, recipient].map(String::as_str));
             insert.push(", 'pending', 0, ").bind(now).push(", ");
             insert.bind(now).push(")");
