@@ -1,12 +1,14 @@
 //! The real gateway on free ports, an upstream that shows what it received, and a client that sends bytes as told.
 
 mod client;
+mod desk;
 mod gateway;
 mod process;
 mod served;
 mod upstream;
 
 pub(crate) use client::{Answer, Client};
+pub(crate) use desk::Desk;
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
 pub(crate) use process::{Process, free_port, keygate, wait_for_port, wait_until};
 pub(crate) use served::Served;

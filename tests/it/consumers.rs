@@ -1,0 +1,202 @@
+//! Consumers over the admin API: who owns keys.
+
+use crate::harness::{Desk, Gateway, Upstream, wait_until};
+use crate::workspaces::{made, stored};
+use keygate::domain::role::Role;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn created(gateway: &Gateway, body: Value) -> Value {
+    gateway.api("POST", "/v1/consumers", body).must(201)
+}
+
+fn path(consumer: &Value) -> String {
+    format!("/v1/consumers/{}", consumer["id"].as_str().unwrap())
+}
+
+#[test]
+fn a_consumer_through_its_life() {
+    let upstream = Upstream::ok();
+    let gateway = stored(&upstream);
+    let body = json!({"name": "Globex", "external_id": "crm-1", "description": "A customer", "metadata": {"plan": "gold"}});
+    let globex = created(&gateway, body);
+    assert_eq!(globex["managed_by"], "api");
+    assert_eq!(gateway.api("GET", &path(&globex), None).must(200), globex);
+    let edit = json!({"name": "Globex AG", "description": null});
+    let edited = gateway.api("PATCH", &path(&globex), edit).must(200);
+    assert_eq!(
+        (
+            &edited["name"],
+            &edited["description"],
+            &edited["external_id"]
+        ),
+        (&json!("Globex AG"), &Value::Null, &json!("crm-1"))
+    );
+    let key = json!({"name": "one", "consumer": "Globex AG", "scopes": ["app:read"]});
+    let key = gateway.api("POST", "/v1/keys", key).must(201);
+    let secret = format!("x-api-key: {}", key["secret"].as_str().unwrap());
+    gateway.request("GET /", &[&secret]);
+    assert_eq!(
+        upstream.received()[0].header("x-consumer-username"),
+        Some("Globex AG")
+    );
+
+    // Its name goes upstream from the reply on.
+    gateway
+        .api("PATCH", &path(&globex), json!({"name": "Globex SE"}))
+        .must(200);
+    gateway.request("GET /", &[&secret]);
+    assert_eq!(
+        upstream.received()[1].header("x-consumer-username"),
+        Some("Globex SE")
+    );
+
+    let used = gateway.api("DELETE", &path(&globex), None);
+    assert_eq!((used.status, &*used.code()), (409, "in_use"));
+    let key = key["key"]["id"].as_str().unwrap();
+    gateway
+        .api(
+            "POST",
+            &format!("/v1/keys/{key}/transfer"),
+            json!({"consumer": null}),
+        )
+        .must(200);
+    gateway
+        .api("DELETE", &format!("{}?dry_run=true", path(&globex)), None)
+        .must(200);
+    gateway.api("GET", &path(&globex), None).must(200);
+    gateway.api("DELETE", &path(&globex), None).must(200);
+    assert_eq!(gateway.api("GET", &path(&globex), None).code(), "not_found");
+}
+
+#[test]
+fn names_are_unique_and_limits_are_not_there_yet() {
+    let upstream = Upstream::ok();
+    let gateway = stored(&upstream);
+    let shop = made(&gateway, "shop", None);
+    created(&gateway, json!({"name": "Globex"}));
+    created(&gateway, json!({"name": "Globex", "workspace": shop}));
+    for name in ["Globex", "acme"] {
+        let taken = gateway.api("POST", "/v1/consumers", json!({"name": name}));
+        assert_eq!(
+            (taken.status, &*taken.code()),
+            (409, "name_taken"),
+            "{name}"
+        );
+    }
+    let limited = json!({"name": "x", "limits": {"rate": "10/s"}});
+    let limited = gateway.api("POST", "/v1/consumers", limited).must(422);
+    assert_eq!(
+        (
+            &limited["errors"][0]["pointer"],
+            &limited["errors"][0]["code"]
+        ),
+        (&json!("/limits"), &json!("not_supported"))
+    );
+    let path = "/v1/consumers/con_01jyzx5rhdf3sbz3hv1yqn2tp9";
+    let body = json!({"name": "chosen", "description": "x"});
+    gateway.api("PUT", path, body).must(201);
+    let again = gateway
+        .api("PUT", path, json!({"name": "chosen"}))
+        .must(200);
+    assert_eq!(again["description"], Value::Null);
+    // The same request again, the same reply; another body is another request.
+    let once = ["idempotency-key: one"];
+    let first = gateway.api_with(&once, "POST", "/v1/consumers", json!({"name": "once"}));
+    let second = gateway.api_with(&once, "POST", "/v1/consumers", json!({"name": "once"}));
+    assert_eq!(first.must(201), second.must(201));
+    assert_eq!(second.header("idempotent-replayed"), Some("true"));
+    let other = gateway.api_with(&once, "POST", "/v1/consumers", json!({"name": "twice"}));
+    assert_eq!(other.code(), "idempotency_mismatch");
+}
+
+#[test]
+fn those_of_the_config_file_are_seen_and_not_changed() {
+    let upstream = Upstream::ok();
+    let mut gateway = stored(&upstream);
+    for name in ["Globex", "Initech"] {
+        created(&gateway, json!({"name": name}));
+    }
+    let mut seen: Vec<Value> = Vec::new();
+    let mut next = String::new();
+    loop {
+        let target = format!("/v1/consumers?limit=1&total=true{next}");
+        let page = gateway.api("GET", &target, None).must(200);
+        assert_eq!(page["total"], 3);
+        seen.extend(page["data"].as_array().unwrap().iter().cloned());
+        match page["next"].as_str() {
+            Some(cursor) => next = format!("&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let told: Vec<_> = seen
+        .iter()
+        .map(|one| {
+            (
+                one["name"].as_str().unwrap(),
+                one["managed_by"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [("Initech", "api"), ("Globex", "api"), ("acme", "file")]
+    );
+    let acme = &seen[2];
+    assert_eq!(gateway.api("GET", &path(acme), None).must(200), *acme);
+    for (method, body) in [
+        ("PATCH", Some(json!({"name": "x"}))),
+        ("PUT", Some(json!({"name": "x"}))),
+        ("DELETE", None),
+    ] {
+        let refused = gateway.api(method, &path(acme), body);
+        assert_eq!(refused.code(), "managed_by_file", "{method}");
+    }
+    gateway.edit("[{ name: acme }]", "[{ name: acme }, { name: umbrella }]");
+    wait_until("the new one is there", Duration::from_secs(5), || {
+        let found = gateway.api("GET", "/v1/consumers?q=umb", None).must(200);
+        found["data"].as_array().unwrap().len() == 1
+    });
+}
+
+#[test]
+fn what_is_out_of_reach_is_not_there() {
+    let upstream = Upstream::ok();
+    let gateway = stored(&upstream);
+    let (north, south) = (made(&gateway, "north", None), made(&gateway, "south", None));
+    let mine = created(&gateway, json!({"name": "mine", "workspace": north}));
+    let theirs = created(&gateway, json!({"name": "theirs", "workspace": south}));
+    let desk = Desk::of(&gateway);
+    let editor = desk.token(&north, Role::Editor);
+    let auditor = desk.token(&north, Role::Auditor);
+    let listed = gateway
+        .api_as(&editor, "GET", "/v1/consumers", None)
+        .must(200);
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    for (method, body) in [
+        ("GET", None),
+        ("PATCH", Some(json!({"name": "x"}))),
+        ("PUT", Some(json!({"name": "x"}))),
+        ("DELETE", None),
+    ] {
+        let answer = gateway.api_as(&editor, method, &path(&theirs), body);
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (404, "not_found"),
+            "{method}"
+        );
+    }
+    let there = gateway.api_as(
+        &editor,
+        "GET",
+        &format!("/v1/consumers?workspace={south}"),
+        None,
+    );
+    assert_eq!(there.status, 404);
+    let edit = json!({"description": "x"});
+    let forbidden = gateway.api_as(&auditor, "PATCH", &path(&mine), edit.clone());
+    assert_eq!(forbidden.code(), "forbidden");
+    gateway
+        .api_as(&editor, "PATCH", &path(&mine), edit)
+        .must(200);
+}
