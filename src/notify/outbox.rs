@@ -5,8 +5,7 @@ use super::deliver::Deliverer;
 use crate::domain::id::{Id, Kind};
 use crate::store::StoreError;
 use crate::store::webhooks::WebhookRecord;
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,25 +19,29 @@ impl Deliverer {
     /// Delivers until it is told to stop; what is under way is finished.
     pub async fn run(self, stop: CancellationToken) {
         let mut committed = self.store.committed();
-        let mut busy = HashSet::new();
-        let this = Arc::new(self);
-        // Tasks of their own: one that waits for the store's one writer must go on while this loop waits for it too.
+        // Tasks of their own: what waits for the store must go on while the next look waits for it too.
         let mut flying = JoinSet::new();
+        let mut busy = HashMap::new();
         while !stop.is_cancelled() {
-            for webhook in this.due(&busy).await {
+            for webhook in self.due(&busy).await {
                 let id = webhook.id;
-                busy.insert(id);
-                let (this, stop) = (Arc::clone(&this), stop.clone());
-                flying.spawn(async move { (id, this.deliver_to(webhook, &stop).await) });
+                let (this, stop) = (self.clone(), stop.clone());
+                let task = flying.spawn(async move { this.deliver_to(webhook, &stop).await });
+                busy.insert(task.id(), id);
             }
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = committed.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
-                Some(Ok((id, end))) = flying.join_next(), if !flying.is_empty() => {
-                    busy.remove(&id);
-                    if let Err(fault) = end {
-                        tracing::warn!(webhook = %id.text(Kind::Webhook), %fault, "a delivery cannot be noted");
+                Some(end) = flying.join_next_with_id() => {
+                    let (task, fault) = match end {
+                        Ok((task, Ok(_))) => (task, None),
+                        Ok((task, Err(fault))) => (task, Some(fault.to_string())),
+                        Err(fault) => (fault.id(), Some(fault.to_string())),
+                    };
+                    let id = busy.remove(&task);
+                    if let (Some(id), Some(fault)) = (id, fault) {
+                        tracing::warn!(webhook = %id.text(Kind::Webhook), fault, "a delivery cannot be noted");
                         // The store is away: no need to ask it at once again.
                         tokio::time::sleep(LOOK).await;
                     }
@@ -49,7 +52,7 @@ impl Deliverer {
     }
 
     /// Webhooks to be told now, as many as there is room for.
-    async fn due(&self, busy: &HashSet<Id>) -> Vec<WebhookRecord> {
+    async fn due(&self, busy: &HashMap<tokio::task::Id, Id>) -> Vec<WebhookRecord> {
         let due = async {
             self.spread().await?;
             self.store.due_webhooks().await
@@ -58,7 +61,8 @@ impl Deliverer {
             tracing::warn!(%fault, "events cannot be taken out of the store");
             Vec::new()
         });
-        let idle = due.into_iter().filter(|one| !busy.contains(&one.id));
+        let idle = |one: &WebhookRecord| !busy.values().any(|id| *id == one.id);
+        let idle = due.into_iter().filter(idle);
         idle.take(AT_A_TIME.saturating_sub(busy.len())).collect()
     }
 

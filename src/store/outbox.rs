@@ -254,9 +254,12 @@ pub(super) async fn insert_deliveries(
         let mut insert = Sql::new(
             "INSERT INTO deliveries (id, channel, event, recipient, state, attempts, next_at, created_at) VALUES ",
         );
-        for (place, (channel, event, recipient)) in batch.iter().enumerate() {
+        // They are delivered in the order of their ids.
+        let mut ids: Vec<Id> = batch.iter().map(|_| Id::new(now)).collect();
+        ids.sort_unstable();
+        for (place, ((channel, event, recipient), id)) in batch.iter().zip(ids).enumerate() {
             insert.push(if place == 0 { "(" } else { ", (" });
-            let id = Id::new(now).text(Kind::Delivery).to_string();
+            let id = id.text(Kind::Delivery).to_string();
             insert.bind_list([&id, channel, event, recipient].map(String::as_str));
             insert.push(", 'pending', 0, ").bind(now).push(", ");
             insert.bind(now).push(")");
