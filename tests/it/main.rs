@@ -5,11 +5,14 @@
 
 mod codes;
 mod decision;
+mod explain;
 mod extraction;
 mod forwarding;
 mod hardening;
 mod harness;
 mod headers;
+mod keys_api;
+mod keys_import;
 mod lifecycle;
 mod logs;
 mod management;

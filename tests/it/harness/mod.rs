@@ -11,5 +11,5 @@ pub(crate) use client::{Answer, Client};
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
 pub(crate) use process::{Process, free_port, keygate, wait_for_port, wait_until};
 pub(crate) use served::Served;
-pub(crate) use store::{with_store, workspace};
+pub(crate) use store::{token, with_store, workspace};
 pub(crate) use upstream::{Received, Upstream, read_request};
