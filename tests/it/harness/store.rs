@@ -5,9 +5,12 @@ use keygate::clock::SystemClock;
 use keygate::config::StoreLocation;
 use keygate::domain::actor::Actor;
 use keygate::domain::id::{Id, Kind};
+use keygate::domain::key::KeyFormat;
+use keygate::domain::role::Role;
 use keygate::domain::time::Timestamp;
 use keygate::domain::workspace::{Lineage, root};
 use keygate::store::Store;
+use keygate::store::tokens::{TokenKind, TokenRecord};
 use keygate::store::workspaces::WorkspaceRecord;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,4 +55,32 @@ pub(crate) fn workspace(gateway: &Gateway, parent: Option<&str>, name: &str) -> 
         write.commit().await.unwrap();
     });
     id.text(Kind::Workspace).to_string()
+}
+
+/// Makes an admin token without an end; its secret.
+pub(crate) fn token(gateway: &Gateway, workspace: Option<&str>, role: Role) -> String {
+    let format = KeyFormat::default();
+    let secret = format.generate_admin().unwrap();
+    let now = Timestamp::from_millis(0);
+    let record = TokenRecord {
+        id: Id::from_bits(u128::from(fastrand::u64(..))),
+        kind: TokenKind::Token,
+        name: "test".into(),
+        workspace: workspace.map_or_else(root, |id| Id::parse(Kind::Workspace, id).unwrap()),
+        role,
+        hash: secret.hash().at_rest(),
+        hint: format.hint(&secret),
+        created_at: now,
+        created_by: String::new(),
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+        revision: 0,
+    };
+    with_store(gateway, async |store| {
+        let mut write = store.begin(&Actor::system("test")).await.unwrap();
+        write.insert_token(record).await.unwrap();
+        write.commit().await.unwrap();
+    });
+    secret.expose().to_owned()
 }

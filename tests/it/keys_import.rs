@@ -1,0 +1,217 @@
+//! Keys that were made elsewhere: every form of a secret, item by item.
+
+use crate::harness::{Answer, Client, Gateway, GatewayBuilder, KEY, Upstream, hash_of, token};
+use keygate::domain::key::{Algorithm, KeyFormat, KeyHash};
+use keygate::domain::role::Role;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+fn gateway(upstream: &Upstream) -> Gateway {
+    GatewayBuilder::new(upstream.address).stored().start()
+}
+
+fn sha256_of(key: &str) -> String {
+    KeyHash::sha256_of(key.as_bytes()).at_rest_as(Algorithm::Sha256)
+}
+
+fn opens(gateway: &Gateway, key: &str) -> bool {
+    let answer = gateway.request("GET /", &[&format!("x-api-key: {key}")]);
+    answer.status == 200
+}
+
+/// Sends lines.
+fn lines(gateway: &Gateway, path: &str, body: &str) -> Answer {
+    let mut client = Client::connect(gateway.management);
+    let (token, length) = (&gateway.admin, body.len());
+    client.send(format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/x-ndjson\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n"
+    ));
+    client.try_send(body);
+    client.read()
+}
+
+#[test]
+fn secrets_of_every_form_open_at_once() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let native = KeyFormat::default().generate("live").unwrap();
+    let id = format!("key_{:0>26}", "4x");
+    let body = [
+        json!({"name": "raw", "secret": "s3cr3t of Kong!", "scopes": ["app:read"], "id": id,
+            "created_at": "2020-02-02", "last_used_at": "2021-01-01T00:00:00Z"}),
+        json!({"name": "native", "secret": native.expose(), "scopes": ["app:read"]}),
+        json!({"name": "blake3", "hash": hash_of("hashed"), "scopes": ["app:read"]}),
+        json!({"name": "sha256", "hash": sha256_of("older"), "scopes": ["app:read"], "tags": ["old"]}),
+    ]
+    .map(|item| item.to_string())
+    .join("\n");
+    let tried = lines(&gateway, "/v1/keys/import?dry_run=true", &body).must(200);
+    assert_eq!(
+        (&tried["imported"], &tried["dry_run"]),
+        (&json!(4), &json!(true))
+    );
+    assert!(!opens(&gateway, "hashed"), "it was tried only");
+    let reply = lines(&gateway, "/v1/keys/import", &body).must(200);
+    assert_eq!(
+        (&reply["imported"], &reply["failed"]),
+        (&json!(4), &json!(0))
+    );
+    assert_eq!(reply["data"][0], json!({"line": 1, "ok": true, "id": id}));
+    for key in ["s3cr3t of Kong!", native.expose(), "hashed", "older"] {
+        assert!(opens(&gateway, key), "{key}");
+    }
+    let raw = gateway
+        .api("GET", &format!("/v1/keys/{id}"), None)
+        .must(200);
+    assert_eq!(raw["created_at"], "2020-02-02T00:00:00.000Z");
+    assert_eq!(raw["hint"], "…", "too short to show any of it");
+    assert!(
+        !raw["last_used_at"].as_str().unwrap().starts_with("2021"),
+        "it was used since"
+    );
+    let found = gateway.api("GET", "/v1/keys?tag=old", None).must(200);
+    assert_eq!(found["data"][0]["name"], "sha256");
+}
+
+#[test]
+fn a_bad_item_keeps_no_good_one_out() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let native = KeyFormat::default().generate("live").unwrap();
+    let mistyped = native.expose().replace(&native.expose()[50..], "000000");
+    let body = [
+        json!({"name": "good", "secret": "good-secret", "scopes": ["app:read"]}).to_string(),
+        "{\"name\": broken".into(),
+        "[1]".into(),
+        String::new(),
+        json!({"name": "", "secret": "tab\tinside", "colour": 1}).to_string(),
+        json!({"name": "both", "secret": "x1", "hash": hash_of("x")}).to_string(),
+        json!({"name": "neither"}).to_string(),
+        json!({"name": "twice", "secret": "good-secret"}).to_string(),
+        json!({"name": "its hash", "hash": sha256_of("good-secret")}).to_string(),
+        json!({"name": "declared", "secret": KEY}).to_string(),
+        json!({"name": "mistyped", "secret": mistyped}).to_string(),
+        json!({"name": "elsewhere", "secret": "x2", "workspace": format!("ws_{:0>26}", "9")})
+            .to_string(),
+        json!({"name": "nobody's", "secret": "x3", "consumer": "nobody"}).to_string(),
+        json!({"name": "tomorrow", "secret": "x4", "created_at": "2999-01-01"}).to_string(),
+        json!({"name": "also good", "hash": sha256_of("other"), "scopes": ["app:read"]})
+            .to_string(),
+    ]
+    .join("\r\n");
+    let answer = lines(&gateway, "/v1/keys/import", &body);
+    let reply = answer.must(200);
+    assert_eq!(
+        (&reply["imported"], &reply["failed"]),
+        (&json!(2), &json!(12))
+    );
+    let told: Vec<String> = reply["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            let errors = item["errors"].as_array().into_iter().flatten();
+            let errors: Vec<String> = errors
+                .map(|one| {
+                    format!(
+                        "{}:{}",
+                        one["pointer"].as_str().unwrap(),
+                        one["code"].as_str().unwrap()
+                    )
+                })
+                .collect();
+            format!("{} {}", item["line"], errors.join(" "))
+        })
+        .collect();
+    let want = [
+        "1 ",
+        "2 :invalid",
+        "3 :invalid",
+        "5 /name:out_of_range /secret:invalid /colour:unknown_field",
+        "6 /secret:required",
+        "7 /secret:required",
+        "8 /secret:key_taken",
+        "9 /hash:key_taken",
+        "10 /secret:key_taken",
+        "11 /secret:invalid",
+        "12 /workspace:unknown_value",
+        "13 /consumer:unknown_value",
+        "14 /created_at:out_of_range",
+        "15 ",
+    ];
+    assert_eq!(told, want);
+    for secret in ["good-secret", KEY, &mistyped, "inside"] {
+        assert!(!answer.text().contains(secret), "no secret is told");
+    }
+    assert!(opens(&gateway, "good-secret") && opens(&gateway, "other"));
+    let again = lines(&gateway, "/v1/keys/import", &body).must(200);
+    for place in [0, 13] {
+        assert_eq!(again["data"][place]["errors"][0]["code"], "key_taken");
+    }
+}
+
+#[test]
+fn a_thousand_keys_at_a_time_and_no_more() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let items = |count: usize| -> Value {
+        let items = (0..count).map(|number| {
+            json!({"name": format!("imported key {number}"), "secret": format!("an-old-secret-{number}"),
+                "scopes": ["app:read"], "tags": ["import", "kong"], "metadata": {"plan": "gold"}})
+        });
+        json!({"keys": items.collect::<Vec<_>>()})
+    };
+    let many = gateway.api("POST", "/v1/keys/import", items(1001));
+    assert_eq!(
+        (many.status, many.code().as_str()),
+        (422, "validation_failed")
+    );
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long it takes is what is tested"
+    )]
+    let start = Instant::now();
+    let reply = gateway
+        .api("POST", "/v1/keys/import", items(1000))
+        .must(200);
+    let took = start.elapsed();
+    assert_eq!(reply["imported"], 1000);
+    // Far below a second in a release build; this one is not optimized.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(opens(&gateway, "an-old-secret-999"));
+    let exported = gateway.api("GET", "/v1/keys/export?tag=kong", None);
+    assert_eq!(
+        exported.header("content-type"),
+        Some("application/x-ndjson")
+    );
+    let text = exported.text();
+    let names = text.lines().map(|line| {
+        let key: Value = serde_json::from_str(line).unwrap();
+        key["name"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(names.collect::<std::collections::HashSet<_>>().len(), 1000);
+    assert!(!text.contains("blake3:") && !text.contains("an-old-secret"));
+    let large = "x".repeat(2 * 1024 * 1024 + 1);
+    let large = lines(&gateway, "/v1/keys/import", &large);
+    assert_eq!(
+        (large.status, large.code().as_str()),
+        (413, "body_too_large")
+    );
+}
+
+#[test]
+fn only_an_admin_brings_keys_in() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let body = json!({"keys": [{"name": "a", "secret": "some-secret"}]});
+    for (role, status) in [
+        (Role::Auditor, 403),
+        (Role::Editor, 403),
+        (Role::Admin, 200),
+    ] {
+        let token = token(&gateway, None, role);
+        let answer = gateway.api_as(&token, "POST", "/v1/keys/import", body.clone());
+        assert_eq!(answer.status, status, "{role}");
+    }
+}
