@@ -125,7 +125,7 @@ struct ReplayReply {
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/rotate-secret", tag = "webhooks", params(("id" = String, Path), IdempotencyKey),
     request_body = Option<SecretRotation>,
-    responses((status = 200, body = super::WebhookWithSecret, description = "The new secret is never shown again"), Refusals)
+    responses((status = 200, body = super::view::WebhookWithSecret, description = "The new secret is never shown again"), Refusals)
 )]
 pub(in crate::admin) async fn rotate_secret(
     State(parts): State<Arc<AdminParts>>,

@@ -1,5 +1,7 @@
 //! `/v1/consumers`: who calls, and owns keys. Those of the config file stand beside them, read-only.
 
+pub(in crate::admin) mod view;
+
 use super::place::{
     PathId, has_words, id_parameter, named, path_id, set, set_option, time_cursor, within,
 };
@@ -21,116 +23,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use utoipa::ToSchema;
+use view::{ConsumerList, ConsumerPatch, ConsumerView, NewConsumer};
 
 const SORT: &str = "-created_at";
-
-/// A consumer.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Consumer)]
-pub(in crate::admin) struct ConsumerView {
-    /// `con_…`
-    id: String,
-    /// Id of the workspace it belongs to.
-    workspace: String,
-    /// Unique in its workspace; goes upstream.
-    name: String,
-    /// Its id elsewhere.
-    external_id: Option<String>,
-    description: Option<String>,
-    metadata: BTreeMap<String, String>,
-    /// `api`, or `file`: declared in the config file and read-only here.
-    managed_by: &'static str,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    created_at: Option<Timestamp>,
-    created_by: Option<String>,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    updated_at: Option<Timestamp>,
-    updated_by: Option<String>,
-    /// Revision of its last change; its `ETag`.
-    revision: u64,
-}
-
-impl ConsumerView {
-    fn of(consumer: &ConsumerRecord) -> Self {
-        Self {
-            id: text_of(consumer.id),
-            workspace: consumer.workspace.text(Kind::Workspace).to_string(),
-            name: consumer.name.clone(),
-            external_id: consumer.external_id.clone(),
-            description: consumer.description.clone(),
-            metadata: consumer.metadata.clone(),
-            managed_by: "api",
-            created_at: Some(consumer.created_at),
-            created_by: Some(consumer.created_by.clone()),
-            updated_at: Some(consumer.updated_at),
-            updated_by: Some(consumer.updated_by.clone()),
-            revision: consumer.revision,
-        }
-    }
-
-    fn declared(consumer: &Consumer) -> Self {
-        Self {
-            id: text_of(consumer.id),
-            workspace: root().text(Kind::Workspace).to_string(),
-            name: consumer.name.clone(),
-            external_id: None,
-            description: None,
-            metadata: BTreeMap::new(),
-            managed_by: "file",
-            created_at: None,
-            created_by: None,
-            updated_at: None,
-            updated_by: None,
-            revision: 0,
-        }
-    }
-}
-
-/// A page of consumers.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "a shape in the document")]
-struct ConsumerList {
-    data: Vec<ConsumerView>,
-    /// Cursor of the page behind this one; null: there is none.
-    next: Option<String>,
-    /// With `total=true`: how many there are in all.
-    total: Option<u64>,
-}
-
-/// The fields of a consumer that can be written.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "a shape in the document")]
-struct NewConsumer {
-    #[schema(min_length = 1, max_length = 128)]
-    name: String,
-    /// Id; the token's own unless given. It cannot be changed later.
-    workspace: Option<String>,
-    #[schema(max_length = 256)]
-    external_id: Option<String>,
-    #[schema(max_length = 1024)]
-    description: Option<String>,
-    metadata: Option<BTreeMap<String, String>>,
-}
-
-/// Fields to change; null clears.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "a shape in the document")]
-struct ConsumerPatch {
-    #[schema(min_length = 1, max_length = 128)]
-    name: Option<String>,
-    #[schema(max_length = 256)]
-    external_id: Option<String>,
-    #[schema(max_length = 1024)]
-    description: Option<String>,
-    metadata: Option<BTreeMap<String, String>>,
-}
 
 /// Lists consumers, the newest first; those of the config file come last.
 #[utoipa::path(
