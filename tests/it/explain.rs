@@ -5,6 +5,7 @@ use crate::harness::{
 };
 use keygate::domain::role::Role;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 const REST: &str = r#"
@@ -49,10 +50,12 @@ const KEYS: [(&str, &str); 10] = [
 fn gateway(upstream: &Upstream) -> Gateway {
     let mut rest = REST.replace("UPSTREAM", &upstream.address.to_string());
     for (key, fields) in KEYS {
-        rest += &format!(
-            "  - {{ name: {key}, hash: \"{}\", {fields} }}\n",
+        writeln!(
+            rest,
+            "  - {{ name: {key}, hash: \"{}\", {fields} }}",
             hash_of(key)
-        );
+        )
+        .unwrap();
     }
     GatewayBuilder::with_rest(&rest).stored().start()
 }
@@ -315,6 +318,12 @@ fn verify_tells_whether_a_key_is_good() {
             "details only for whoever has the secret"
         );
     }
+}
+
+#[test]
+fn verify_reads_its_body_strictly() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
     let told = gateway
         .api("POST", "/v1/verify", json!({"key": "reader"}))
         .json();

@@ -39,7 +39,7 @@ fn made(reply: &Value) -> Made {
     }
 }
 
-fn create(gateway: &Gateway, fields: Value) -> Made {
+fn create(gateway: &Gateway, fields: &Value) -> Made {
     let mut body = json!({"name": "k", "scopes": ["app:read"]});
     body.as_object_mut()
         .unwrap()
@@ -124,7 +124,7 @@ fn a_new_key_opens_at_once_and_its_secret_is_shown_once() {
 fn a_key_is_switched_off_and_on_and_ended() {
     let upstream = Upstream::ok();
     let gateway = gateway(&upstream);
-    let key = create(&gateway, json!({}));
+    let key = create(&gateway, &json!({}));
     let why = json!({"reason": "compromised", "text": "seen in a log"});
     let off = gateway.api("POST", &key.path("/disable"), why).must(200);
     assert_eq!(
@@ -166,7 +166,7 @@ fn a_deleted_key_comes_back_with_the_same_secret() {
         .clock(clock.clone())
         .start();
     let owner = token(&gateway, None, Role::Owner);
-    let key = create(&gateway, json!({}));
+    let key = create(&gateway, &json!({}));
     assert_eq!(
         act(&gateway, &key, "/restore", json!({})),
         no(409, "not_restorable")
@@ -216,7 +216,7 @@ fn old_and_new_secret_pass_for_the_whole_grace() {
         .stored()
         .clock(clock.clone())
         .start();
-    let key = create(&gateway, json!({"expires_at": "2027-01-01T10:00:00Z"}));
+    let key = create(&gateway, &json!({"expires_at": "2027-01-01T10:00:00Z"}));
     let turned = gateway
         .api("POST", &key.path("/rotate"), json!({"grace": "2h"}))
         .must(200);
@@ -285,7 +285,7 @@ fn old_and_new_secret_pass_for_the_whole_grace() {
 fn a_hundred_rotations_at_once_lose_no_secret() {
     let upstream = Upstream::ok();
     let gateway = gateway(&upstream);
-    let key = create(&gateway, json!({}));
+    let key = create(&gateway, &json!({}));
     let replies: Mutex<Vec<Answer>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..100 {
@@ -315,7 +315,7 @@ fn a_hundred_rotations_at_once_lose_no_secret() {
 fn a_change_is_refused_when_the_key_is_another_by_now() {
     let upstream = Upstream::ok();
     let gateway = gateway(&upstream);
-    let key = create(&gateway, json!({}));
+    let key = create(&gateway, &json!({}));
     let tag = format!("if-match: \"{}\"", key.revision);
     let patch = |tag: &str, name: &str| {
         gateway.api_with(&[tag], "PATCH", &key.path(""), json!({"name": name}))
@@ -377,7 +377,7 @@ fn fields_are_patched_and_put_and_every_fault_is_told() {
     let gateway = gateway(&upstream);
     let key = create(
         &gateway,
-        json!({
+        &json!({
             "description": "d", "tags": ["a"], "metadata": {"x": "1"}, "routes": ["app"], "methods": ["GET"],
             "ip_allow": ["127.0.0.0/8"], "locations": ["header"], "expires_at": "2999-01-01",
             "inactivity": {"mode": "off"}
@@ -472,7 +472,7 @@ fn what_a_role_may_do_with_keys() {
     let upstream = Upstream::ok();
     let gateway = gateway(&upstream);
     let [north, south] = ["north", "south"].map(|name| workspace(&gateway, None, name));
-    let key = create(&gateway, json!({"workspace": north}));
+    let key = create(&gateway, &json!({"workspace": north}));
     let editor = token(&gateway, Some(&north), Role::Editor);
     let auditor = token(&gateway, Some(&north), Role::Auditor);
     let foreign = token(&gateway, Some(&south), Role::Owner);
@@ -551,7 +551,7 @@ fn pages_lose_and_repeat_nothing_while_keys_are_added() {
                 break;
             };
             next = format!("&cursor={cursor}");
-            create(&gateway, json!({"name": "key 050 and a half"}));
+            create(&gateway, &json!({"name": "key 050 and a half"}));
         }
         let missing: Vec<_> = wanted.iter().filter(|id| !seen.contains(*id)).collect();
         assert_eq!(missing.len(), 0, "{sort}");
@@ -596,7 +596,7 @@ fn one_act_on_many_keys() {
         .map(|number| {
             create(
                 &gateway,
-                json!({"name": format!("many {number}"), "tags": ["batch"]}),
+                &json!({"name": format!("many {number}"), "tags": ["batch"]}),
             )
         })
         .collect();
@@ -769,7 +769,7 @@ fn ten_thousand_keys_are_ended_at_once() {
             assert_eq!(ask(&gateway, &secret), no(401, "api_key_revoked"));
         }
     }
-    create(&gateway, json!({}));
+    create(&gateway, &json!({}));
     let one_more = json!({"action": "keep", "filter": {}, "expected": 10_001});
     let many = gateway.api("POST", "/v1/keys/bulk", one_more);
     assert_eq!(told(&many), no(409, "too_many_keys"));
