@@ -271,9 +271,7 @@ impl App {
         // The management port stays up to the end, so that readiness can be seen to be down.
         self.shutdown.cut.cancel();
         self.control.shutdown_timeout(Duration::from_secs(1));
-        if let Some(log) = self.log {
-            log.finish();
-        }
+        drop(self.log);
     }
 }
 

@@ -174,17 +174,18 @@ async fn load(store: &Store, parts: &Parts) -> Result<Follower, StoreError> {
     Ok(follower)
 }
 
-/// A store without any token is new: whoever reads the output of this start may set it up.
+/// A store in which nobody can do everything is new, or its owners are gone: whoever reads the output of this start may
+/// set it up.
 async fn setup_token(
     store: &Store,
     format: &KeyFormat,
     parts: &Parts,
 ) -> Result<Option<PlainKey>, StartError> {
-    if store.has_tokens().await? {
+    let now = parts.clock.now();
+    if store.has_owner(now).await? {
         return Ok(None);
     }
     let secret = format.generate_admin()?;
-    let now = parts.clock.now();
     let token = TokenRecord {
         id: Id::new(now),
         kind: TokenKind::Setup,

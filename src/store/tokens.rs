@@ -7,6 +7,7 @@ use super::write::{Fact, Write};
 use crate::domain::id::{Id, Kind};
 use crate::domain::role::Role;
 use crate::domain::time::Timestamp;
+use crate::domain::workspace;
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 
@@ -95,11 +96,20 @@ impl Store {
         rows.iter().map(token).collect()
     }
 
-    /// Whether there is any token, good or not: a store without one is new.
-    pub async fn has_tokens(&self) -> Result<bool, StoreError> {
-        let found = sqlx::query("SELECT id FROM tokens LIMIT 1")
-            .fetch_optional(&self.pools.read)
-            .await?;
+    /// Whether somebody can do everything: an owner's token of the root workspace that is good, or an owner of it who
+    /// can sign in. A store without one is new, or nobody can change it any more.
+    pub async fn has_owner(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let root = workspace::root().text(Kind::Workspace).to_string();
+        let mut select = Sql::new("SELECT id FROM tokens WHERE role = 'owner' AND workspace = ");
+        select.bind(root.clone());
+        select.push(" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ");
+        select.bind(now);
+        select.push(
+            ") UNION ALL SELECT m.id FROM members m JOIN roles r ON r.member = m.id \
+             WHERE m.state = 'active' AND m.password IS NOT NULL AND r.role = 'owner' AND r.workspace = ",
+        );
+        select.bind(root).push(" LIMIT 1");
+        let found = select.query().fetch_optional(&self.pools.read).await?;
         Ok(found.is_some())
     }
 

@@ -6,7 +6,6 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -58,11 +57,11 @@ impl LogSink {
             dropped: dropped.clone(),
             failing: false,
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("keygate-log".into())
             .spawn(move || writer.run(&batches))?;
         let sink = Self { queue, dropped };
-        Ok((sink.clone(), LogThread { sink, thread }))
+        Ok((sink.clone(), LogThread { sink }))
     }
 
     /// Hands over complete access lines; `lines` tells how many, for the count of what was dropped. The buffer comes back
@@ -84,20 +83,18 @@ impl LogSink {
     }
 }
 
-/// Owns the log thread; [`LogThread::finish`] writes what is queued.
+/// The log thread. When this is dropped, also because a start failed, everything handed over so far is written.
 pub struct LogThread {
     sink: LogSink,
-    thread: JoinHandle<()>,
 }
 
-impl LogThread {
-    /// Waits, for at most two seconds, until everything handed over so far is written.
-    pub fn finish(self) {
+impl Drop for LogThread {
+    /// Waits for at most two seconds.
+    fn drop(&mut self) {
         let (done, written) = sync_channel(1);
         if self.sink.queue.try_send(Batch::Flush(done)).is_ok() {
             let _ = written.recv_timeout(Duration::from_secs(2));
         }
-        drop(self.thread);
     }
 }
 
@@ -266,7 +263,7 @@ mod tests {
         sink.make_writer()
             .write_all(b"c Bearer hunter2 d\n")
             .unwrap();
-        thread.finish();
+        drop(thread);
         assert_eq!(access.0.lock().unwrap().as_slice(), b"a line\n");
         assert!(back.recv().unwrap().is_empty());
         assert_eq!(
@@ -300,7 +297,7 @@ mod tests {
         let (home, _back) = sync_channel(1);
         sink.access(b"a\n".to_vec(), 1, &home);
         sink.access(b"b\nc\n".to_vec(), 2, &home);
-        thread.finish();
+        drop(thread);
         assert_eq!(dropped.get(), 3);
         assert_eq!(
             String::from_utf8(said.0.lock().unwrap().clone())

@@ -1,143 +1,192 @@
-//! What was acknowledged is there after a crash, of whoever writes or of the database.
+//! What was acknowledged is there after a crash, of the gateway or of its database.
 
-use crate::harness::{Durability, Manager, Place, Process, actor, new_key, wait_until};
-use keygate::config::StoreLocation;
-use keygate::domain::secret::Secret;
+use crate::harness::{Durability, GatewayBuilder, Place, Served, wait_until};
+use keygate::domain::id::Kind;
 use keygate::store::audit::Verdict;
+use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
+use tempfile::TempDir;
 
-/// What the other process prints before the name of each key that was acknowledged.
-const DONE: &str = "acknowledged ";
+/// Callers that create keys at the same time.
+const WRITERS: usize = 3;
 
-/// Not a test of its own: the process that the others start and kill. It reads where the store is, and writes keys into it
-/// until it is stopped.
-#[test]
-#[ignore = "a process that the other tests start"]
-fn writer() {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).unwrap();
-    let (kind, place) = line.trim_end().split_once(' ').unwrap();
-    let location = if kind == "sqlite" {
-        StoreLocation::Sqlite(place.into())
-    } else {
-        StoreLocation::Postgres(Secret::new(place.into()))
-    };
-    let manager = Manager::open(&location);
-    manager.run(async {
-        loop {
-            let name = format!("{:032x}", fastrand::u128(..));
-            let Ok(mut write) = manager.store.begin(&actor()).await else {
-                continue;
-            };
-            let key = new_key(&name, &name);
-            if write.insert_key(key, "key.created").await.is_ok() && write.commit().await.is_ok() {
-                let mut out = std::io::stdout();
-                writeln!(out, "{DONE}{name}").unwrap();
-                out.flush().unwrap();
-            }
-        }
-    });
+/// The id of a new key, if the answer came whole.
+fn create(management: SocketAddr, token: &str) -> Option<String> {
+    let body = r#"{"name":"k","scopes":["app:read"]}"#;
+    let mut stream = TcpStream::connect(management).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    write!(
+        stream,
+        "POST /v1/keys HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let reply: Value = serde_json::from_str(body).ok()?;
+    head.starts_with("HTTP/1.1 201")
+        .then(|| reply["key"]["id"].as_str().unwrap().to_owned())
 }
 
-/// A writer that runs, and what it has been told is kept.
-fn start(place: &Place) -> (Process, Arc<Mutex<BTreeSet<String>>>) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--ignored", "--exact", "--nocapture", "crash::writer"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut process = Process::start(&mut command);
-    let line = match place {
-        Place::Sqlite(_) => format!("sqlite {}\n", place.file().display()),
-        Place::Postgres(database) => format!("postgres {}\n", database.url()),
-    };
-    let mut orders = process.child().stdin.take().unwrap();
-    orders.write_all(line.as_bytes()).unwrap();
-    let out = BufReader::new(process.child().stdout.take().unwrap());
-    let told = Arc::<Mutex<BTreeSet<String>>>::default();
-    let names = Arc::clone(&told);
-    std::thread::spawn(move || {
-        for line in out.lines().map_while(Result::ok) {
-            // Half a line is no acknowledgement, but a whole one that came at the end is.
-            if let Some(name) = line.strip_prefix(DONE)
-                && name.len() == 32
-            {
-                names.lock().unwrap().insert(name.to_owned());
-            }
-        }
-    });
-    (process, told)
+/// Callers that create keys until they are stopped, and the ids they were told.
+struct Writers {
+    told: Arc<Mutex<BTreeSet<String>>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-fn wait_for(told: &Mutex<BTreeSet<String>>, number: usize) {
-    wait_until("keys are acknowledged", Duration::from_mins(1), || {
-        told.lock().unwrap().len() >= number
-    });
-}
-
-/// Everything that was acknowledged is there; the chain is whole, and has an event for each key.
-fn assert_kept(place: &Place, all: &BTreeSet<String>) {
-    let manager = place.manager();
-    let mut there = BTreeSet::new();
-    let loaded = manager
-        .store
-        .load_keys(|key| there.extend(key.spec.map(|spec| spec.name)));
-    manager.run(loaded).unwrap();
-    let lost: Vec<_> = all.difference(&there).collect();
-    assert!(lost.is_empty(), "{} of {} are lost", lost.len(), all.len());
-    match manager.run(manager.store.verify_audit(|_, _| {})).unwrap() {
-        // Somebody may be writing.
-        Verdict::Intact(whole) => assert!(whole.events >= there.len() as u64),
-        Verdict::Broken(broken) => panic!("{broken:?}"),
-    }
-}
-
-fn writer_is_killed(place: &Place) {
-    let mut all = BTreeSet::new();
-    for round in 0..6 {
-        let (mut process, told) = start(place);
-        wait_for(&told, 20 + fastrand::usize(..60));
-        process.signal("KILL");
-        process.wait(Duration::from_secs(10));
-        // What it had printed before is read to the end.
-        wait_until("its output ends", Duration::from_secs(10), || {
-            Arc::strong_count(&told) == 1
+impl Writers {
+    fn start(management: SocketAddr, token: &str) -> Self {
+        let told = Arc::<Mutex<BTreeSet<String>>>::default();
+        let stop = Arc::<AtomicBool>::default();
+        let threads = (0..WRITERS).map(|_| {
+            let (told, stop, token) = (Arc::clone(&told), Arc::clone(&stop), token.to_owned());
+            std::thread::spawn(move || {
+                while !stop.load(Relaxed) {
+                    match create(management, &token) {
+                        Some(id) => {
+                            told.lock().unwrap().insert(id);
+                        }
+                        None => std::thread::sleep(Duration::from_millis(10)),
+                    }
+                }
+            })
         });
-        all.append(&mut told.lock().unwrap());
-        assert_kept(place, &all);
-        assert!(all.len() >= 20 * (round + 1));
+        Self {
+            threads: threads.collect(),
+            told,
+            stop,
+        }
+    }
+
+    fn wait_for(&self, number: usize) {
+        wait_until("keys are acknowledged", Duration::from_mins(1), || {
+            self.told().len() >= number
+        });
+    }
+
+    fn told(&self) -> BTreeSet<String> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// What they were told until the last of them has stopped.
+    fn stop(self) -> BTreeSet<String> {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        self.told.lock().unwrap().clone()
     }
 }
 
-#[test]
-fn a_writer_that_is_killed_loses_nothing_in_sqlite() {
-    writer_is_killed(&Place::sqlite());
+/// A gateway that can be killed and started again, with the token of its first start.
+struct Crashing {
+    place: Place,
+    yaml: String,
+    token: Option<String>,
+    _data: TempDir,
 }
 
-#[test]
-fn a_writer_that_is_killed_loses_nothing_in_postgres() {
-    writer_is_killed(&Place::postgres());
+impl Crashing {
+    fn new(place: Place) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let top = format!(
+            "store: {}\ndata_dir: {}",
+            place.setting(),
+            data.path().display()
+        );
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        Self {
+            yaml: GatewayBuilder::new(nowhere).top(&top).yaml(),
+            place,
+            token: None,
+            _data: data,
+        }
+    }
+
+    fn start(&mut self) -> (Served, Writers) {
+        let served = Served::start(&self.yaml);
+        let token = self.token.get_or_insert_with(|| {
+            let mut token = None;
+            wait_until("the token is printed", Duration::from_secs(10), || {
+                let out = served.out.all();
+                token = out
+                    .split_once('\n')
+                    .map(|(token, _)| token.trim().to_owned());
+                token.is_some()
+            });
+            token.unwrap_or_default()
+        });
+        let writers = Writers::start(served.management, token);
+        (served, writers)
+    }
+
+    /// Everything that was acknowledged is there; the chain is whole, and has an event for each key.
+    fn assert_kept(&self, all: &BTreeSet<String>) {
+        let manager = self.place.manager();
+        let mut there = BTreeSet::new();
+        let loaded = manager.store.load_keys(|key| {
+            there.extend(key.spec.map(|spec| spec.id.text(Kind::Key).to_string()));
+        });
+        manager.run(loaded).unwrap();
+        let lost: Vec<_> = all.difference(&there).collect();
+        assert!(lost.is_empty(), "{} of {} are lost", lost.len(), all.len());
+        match manager.run(manager.store.verify_audit(|_, _| {})).unwrap() {
+            // Somebody may be writing.
+            Verdict::Intact(whole) => assert!(whole.events >= there.len() as u64),
+            Verdict::Broken(broken) => panic!("{broken:?}"),
+        }
+    }
 }
 
-#[test]
-fn a_server_that_is_killed_loses_nothing() {
-    let place = Place::own_postgres(Durability::Commits);
-    let Place::Postgres(database) = &place else {
-        panic!("it is a server");
-    };
-    let (mut process, told) = start(&place);
+fn gateway_is_killed(place: Place) {
+    let mut gateway = Crashing::new(place);
+    let mut all = BTreeSet::new();
     for round in 1..=4 {
-        wait_for(&told, round * 40);
-        database.server.crash();
-        let seen = told.lock().unwrap().clone();
-        database.server.start_again();
-        assert_kept(&place, &seen);
+        let (mut served, writers) = gateway.start();
+        writers.wait_for(20 + fastrand::usize(..60));
+        served.process.signal("KILL");
+        served.process.wait(Duration::from_secs(10));
+        all.append(&mut writers.stop());
+        gateway.assert_kept(&all);
+        assert!(all.len() >= 20 * round);
     }
-    process.signal("KILL");
-    process.wait(Duration::from_secs(10));
+}
+
+#[test]
+fn a_gateway_that_is_killed_loses_nothing_in_sqlite() {
+    gateway_is_killed(Place::sqlite());
+}
+
+#[test]
+fn a_gateway_that_is_killed_loses_nothing_in_postgres() {
+    gateway_is_killed(Place::postgres());
+}
+
+#[test]
+fn a_database_that_is_killed_loses_nothing() {
+    let mut gateway = Crashing::new(Place::own_postgres(Durability::Commits));
+    let (_served, writers) = gateway.start();
+    for round in 1..=3 {
+        writers.wait_for(round * 40);
+        let Place::Postgres(database) = &gateway.place else {
+            panic!("it is a server");
+        };
+        database.server.crash();
+        let told = writers.told();
+        database.server.start_again();
+        gateway.assert_kept(&told);
+    }
+    writers.wait_for(130);
+    gateway.assert_kept(&writers.stop());
 }

@@ -399,6 +399,7 @@ fn a_start_without_file_and_last_good_state_ends() {
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!(ended.status.code(), Some(1), "{said}");
         assert!(said.contains("keygate.db"), "{said}");
+        assert_eq!(said.contains("is ignored"), broken.is_some(), "{said}");
     }
 }
 
@@ -464,18 +465,16 @@ fn a_gateway_that_is_killed_leaves_a_whole_last_good_state() {
     });
     let yaml = builder(&upstream, &place, data.path()).yaml();
     let file = data.path().join("last-good.kg");
-    let mut whole = 0;
     for round in 0..12 {
         manager.add("k", &format!("round{round}"));
         let mut served = Served::start(&yaml);
+        if round == 0 {
+            wait_until("there is one", PATIENCE, || file.exists());
+        }
         // The first writing begins as soon as the keys are there.
         std::thread::sleep(Duration::from_millis(round * 4));
         served.process.signal("KILL");
         served.process.wait(PATIENCE);
-        if !file.exists() {
-            continue;
-        }
-        whole += 1;
         // The store of another test's making, so that nothing but the file can be served.
         let away = Place::sqlite();
         fs::create_dir_all(away.file()).unwrap();
@@ -489,5 +488,4 @@ fn a_gateway_that_is_killed_leaves_a_whole_last_good_state() {
         // Old or new: the keys up to some round, and none behind it.
         assert!(last.is_sorted_by(|one, next| one >= next), "{last:?}");
     }
-    assert!(whole > 2, "{whole}");
 }

@@ -23,14 +23,14 @@ on_both!(
     an_erased_person_is_nowhere,
 );
 
-fn owner() -> Binding {
+pub(super) fn owner() -> Binding {
     Binding {
         workspace: workspace::root(),
         role: Role::Owner,
     }
 }
 
-fn new_member(email: &str, roles: &[Binding]) -> MemberRecord {
+pub(super) fn new_member(email: &str, roles: &[Binding]) -> MemberRecord {
     MemberRecord {
         id: id(),
         email: Some(email.to_owned()),
@@ -47,7 +47,7 @@ fn new_member(email: &str, roles: &[Binding]) -> MemberRecord {
     }
 }
 
-fn phc() -> Secret<String> {
+pub(super) fn phc() -> Secret<String> {
     Secret::new("$argon2id$v=19$x".into())
 }
 

@@ -1,6 +1,7 @@
 //! Admin tokens.
 
-use super::{Arc, Home, START, Store, StoreError, actor, id, workspace};
+use super::people::{new_member, owner, phc};
+use super::{Arc, Home, START, Store, StoreError, actor, add_workspace, id, workspace};
 use crate::domain::role::Role;
 use crate::domain::time::Timestamp;
 use crate::store::tokens::{TokenKind, TokenRecord};
@@ -9,6 +10,7 @@ on_both!(
     a_token_comes_back_as_it_was_kept,
     a_token_ends_once_for_good,
     a_use_is_noted_forwards_only,
+    somebody_owns_it_or_it_is_to_be_set_up,
 );
 
 fn new_token(hash: &str) -> TokenRecord {
@@ -42,9 +44,7 @@ async fn add_token(store: &Store, token: TokenRecord) -> TokenRecord {
 
 async fn a_token_comes_back_as_it_was_kept(home: Arc<Home>) {
     let store = home.open().await;
-    assert!(!store.has_tokens().await.unwrap());
     let token = add_token(&store, new_token("blake3:1")).await;
-    assert!(store.has_tokens().await.unwrap());
     let endless = add_token(
         &store,
         TokenRecord {
@@ -102,4 +102,44 @@ async fn a_use_is_noted_forwards_only(home: Arc<Home>) {
         assert_eq!(read.last_used_at, Some(later(want)));
     }
     assert_eq!(store.revision().await.unwrap(), 1);
+}
+
+async fn somebody_owns_it_or_it_is_to_be_set_up(home: Arc<Home>) {
+    let store = home.open().await;
+    let has_owner = async |at| store.has_owner(at).await.unwrap();
+    assert!(!has_owner(START).await);
+    let lesser = new_token("blake3:1");
+    add_token(&store, lesser).await;
+    assert!(!has_owner(START).await, "an admin is not an owner");
+    let below = add_workspace(&store, "below", workspace::root()).await;
+    let elsewhere = TokenRecord {
+        role: Role::Owner,
+        workspace: below.id,
+        ..new_token("blake3:2")
+    };
+    add_token(&store, elsewhere).await;
+    assert!(!has_owner(START).await, "the root has none");
+    let whole = TokenRecord {
+        role: Role::Owner,
+        ..new_token("blake3:3")
+    };
+    let whole = add_token(&store, whole).await;
+    assert!(has_owner(later(999)).await);
+    assert!(!has_owner(later(1000)).await, "it has ended");
+    let mut write = store.begin(&actor()).await.unwrap();
+    write.revoke_token(whole.id).await.unwrap();
+    write.commit().await.unwrap();
+    assert!(!has_owner(START).await, "it is revoked");
+    let mut write = store.begin(&actor()).await.unwrap();
+    let member = new_member("ada@example.com", &[owner()]);
+    let member = write.insert_member(member, None).await.unwrap();
+    write.commit().await.unwrap();
+    assert!(!has_owner(START).await, "she cannot sign in");
+    let mut write = store.begin(&actor()).await.unwrap();
+    write
+        .set_password(member.id, Some(&phc()), None)
+        .await
+        .unwrap();
+    write.commit().await.unwrap();
+    assert!(has_owner(START).await);
 }

@@ -1,7 +1,7 @@
 //! How long tokens and sessions are good, and how often anybody may guess.
 
 use super::{House, PASSWORD, text};
-use crate::harness::{Answer, Upstream};
+use crate::harness::{Answer, GatewayBuilder, Place, Upstream};
 use keygate::clock::{Clock, TestClock};
 use keygate::domain::time::Timestamp;
 use serde_json::json;
@@ -35,6 +35,30 @@ fn the_setup_token_is_good_for_a_day() {
     assert_eq!(status(&house, &house.gateway.admin), 200);
     clock.advance_millis(1);
     assert_eq!(status(&house, &house.gateway.admin), 401);
+}
+
+#[test]
+fn who_lost_every_owner_is_given_a_setup_token_at_the_next_start() {
+    let (upstream, place) = (Upstream::ok(), Place::sqlite());
+    let start = || {
+        let store = format!("store: {}", place.setting());
+        GatewayBuilder::new(upstream.address).top(&store).start()
+    };
+    let first = start();
+    let token = first.admin.clone();
+    first.stop();
+    let second = start();
+    assert_eq!(
+        second.admin, "",
+        "somebody has the token of the first start"
+    );
+    let id = second.api_as(&token, "GET", "/v1/whoami", None).must(200)["id"].clone();
+    let path = format!("/v1/tokens/{}/revoke", text(&id));
+    second.api_as(&token, "POST", &path, None).must(200);
+    second.stop();
+    let third = start();
+    third.api("GET", "/v1/whoami", None).must(200);
+    assert_eq!(third.api_as(&token, "GET", "/v1/whoami", None).status, 401);
 }
 
 #[test]
