@@ -8,6 +8,10 @@ use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row};
 use std::fmt::Write;
 
+/// Most values of a statement that writes rows. Both databases take a hundred times as many, but `SQLite` goes through the
+/// names of all parameters for each of them, so that the work grows with their square.
+pub(super) const VALUES: usize = 256;
+
 /// A value for a `$1`.
 #[derive(Debug, Clone)]
 pub(super) enum Value {

@@ -3,7 +3,7 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::sql::{Columns, Sql};
+use super::sql::{Columns, Sql, VALUES};
 use crate::domain::actor::{Actor, Who};
 use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
@@ -257,7 +257,7 @@ impl Write {
 
     /// Names keys that the data plane must look at again, beside those of recorded facts.
     pub async fn touch_keys(&mut self, keys: &[Id]) -> Result<(), StoreError> {
-        for batch in keys.chunks(100) {
+        for batch in keys.chunks(VALUES / 4) {
             let mut insert =
                 Sql::new("INSERT INTO changes (revision, place, kind, object, at) VALUES ");
             for (place, key) in batch.iter().enumerate() {

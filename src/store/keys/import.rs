@@ -4,14 +4,11 @@ use super::row::{columns, labels};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::KeyRecord;
 use crate::store::error::StoreError;
-use crate::store::sql::{Columns, Sql, Value, id};
+use crate::store::sql::{Columns, Sql, VALUES, Value, id};
 use crate::store::write::Write;
 use std::collections::HashSet;
 
-/// Most rows of one statement; both databases take at least 32766 values in one.
-const KEYS: usize = 200;
-const SECRETS: usize = 500;
-const LABELS: usize = 2000;
+/// Most ids or hashes that are asked for at once.
 const NAMES: usize = 500;
 
 impl Write {
@@ -25,31 +22,22 @@ impl Write {
             self.sign(key);
             key.created_by = self.actor().text();
         }
-        for batch in keys.chunks(KEYS) {
-            let rows = batch.iter().map(columns).collect::<Result<Vec<_>, _>>()?;
-            let names: Vec<&str> = rows
-                .first()
-                .map(|row| row.iter().map(|(name, _)| *name).collect())
-                .unwrap_or_default();
-            let rows = rows
-                .into_iter()
-                .map(|row| row.into_iter().map(|(_, value)| value).collect());
-            self.insert_rows("keys", &names, rows).await?;
-        }
-        let secrets: Vec<Vec<Value>> = keys.iter().flat_map(secret_rows).collect();
-        for batch in secrets.chunks(SECRETS) {
-            self.insert_rows("secrets", &SECRET_COLUMNS, batch.iter().cloned())
-                .await?;
-        }
-        let labels: Vec<Vec<Value>> = keys.iter().flat_map(label_rows).collect();
-        for batch in labels.chunks(LABELS) {
-            self.insert_rows(
-                "labels",
-                &["kind", "value", "key_id"],
-                batch.iter().cloned(),
-            )
+        let rows = keys.iter().map(columns).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<&str> = rows
+            .first()
+            .map(|row| row.iter().map(|(name, _)| *name).collect())
+            .unwrap_or_default();
+        let rows = rows
+            .into_iter()
+            .map(|row| row.into_iter().map(|(_, value)| value).collect())
+            .collect();
+        self.insert_rows("keys", &names, rows).await?;
+        let secrets = keys.iter().flat_map(secret_rows).collect();
+        self.insert_rows("secrets", &SECRET_COLUMNS, secrets)
             .await?;
-        }
+        let labels = keys.iter().flat_map(label_rows).collect();
+        self.insert_rows("labels", &["kind", "value", "key_id"], labels)
+            .await?;
         let ids: Vec<Id> = keys.iter().map(|key| key.id).collect();
         self.touch_keys(&ids).await
     }
@@ -58,19 +46,24 @@ impl Write {
         &mut self,
         table: &str,
         names: &[&str],
-        rows: impl IntoIterator<Item = Vec<Value>>,
+        rows: Vec<Vec<Value>>,
     ) -> Result<(), StoreError> {
-        let mut insert = Sql::new("INSERT INTO ");
-        insert
-            .push(table)
-            .push(" (")
-            .push(&names.join(", "))
-            .push(") VALUES ");
-        for (place, row) in rows.into_iter().enumerate() {
-            insert.push(if place == 0 { "(" } else { ", (" });
-            insert.bind_list(row).push(")");
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut insert = Sql::new("INSERT INTO ");
+            insert
+                .push(table)
+                .push(" (")
+                .push(&names.join(", "))
+                .push(") VALUES ");
+            let most = VALUES / names.len().max(1);
+            for (place, row) in rows.by_ref().take(most).enumerate() {
+                insert.push(if place == 0 { "(" } else { ", (" });
+                insert.bind_list(row).push(")");
+            }
+            self.run(insert).await?;
         }
-        self.run(insert).await.map(|_| ())
+        Ok(())
     }
 
     /// Those of some hashes, as they stand at rest, that a secret has already, or was imported with.

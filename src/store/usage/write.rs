@@ -6,7 +6,7 @@ use crate::domain::key::Algorithm;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::sql::{Columns, Sql, Value};
+use crate::store::sql::{Columns, Sql, VALUES, Value};
 use sqlx::AnyConnection;
 use std::collections::{HashMap, HashSet};
 
@@ -86,7 +86,8 @@ async fn run(
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {
         let mut statement = Sql::new(front);
-        for (place, row) in rows.by_ref().take(BATCH).enumerate() {
+        let most = VALUES / rows.peek().map_or(1, Vec::len).max(1);
+        for (place, row) in rows.by_ref().take(most).enumerate() {
             statement.push(if place == 0 { "(" } else { ", (" });
             statement.bind_list(row).push(")");
         }

@@ -132,10 +132,12 @@ impl Flusher {
     }
 
     async fn write(&mut self, all: bool) {
-        let outcome = match self.slot.get().cloned() {
-            Ok(store) => self.try_write(&store, all).await,
-            Err(fault) => Err(fault),
+        // Until it is there for the first time, others say so.
+        let Ok(store) = self.slot.get().cloned() else {
+            self.show(0);
+            return;
         };
+        let outcome = self.try_write(&store, all).await;
         self.show(0);
         match outcome {
             Ok(()) => self.failing = false,
