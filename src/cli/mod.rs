@@ -134,6 +134,9 @@ enum Command {
     /// Show in whose name commands speak
     #[command(after_help = "Example:\n  keygate whoami")]
     Whoami(login::WhoAmI),
+    /// Change your own password: the one in force and a new one are asked for, or are lines of standard input
+    #[command(after_help = "Examples:\n  keygate password\n  keygate password < both")]
+    Password(login::OwnPassword),
     /// Make, find, change and end keys
     #[command(
         after_help = "Examples:\n  keygate keys create ci --scope billing:read --expires 90d\n  keygate keys list --status expiring"
@@ -242,6 +245,7 @@ impl Arguments {
             Command::Login(login) => login.run(&place),
             Command::Logout(logout) => logout.run(&place),
             Command::Whoami(whoami) => whoami.run(&place),
+            Command::Password(password) => password.run(&place),
             Command::Keys(keys) => keys.run(&place),
             Command::Consumers(consumers) => consumers.run(&place),
             Command::Workspaces(workspaces) => workspaces.run(&place),
