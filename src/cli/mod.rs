@@ -24,6 +24,7 @@ mod resource;
 mod secret;
 mod serve;
 mod sessions;
+mod system;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -166,6 +167,12 @@ enum Command {
     /// Addresses that are told of events
     #[command(after_help = "Example:\n  keygate webhooks list")]
     Webhooks(webhooks::Webhooks),
+    /// Show how the gateway is: config, store, listeners, upstreams, number of keys
+    #[command(after_help = "Examples:\n  keygate status\n  keygate status -o json")]
+    Status(system::Status),
+    /// Gateways that share the store
+    #[command(after_help = "Example:\n  keygate nodes list")]
+    Nodes(system::Nodes),
     /// Print what a shell needs to complete commands
     #[command(
         after_help = "Examples:\n  keygate completion bash > /etc/bash_completion.d/keygate\n  keygate completion fish > keygate.fish"
@@ -255,6 +262,8 @@ impl Arguments {
             Command::Audit(audit) => audit.run(&place),
             Command::Notices(notices) => notices.run(&place),
             Command::Webhooks(webhooks) => webhooks.run(&place),
+            Command::Status(status) => status.run(&place),
+            Command::Nodes(nodes) => nodes.run(&place),
             Command::Completion(completion) => completion.run(),
         }
     }

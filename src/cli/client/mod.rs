@@ -88,11 +88,20 @@ impl Api {
         self.call(Method::DELETE, path)
     }
 
+    /// `/status`, which stands beside the API.
+    pub(super) fn status(&self) -> Call<'_> {
+        self.call_at(Method::GET, &["status"])
+    }
+
     fn call<'a>(&'a self, method: Method, path: &[&str]) -> Call<'a> {
+        self.call_at(method, &[&["v1"], path].concat())
+    }
+
+    fn call_at<'a>(&'a self, method: Method, path: &[&str]) -> Call<'a> {
         let mut url = self.base.clone();
         // Addresses with a host have a path: that was looked at when they were read.
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push("v1").extend(path);
+            segments.pop_if_empty().extend(path);
         }
         Call {
             api: self,

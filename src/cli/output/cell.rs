@@ -85,6 +85,7 @@ fn binding(fields: &Map<String, Value>) -> Option<String> {
 }
 
 fn is_time(field: &str) -> bool {
+    let field = field.rsplit('.').next().unwrap_or_default();
     let ends = ["_at", "_since", "_until"];
     ends.iter().any(|end| field.ends_with(end)) || matches!(field, "at" | "not_before")
 }

@@ -1,4 +1,4 @@
-//! Webhooks, the audit log and notices.
+//! Webhooks, the audit log, notices, and how the gateway is.
 
 use super::{Shell, real};
 use crate::harness::{Desk, Gateway, Upstream, wait_until};
@@ -97,6 +97,33 @@ fn webhooks_change_and_go() {
     assert_eq!(shell.id("webhooks delete hook --yes"), id);
     shell.run("webhooks get hook").is(3);
     shell.run("webhooks create hook ftp://a.example/").is(2);
+}
+
+#[test]
+fn a_gateway_tells_how_it_is() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let told = shell.run("status -o json").is(0).json();
+    assert_eq!(
+        (&told["state"], &told["keys"]["active"]),
+        (&json!("ready"), &json!(1))
+    );
+    let table = shell.run("status").is(0).table();
+    for row in ["state | ready", "keys.active | 1", "store.kind | sqlite"] {
+        assert!(table.contains(row), "{row}: {table}");
+    }
+    let nodes = || shell.run("nodes list").is(0).table();
+    wait_until(
+        "the node has said how it is",
+        Duration::from_secs(20),
+        || nodes().lines().count() == 2,
+    );
+    assert!(
+        nodes().starts_with("ID | NAME | VERSION | STARTED | SEEN | APPLIED | OBSERVED\nID | "),
+        "{}",
+        nodes()
+    );
 }
 
 #[test]
