@@ -22,7 +22,7 @@ pub(super) async fn for_request<F: Future>(id: String, answer: F) -> F::Output {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
     /// No token, or a wrong one.
-    #[error("an admin token is needed: `Authorization: Bearer …`")]
+    #[error("an admin token is needed, behind `Authorization: Bearer`")]
     Unauthorized,
     /// Asked for under a foreign name.
     #[error("without a token this port answers to addresses and `localhost` only")]

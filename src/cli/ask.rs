@@ -1,9 +1,8 @@
 //! What a person is asked at a terminal, and what scripts say instead.
 
-use super::{Exit, Failed};
+use super::{Exit, Failed, files};
 use crate::domain::secret::Secret;
 use anyhow::{Context, anyhow};
-use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::Path;
 
@@ -86,19 +85,7 @@ pub(super) fn word(prompt: &str) -> Result<String, Failed> {
 pub(super) fn secret(file: Option<&Path>, what: &str) -> Result<Secret<String>, Failed> {
     if let Some(file) = file {
         let named = || file.display().to_string();
-        let opened = File::open(file).with_context(named).map_err(|fault| {
-            let missing = fault
-                .downcast_ref::<io::Error>()
-                .is_some_and(|fault| fault.kind() == io::ErrorKind::NotFound);
-            Failed::with(
-                if missing {
-                    Exit::NotFound
-                } else {
-                    Exit::Failure
-                },
-                fault,
-            )
-        })?;
+        let opened = files::open(file)?;
         return not_empty(
             all(opened).map_err(|fault| Failed::with(fault.exit, fault.cause.context(named())))?,
         );

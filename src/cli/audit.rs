@@ -6,6 +6,7 @@ use super::flags::{Common, Paging};
 use super::output::{Cell, Column, Format, column};
 use super::parse::When;
 use super::resource::Desk;
+use super::workspaces::WORKSPACE;
 use super::{Exit, Failed, print};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -17,8 +18,8 @@ const COLUMNS: &[Column] = &[
     column("AT", "at", Cell::Id, 1),
     column("ACTION", "action", Cell::Id, 0),
     column("OUTCOME", "outcome", Cell::Status, 2),
-    column("ACTOR", "actor.name|actor.id|actor", Cell::Text, 3),
-    column("TARGET", "target.name|target.id|target", Cell::Text, 4),
+    column("ACTOR", "actor_name|actor", Cell::Text, 3),
+    column("TARGET", "target_name|target", Cell::Text, 4),
 ];
 
 #[derive(Args)]
@@ -62,9 +63,15 @@ struct Filter {
     /// Only with this target: id
     #[arg(long, value_name = "ID")]
     target: Option<String>,
-    /// Only this action, such as key.revoked
+    /// Only this action: key.revoked, or key.* for all that begin so
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
+    /// Only of this class: management, authentication, authorization, use or system
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// Only about this workspace and those below, by id or name
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<String>,
     /// Only with this outcome: success, denied or error
     #[arg(long, value_name = "OUTCOME")]
     outcome: Option<String>,
@@ -77,7 +84,9 @@ struct Filter {
 }
 
 impl Filter {
-    fn query(&self, desk: &Desk) -> Vec<(&'static str, String)> {
+    fn query(&self, desk: &Desk) -> Result<Vec<(&'static str, String)>, Failed> {
+        let workspace = self.workspace.as_deref();
+        let workspace = workspace.map(|named| desk.find(&WORKSPACE, named));
         let back = |when: &Option<When>| {
             let at = when.as_ref().map(|when| when.back(desk.out.now()));
             at.as_ref().and_then(Value::as_str).map(str::to_owned)
@@ -86,14 +95,16 @@ impl Filter {
             ("actor", self.actor.clone()),
             ("target", self.target.clone()),
             ("action", self.action.clone()),
+            ("class", self.class.clone()),
+            ("workspace", workspace.transpose()?),
             ("outcome", self.outcome.clone()),
             ("from", back(&self.since)),
             ("to", back(&self.until)),
         ];
-        pairs
-            .into_iter()
+        let given = pairs.into_iter();
+        Ok(given
             .filter_map(|(name, value)| Some((name, value?)))
-            .collect()
+            .collect())
     }
 }
 
@@ -136,13 +147,13 @@ impl Audit {
         let desk = self.common.open(place)?;
         match self.verb {
             Verb::List(list) => {
-                let query = list.filter.query(&desk);
+                let query = list.filter.query(&desk)?;
                 desk.report(&["audit"], &query, COLUMNS, list.paging.most())?;
                 Ok(Exit::Ok)
             }
             Verb::Tail(tail) => tail.run(&desk),
             Verb::Export(export) => {
-                let query = export.filter.query(&desk);
+                let query = export.filter.query(&desk)?;
                 let call = desk.api.get(&["audit", "export"]).queries(&query);
                 export.to.take(call.query("format", &export.format))
             }
@@ -168,7 +179,7 @@ fn verify(desk: &Desk) -> Result<Exit, Failed> {
 impl Tail {
     /// Pages go from the newest back; those up to the last one seen are new.
     fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
-        let query = self.filter.query(desk);
+        let query = self.filter.query(desk)?;
         let lines = usize::try_from(self.lines).unwrap_or(usize::MAX);
         let first = desk.api.pages(&["audit"], &query, lines.max(1))?;
         let mut seen = first.rows.first().and_then(sequence).unwrap_or(0);

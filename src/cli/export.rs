@@ -14,8 +14,8 @@ pub(super) struct To {
     /// File that it is written to, readable by its owner only [default: standard output]
     #[arg(long = "to", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Write over a file that is there
-    #[arg(short, long, requires = "file")]
+    /// Do not ask; write over a file that is there
+    #[arg(short, long)]
     yes: bool,
 }
 

@@ -91,6 +91,19 @@ fn taken(target: &Path) -> Failed {
     Failed::with(Exit::Conflict, fault)
 }
 
+/// Opens a file to be read; one that is not there has its exit code.
+pub(super) fn open(file: &Path) -> Result<File, Failed> {
+    File::open(file).map_err(|fault| {
+        let exit = if fault.kind() == io::ErrorKind::NotFound {
+            Exit::NotFound
+        } else {
+            Exit::Failure
+        };
+        let fault = anyhow::Error::from(fault).context(file.display().to_string());
+        Failed::with(exit, fault)
+    })
+}
+
 /// Writes a whole file, 0600.
 pub(super) fn write(target: &Path, bytes: &[u8], guard: Guard) -> Result<(), Failed> {
     let mut begun = Begun::start(target, guard)?;

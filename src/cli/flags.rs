@@ -160,8 +160,8 @@ pub(super) struct Keep {
     /// Write the new secret to this file, readable by its owner only, and do not show it
     #[arg(long, value_name = "FILE")]
     pub(super) save_to: Option<PathBuf>,
-    /// Write over a file that is there
-    #[arg(short, long, requires = "save_to")]
+    /// Do not ask; write over a file that is there
+    #[arg(short, long)]
     pub(super) yes: bool,
 }
 

@@ -1,7 +1,8 @@
-//! `keygate login`, `logout`, `whoami`: in whose name commands speak.
+//! `keygate login`, `logout`, `whoami`, `password`: in whose name commands speak.
 
 use super::client::{Api, Login, Place, is_local};
 use super::flags::Common;
+use super::members::set_password;
 use super::output::plain;
 use super::{Exit, Failed, ask, say};
 use crate::domain::secret::Secret;
@@ -30,6 +31,12 @@ pub(super) struct SignOut {
 
 #[derive(Args)]
 pub(super) struct WhoAmI {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+pub(super) struct OwnPassword {
     #[command(flatten)]
     common: Common,
 }
@@ -116,6 +123,20 @@ impl WhoAmI {
         let desk = self.common.open(place)?;
         desk.out.one(&desk.api.get(&["whoami"]).send()?)?;
         Ok(Exit::Ok)
+    }
+}
+
+impl OwnPassword {
+    pub(super) fn run(self, place: &Place) -> Result<Exit, Failed> {
+        let desk = self.common.open(place)?;
+        let caller = desk.api.get(&["whoami"]).send()?;
+        let Some(id) = caller["id"].as_str().filter(|_| caller["kind"] == "member") else {
+            let words =
+                "a token has no password: sign in as a member, or see `keygate members password`";
+            return Err(Failed::with(Exit::Usage, anyhow!(words)));
+        };
+        let current = ask::password("Password in force")?;
+        set_password(&desk, id, Some(&current))
     }
 }
 

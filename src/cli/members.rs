@@ -3,16 +3,17 @@
 use super::ask::{self, Consent};
 use super::client::Place;
 use super::export::To;
-use super::flags::{Care, Common, Once, Paging, Sure, put};
+use super::flags::{Care, Common, Once, Paging, put};
 use super::output::{Cell, column};
 use super::resource::{Desk, Resource};
 use super::workspaces::WORKSPACE;
 use super::{Exit, Failed};
 use crate::domain::id::Kind;
+use crate::domain::secret::Secret;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-const MEMBER: Resource = Resource {
+pub(super) const MEMBER: Resource = Resource {
     one: "member",
     path: "members",
     kind: Kind::Member,
@@ -48,8 +49,9 @@ enum Verb {
     Get(Named),
     /// Make a member; the password is asked for, or read from standard input
     #[command(
-        after_help = "Examples:\n  keygate members create ann@example.com --role editor\n  \
-        keygate members create ann@example.com --role admin --workspace north < password"
+        visible_alias = "invite",
+        after_help = "Examples:\n  keygate members create ann@example.com --name Ann --role editor\n  \
+        keygate members create ann@example.com --name Ann --role admin --workspace north < password"
     )]
     Create(Create),
     /// Change a member's e-mail or name
@@ -61,26 +63,27 @@ enum Verb {
         after_help = "Example:\n  keygate members role set ann@example.com editor --workspace north"
     )]
     Role(Role),
-    /// Set a password, asked for or read from standard input
+    /// Set somebody's password, asked for or read from standard input; their sessions end
     #[command(
         after_help = "Examples:\n  keygate members password ann@example.com\n  \
-        keygate members password ann@example.com --current"
+        keygate members password ann@example.com < password"
     )]
-    Password(Password),
+    Password(Named),
     /// Refuse a member until enabled again; sessions end
     #[command(after_help = "Example:\n  keygate members disable ann@example.com")]
     Disable(Named),
     /// Let a disabled member sign in again
     #[command(after_help = "Example:\n  keygate members enable ann@example.com")]
     Enable(Named),
-    /// Delete a member; what the member did stays in the audit log
-    #[command(after_help = "Example:\n  keygate members delete ann@example.com --yes")]
-    Delete(Delete),
     /// Take out all that is kept about a person, as JSON
     #[command(after_help = "Example:\n  keygate members export ann@example.com --to ann.json")]
     Export(Export),
-    /// Erase what is personal about a member, in the audit log too; the chain stays whole
-    #[command(after_help = "Example:\n  keygate members erase ann@example.com --yes")]
+    /// Delete a member, and erase what is personal about them, in the audit log too; the chain stays whole
+    #[command(
+        visible_alias = "delete",
+        after_help = "Examples:\n  keygate members erase ann@example.com --dry-run\n  \
+        keygate members erase ann@example.com --yes"
+    )]
     Erase(Erase),
 }
 
@@ -88,6 +91,12 @@ enum Verb {
 struct List {
     /// Start of any word of e-mail and name
     search: Option<String>,
+    /// Only in this state: active, disabled or erased
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only with a role in this workspace or below, by id or name
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -104,7 +113,7 @@ struct Create {
     email: String,
     /// Name, for people
     #[arg(long, value_name = "NAME")]
-    name: Option<String>,
+    name: String,
     /// Role
     #[arg(long, value_name = "ROLE", value_parser = ROLES)]
     role: String,
@@ -169,23 +178,6 @@ struct RoleRemove {
 }
 
 #[derive(Args)]
-struct Password {
-    /// Id or e-mail
-    member: String,
-    /// Ask for the one that is in force first; one's own needs it
-    #[arg(long)]
-    current: bool,
-}
-
-#[derive(Args)]
-struct Delete {
-    /// Id or e-mail
-    member: String,
-    #[command(flatten)]
-    care: Care,
-}
-
-#[derive(Args)]
 struct Export {
     /// Id or e-mail
     member: String,
@@ -198,29 +190,24 @@ struct Erase {
     /// Id or e-mail
     member: String,
     #[command(flatten)]
-    sure: Sure,
+    care: Care,
 }
 
 impl Members {
     pub(super) fn run(self, place: &Place) -> Result<Exit, Failed> {
         let desk = self.common.open(place)?;
         match self.verb {
-            Verb::List(list) => {
-                let query: Vec<_> = list
-                    .search
-                    .map(|search| ("q", search))
-                    .into_iter()
-                    .collect();
-                desk.list(&MEMBER, &query, &list.paging)
-            }
+            Verb::List(list) => list.run(&desk),
             Verb::Get(named) => desk.show(&MEMBER, &named.member),
             Verb::Create(create) => create.run(&desk),
             Verb::Edit(edit) => edit.run(&desk),
             Verb::Role(role) => role.run(&desk),
-            Verb::Password(password) => password.run(&desk),
-            Verb::Disable(named) => named.act(&desk, "disable"),
-            Verb::Enable(named) => named.act(&desk, "enable"),
-            Verb::Delete(delete) => desk.delete(&MEMBER, &delete.member, &delete.care),
+            Verb::Password(named) => {
+                let id = desk.find(&MEMBER, &named.member)?;
+                set_password(&desk, &id, None)
+            }
+            Verb::Disable(named) => named.switch(&desk, "disabled"),
+            Verb::Enable(named) => named.switch(&desk, "active"),
             Verb::Export(export) => {
                 let id = desk.find(&MEMBER, &export.member)?;
                 export.to.take(desk.api.get(&[MEMBER.path, &id, "export"]))
@@ -230,10 +217,23 @@ impl Members {
     }
 }
 
+impl List {
+    fn run(self, desk: &Desk) -> Result<Exit, Failed> {
+        let mut query = Vec::new();
+        query.extend(self.search.map(|search| ("q", search)));
+        query.extend(self.state.map(|state| ("state", state)));
+        if let Some(named) = &self.workspace {
+            query.push(("workspace", desk.find(&WORKSPACE, named)?));
+        }
+        desk.list(&MEMBER, &query, &self.paging)
+    }
+}
+
 impl Named {
-    fn act(&self, desk: &Desk, act: &str) -> Result<Exit, Failed> {
-        let id = desk.find(&MEMBER, &self.member)?;
-        desk.act(&MEMBER, &id, act, Map::new())
+    fn switch(&self, desk: &Desk, state: &str) -> Result<Exit, Failed> {
+        let mut body = Map::new();
+        put(&mut body, "state", Some(state));
+        desk.edit(&MEMBER, &self.member, body, None)
     }
 }
 
@@ -245,11 +245,9 @@ impl Create {
             .transpose()?;
         let mut body = Map::new();
         put(&mut body, "email", Some(self.email.as_str()));
-        put(&mut body, "name", self.name.as_deref());
-        let mut role = Map::new();
-        put(&mut role, "role", Some(self.role.as_str()));
-        put(&mut role, "workspace", workspace);
-        body.insert("roles".into(), json!([role]));
+        put(&mut body, "name", Some(self.name.as_str()));
+        put(&mut body, "role", Some(self.role.as_str()));
+        put(&mut body, "workspace", workspace);
         if !self.no_password {
             put(
                 &mut body,
@@ -297,30 +295,36 @@ impl Role {
     }
 }
 
-impl Password {
-    fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
-        let id = desk.find(&MEMBER, &self.member)?;
-        let mut body = Map::new();
-        if self.current {
-            let current = ask::password("Password in force")?;
-            put(
-                &mut body,
-                "current_password",
-                Some(current.expose().as_str()),
-            );
-        }
-        let new = ask::new_password()?;
-        put(&mut body, "password", Some(new.expose().as_str()));
-        let call = desk.api.post(&[MEMBER.path, &id, "password"]);
-        call.json(&Value::Object(body)).send()?;
-        desk.out.tell(&json!({"id": id}), "the password is set")?;
-        Ok(Exit::Ok)
-    }
+/// Sets a password; one's own needs the one that is in force.
+pub(super) fn set_password(
+    desk: &Desk,
+    id: &str,
+    current: Option<&Secret<String>>,
+) -> Result<Exit, Failed> {
+    let mut body = Map::new();
+    put(
+        &mut body,
+        "current",
+        current.map(|word| word.expose().as_str()),
+    );
+    let new = ask::new_password()?;
+    put(&mut body, "new", Some(new.expose().as_str()));
+    let call = desk.api.post(&[MEMBER.path, id, "password"]);
+    let member = call.json(&Value::Object(body)).send()?;
+    desk.out.tell(&member, "the password is set")?;
+    Ok(Exit::Ok)
 }
 
 impl Erase {
     fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
-        let consent = Consent::of(self.sure.yes)?;
+        if self.care.dry_run {
+            let id = desk.find(&MEMBER, &self.member)?;
+            let call = desk.api.post(&[MEMBER.path, &id, "erase"]);
+            let call = call.query("dry_run", "true").json(&json!({}));
+            desk.out.one(&call.send()?)?;
+            return Ok(Exit::Ok);
+        }
+        let consent = Consent::of(self.care.yes)?;
         let id = desk.find(&MEMBER, &self.member)?;
         if consent == Consent::Ask {
             let named = desk.named(&MEMBER, &id)?;

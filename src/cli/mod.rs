@@ -24,6 +24,7 @@ mod resource;
 mod secret;
 mod serve;
 mod sessions;
+mod system;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -134,6 +135,9 @@ enum Command {
     /// Show in whose name commands speak
     #[command(after_help = "Example:\n  keygate whoami")]
     Whoami(login::WhoAmI),
+    /// Change your own password: the one in force and a new one are asked for, or are lines of standard input
+    #[command(after_help = "Examples:\n  keygate password\n  keygate password < both")]
+    Password(login::OwnPassword),
     /// Make, find, change and end keys
     #[command(
         after_help = "Examples:\n  keygate keys create ci --scope billing:read --expires 90d\n  keygate keys list --status expiring"
@@ -163,6 +167,12 @@ enum Command {
     /// Addresses that are told of events
     #[command(after_help = "Example:\n  keygate webhooks list")]
     Webhooks(webhooks::Webhooks),
+    /// Show how the gateway is: config, store, listeners, upstreams, number of keys
+    #[command(after_help = "Examples:\n  keygate status\n  keygate status -o json")]
+    Status(system::Status),
+    /// Gateways that share the store
+    #[command(after_help = "Example:\n  keygate nodes list")]
+    Nodes(system::Nodes),
     /// Print what a shell needs to complete commands
     #[command(
         after_help = "Examples:\n  keygate completion bash > /etc/bash_completion.d/keygate\n  keygate completion fish > keygate.fish"
@@ -242,6 +252,7 @@ impl Arguments {
             Command::Login(login) => login.run(&place),
             Command::Logout(logout) => logout.run(&place),
             Command::Whoami(whoami) => whoami.run(&place),
+            Command::Password(password) => password.run(&place),
             Command::Keys(keys) => keys.run(&place),
             Command::Consumers(consumers) => consumers.run(&place),
             Command::Workspaces(workspaces) => workspaces.run(&place),
@@ -251,6 +262,8 @@ impl Arguments {
             Command::Audit(audit) => audit.run(&place),
             Command::Notices(notices) => notices.run(&place),
             Command::Webhooks(webhooks) => webhooks.run(&place),
+            Command::Status(status) => status.run(&place),
+            Command::Nodes(nodes) => nodes.run(&place),
             Command::Completion(completion) => completion.run(),
         }
     }

@@ -1,10 +1,10 @@
 //! `keygate notices`: what a person should know.
 
-use super::client::Place;
+use super::client::{Listed, Place};
 use super::flags::{Common, Paging};
-use super::keys::PREVIEW;
+use super::keys::Preview;
 use super::output::{Cell, column};
-use super::resource::Resource;
+use super::resource::{Desk, Resource};
 use super::{Exit, Failed};
 use crate::domain::id::Kind;
 use anyhow::anyhow;
@@ -54,7 +54,7 @@ struct List {
     /// Only those that you have not read
     #[arg(long)]
     unread: bool,
-    /// Only of this kind
+    /// Only of this kind: key.expiring, or key.* for all that begin so
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     #[command(flatten)]
@@ -70,12 +70,6 @@ struct Read {
     all: bool,
 }
 
-#[derive(Args)]
-struct Preview {
-    #[command(flatten)]
-    paging: Paging,
-}
-
 impl Notices {
     pub(super) fn run(self, place: &Place) -> Result<Exit, Failed> {
         let desk = self.common.open(place)?;
@@ -85,27 +79,31 @@ impl Notices {
                 query.extend(list.unread.then(|| ("unread", "true".to_owned())));
                 desk.list(&NOTICE, &query, &list.paging)
             }
-            Verb::Read(read) => {
-                if !read.all && read.notices.is_empty() {
-                    let fault = anyhow!("name notices, or say --all");
-                    return Err(Failed::with(Exit::Usage, fault));
-                }
-                if read.all {
-                    desk.api
-                        .post(&[NOTICE.path, "read"])
-                        .json(&json!({}))
-                        .send()?;
-                }
-                for id in &read.notices {
-                    let call = desk.api.post(&[NOTICE.path, id, "read"]);
-                    call.json(&json!({})).send()?;
-                }
-                Ok(Exit::Ok)
-            }
-            Verb::Preview(preview) => {
-                desk.report(&["keys", "preview"], &[], PREVIEW, preview.paging.most())?;
-                Ok(Exit::Ok)
-            }
+            Verb::Read(read) => read.run(&desk),
+            Verb::Preview(preview) => preview.run(&desk),
         }
+    }
+}
+
+impl Read {
+    fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
+        if self.all {
+            let read = desk.api.post(&[NOTICE.path, "read"]).json(&json!({}));
+            let read = read.send()?;
+            let count = read["read"].as_u64().unwrap_or_default();
+            desk.out.tell(&read, &format!("{count} were new"))?;
+            return Ok(Exit::Ok);
+        }
+        if self.notices.is_empty() {
+            let fault = anyhow!("name notices, or say --all");
+            return Err(Failed::with(Exit::Usage, fault));
+        }
+        let mut rows = Vec::new();
+        for id in &self.notices {
+            let call = desk.api.post(&[NOTICE.path, id, "read"]);
+            rows.push(call.json(&json!({})).send()?);
+        }
+        desk.out.list(NOTICE.columns, &Listed::of(rows))?;
+        Ok(Exit::Ok)
     }
 }

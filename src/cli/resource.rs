@@ -66,6 +66,10 @@ impl Desk {
             .collect();
         match ids.as_slice() {
             [id] => Ok(plain(id)),
+            [] if listed.next.is_some() => {
+                let fault = anyhow!("too many begin like `{}`: name it by its id", plain(named));
+                Err(Failed::with(Exit::NotFound, fault))
+            }
             [] => {
                 let fault = anyhow!("no {} is called `{}`", resource.one, plain(named));
                 Err(Failed::with(Exit::NotFound, fault))
@@ -110,7 +114,7 @@ impl Desk {
             .api
             .post(&[resource.path])
             .json(&Value::Object(body))
-            .once(once)
+            .once_by_flag(once)
             .send()?;
         self.out.one(&made)?;
         Ok(Exit::Ok)

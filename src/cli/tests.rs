@@ -68,6 +68,29 @@ fn every_command_has_an_example() {
     }
 }
 
+/// What is secret comes by a prompt, a file, standard input or the environment: everybody on the machine sees arguments.
+#[test]
+fn no_command_takes_a_secret_as_an_argument() {
+    for (path, command) in commands() {
+        for argument in command.get_arguments() {
+            let name = argument.get_id().as_str();
+            let is_suspect = ["secret", "token", "password"]
+                .iter()
+                .any(|word| name.contains(word));
+            let named = argument.get_value_names().into_iter().flatten().next();
+            let named = named.map_or("", clap::builder::Str::as_str);
+            let help = argument
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let is_harmless = !argument.get_action().takes_values()
+                || matches!(named, "FILE" | "NUMBER")
+                || help.starts_with("Id");
+            assert!(!is_suspect || is_harmless, "{path}: {name}");
+        }
+    }
+}
+
 /// What stands in an example is read by the program as it is.
 #[test]
 fn every_example_can_be_typed() {

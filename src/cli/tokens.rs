@@ -2,7 +2,7 @@
 
 use super::ask::Consent;
 use super::client::Place;
-use super::flags::{Common, Keep, Once, Paging, Sure, put};
+use super::flags::{Care, Common, Keep, Once, Paging, put};
 use super::members::ROLES;
 use super::output::{Cell, Format, column};
 use super::parse::When;
@@ -22,11 +22,11 @@ const TOKEN: Resource = Resource {
     columns: &[
         column("ID", "id", Cell::Id, 0),
         column("NAME", "name", Cell::Text, 0),
-        column("ROLE", "role", Cell::Count, 1),
-        column("STATUS", "status|state", Cell::Status, 2),
+        column("ROLE", "role", Cell::Id, 1),
+        column("STATUS", "status", Cell::Status, 2),
         column("LAST USED", "last_used_at", Cell::Time, 3),
         column("EXPIRES", "expires_at", Cell::Time, 4),
-        column("WORKSPACE", "workspace.name|workspace", Cell::Text, 6),
+        column("WORKSPACE", "workspace", Cell::Text, 6),
         column("HINT", "hint", Cell::Id, 5),
     ],
 };
@@ -53,21 +53,21 @@ enum Verb {
         keygate tokens create deploy --role editor --workspace north --save-to deploy.token"
     )]
     Create(Create),
-    /// Change the name or the end of an admin token
-    #[command(after_help = "Example:\n  keygate tokens edit deploy --expires 30d")]
-    Edit(Edit),
     /// End an admin token for good
     #[command(
         visible_alias = "delete",
-        after_help = "Example:\n  keygate tokens revoke deploy --yes"
+        after_help = "Examples:\n  keygate tokens revoke deploy --dry-run\n  keygate tokens revoke deploy --yes"
     )]
     Revoke(Revoke),
 }
 
 #[derive(Args)]
 struct List {
-    /// Start of any word of the name
+    /// Start of any word of name and hint
     search: Option<String>,
+    /// Only with this status: active, expired or revoked
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -98,26 +98,11 @@ struct Create {
 }
 
 #[derive(Args)]
-struct Edit {
-    /// Id, name or hint
-    token: String,
-    /// New name
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Valid until: 90d from now, 2027-01-01, or never
-    #[arg(long, value_name = "TIME")]
-    expires: Option<When>,
-    /// Only if it is at this revision
-    #[arg(long, value_name = "REVISION")]
-    if_match: Option<u64>,
-}
-
-#[derive(Args)]
 struct Revoke {
     /// Id, name or hint
     token: String,
     #[command(flatten)]
-    sure: Sure,
+    care: Care,
 }
 
 impl Tokens {
@@ -126,16 +111,13 @@ impl Tokens {
         let desk = self.common.open(place)?;
         match self.verb {
             Verb::List(list) => {
-                let query: Vec<_> = list
-                    .search
-                    .map(|search| ("q", search))
-                    .into_iter()
-                    .collect();
+                let status = list.status.map(|status| ("status", status));
+                let query = list.search.map(|search| ("q", search));
+                let query: Vec<_> = query.into_iter().chain(status).collect();
                 desk.list(&TOKEN, &query, &list.paging)
             }
             Verb::Get(named) => desk.show(&TOKEN, &named.token),
             Verb::Create(create) => create.run(&desk, format),
-            Verb::Edit(edit) => edit.run(&desk),
             Verb::Revoke(revoke) => revoke.run(&desk),
         }
     }
@@ -154,24 +136,18 @@ impl Create {
         let expires = self.expires.as_ref().map(|when| when.ahead(now));
         put(&mut body, "expires_at", expires);
         let call = desk.api.post(&[TOKEN.path]).json(&Value::Object(body));
-        destination.deliver(call.once(&once).send()?, &desk.out, &once)?;
+        destination.deliver(call.once_by_flag(&once).send()?, &desk.out, &once)?;
         Ok(Exit::Ok)
-    }
-}
-
-impl Edit {
-    fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
-        let mut body = Map::new();
-        put(&mut body, "name", self.name.as_deref());
-        let expires = self.expires.as_ref().map(|when| when.ahead(desk.out.now()));
-        put(&mut body, "expires_at", expires);
-        desk.edit(&TOKEN, &self.token, body, self.if_match)
     }
 }
 
 impl Revoke {
     fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
-        let consent = Consent::of(self.sure.yes)?;
+        if self.care.dry_run {
+            let id = desk.find(&TOKEN, &self.token)?;
+            return desk.deleted(&TOKEN, &id, Map::new(), &self.care);
+        }
+        let consent = Consent::of(self.care.yes)?;
         let id = desk.find(&TOKEN, &self.token)?;
         if consent == Consent::Ask {
             let named = desk.named(&TOKEN, &id)?;

@@ -30,7 +30,7 @@ const WEBHOOK: Resource = Resource {
 const DELIVERIES: &[Column] = &[
     column("ID", "id", Cell::Id, 0),
     column("STATE", "state", Cell::Status, 0),
-    column("EVENT", "type|event", Cell::Text, 1),
+    column("EVENT", "type", Cell::Text, 1),
     column("ATTEMPTS", "attempts", Cell::Count, 3),
     column("ANSWER", "last_status|last_error", Cell::Text, 2),
     column("MADE", "created_at", Cell::Time, 4),
@@ -46,7 +46,7 @@ pub(super) struct Webhooks {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// List webhooks
+    /// List webhooks, or search by the start of any word of the name
     #[command(after_help = "Example:\n  keygate webhooks list")]
     List(List),
     /// Show a webhook, by id or name
@@ -67,9 +67,9 @@ enum Verb {
     /// Delete a webhook
     #[command(after_help = "Example:\n  keygate webhooks delete alerts --yes")]
     Delete(Delete),
-    /// Give a webhook a new signing secret; the old one signs as well for a grace
+    /// Give a webhook a new signing secret; the old one signs beside it for a while
     #[command(
-        after_help = "Example:\n  keygate webhooks rotate-secret alerts --grace 24h --save-to alerts.secret"
+        after_help = "Example:\n  keygate webhooks rotate-secret alerts --overlap 24h --save-to alerts.secret"
     )]
     RotateSecret(RotateSecret),
     /// Send a test event
@@ -87,6 +87,8 @@ enum Verb {
 
 #[derive(Args)]
 struct List {
+    /// Start of any word of the name
+    search: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -151,9 +153,9 @@ struct Delete {
 struct RotateSecret {
     /// Id or name
     webhook: String,
-    /// How long the old secret signs as well [default: of the gateway]
+    /// How long the old secret signs as well: 0s to 30d [default: 24h]
     #[arg(long, value_name = "TIME")]
-    grace: Option<Span>,
+    overlap: Option<Span>,
     #[command(flatten)]
     keep: Keep,
     #[command(flatten)]
@@ -188,7 +190,14 @@ impl Webhooks {
         let format = self.common.format();
         let desk = self.common.open(place)?;
         match self.verb {
-            Verb::List(list) => desk.list(&WEBHOOK, &[], &list.paging),
+            Verb::List(list) => {
+                let query: Vec<_> = list
+                    .search
+                    .map(|search| ("q", search))
+                    .into_iter()
+                    .collect();
+                desk.list(&WEBHOOK, &query, &list.paging)
+            }
             Verb::Get(named) => desk.show(&WEBHOOK, &named.webhook),
             Verb::Create(create) => create.run(&desk, format),
             Verb::Edit(edit) => edit.run(&desk),
@@ -216,7 +225,7 @@ impl Create {
             put(&mut body, "workspace", Some(desk.find(&WORKSPACE, named)?));
         }
         let call = desk.api.post(&[WEBHOOK.path]).json(&Value::Object(body));
-        destination.deliver(call.once(&once).send()?, &desk.out, &once)?;
+        destination.deliver(call.once_by_flag(&once).send()?, &desk.out, &once)?;
         Ok(Exit::Ok)
     }
 }
@@ -241,11 +250,15 @@ impl RotateSecret {
         let (once, _) = self.once.begin(desk.out.now())?;
         let id = desk.find(&WEBHOOK, &self.webhook)?;
         let mut body = Map::new();
-        put(&mut body, "grace", self.grace.map(|grace| grace.text));
+        put(
+            &mut body,
+            "overlap",
+            self.overlap.map(|overlap| overlap.text),
+        );
         let call = desk
             .api
             .post(&[WEBHOOK.path, &id, "rotate-secret"])
-            .once(&once);
+            .once_by_flag(&once);
         destination.deliver(call.json(&Value::Object(body)).send()?, &desk.out, &once)?;
         Ok(Exit::Ok)
     }

@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(super) use logins::Login;
 pub(super) use place::{Place, is_local, reachable};
-pub(super) use problem::Problem;
+pub(super) use problem::{Problem, field as problem_field};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer; a long one may take longer in all.
@@ -88,11 +88,20 @@ impl Api {
         self.call(Method::DELETE, path)
     }
 
+    /// `/status`, which stands beside the API.
+    pub(super) fn status(&self) -> Call<'_> {
+        self.call_at(Method::GET, &["status"])
+    }
+
     fn call<'a>(&'a self, method: Method, path: &[&str]) -> Call<'a> {
+        self.call_at(method, &[&["v1"], path].concat())
+    }
+
+    fn call_at<'a>(&'a self, method: Method, path: &[&str]) -> Call<'a> {
         let mut url = self.base.clone();
         // Addresses with a host have a path: that was looked at when they were read.
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push("v1").extend(path);
+            segments.pop_if_empty().extend(path);
         }
         Call {
             api: self,
@@ -101,6 +110,7 @@ impl Api {
             kind: "application/json",
             body: None,
             once: None,
+            told: false,
             if_match: None,
         }
     }
@@ -145,12 +155,7 @@ pub(super) struct Listed {
 
 impl Listed {
     /// Rows that came all at once.
-    pub(super) fn of(rows: Value) -> Self {
-        let rows = if let Value::Array(rows) = rows {
-            rows
-        } else {
-            Vec::new()
-        };
+    pub(super) fn of(rows: Vec<Value>) -> Self {
         Self {
             rows,
             ..Self::default()
@@ -166,6 +171,8 @@ pub(super) struct Call<'a> {
     kind: &'static str,
     body: Option<Bytes>,
     once: Option<String>,
+    /// Whether the command has a flag for the key.
+    told: bool,
     if_match: Option<u64>,
 }
 
@@ -201,6 +208,12 @@ impl Call<'_> {
     pub(super) fn once(mut self, key: &str) -> Self {
         self.once = Some(key.to_owned());
         self
+    }
+
+    /// As [`Call::once`], where whoever types can give the key again, with `--idempotency-key`.
+    pub(super) fn once_by_flag(mut self, key: &str) -> Self {
+        self.told = true;
+        self.once(key)
     }
 
     /// Only if nobody has changed it since.
@@ -286,7 +299,9 @@ impl Call<'_> {
             return self.no_gateway();
         }
         let body = response.bytes().await.unwrap_or_default();
-        Problem::read(status, &body).failed()
+        let mut problem = Problem::read(status, &body);
+        problem.at_sign_in = self.url.path().ends_with("/v1/sessions");
+        problem.failed()
     }
 
     fn lost(&self, fault: reqwest::Error) -> Failed {
@@ -296,12 +311,15 @@ impl Call<'_> {
             () if fault.is_timeout() => format!("{at} does not answer in time"),
             () => format!("the connection to {at} was lost"),
         };
-        if let Some(once) = self.once.as_ref().filter(|_| !fault.is_connect()) {
+        let may_be_done = self.method != Method::GET && !fault.is_connect();
+        if let Some(once) = self.once.as_ref().filter(|_| self.told && may_be_done) {
             let _ = write!(
                 words,
                 "; whether it was done is unknown: the same command with `--idempotency-key {once}` does it if not, and \
                  gives the same answer if so"
             );
+        } else if may_be_done {
+            words.push_str("; whether it was done is unknown");
         }
         // The address of a request can hold what somebody searched for.
         anyhow::Error::from(fault.without_url())

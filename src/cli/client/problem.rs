@@ -14,6 +14,8 @@ pub(in crate::cli) struct Problem {
     detail: String,
     request: Option<String>,
     fields: Vec<String>,
+    /// Whether it says that somebody was not let in who was about to sign in.
+    pub(super) at_sign_in: bool,
 }
 
 impl Problem {
@@ -35,6 +37,7 @@ impl Problem {
             detail: detail.unwrap_or_else(no_words),
             request: text("request_id").filter(|_| status.is_server_error()),
             fields: fields.map(field).collect(),
+            at_sign_in: false,
         }
     }
 
@@ -55,7 +58,7 @@ impl Problem {
 }
 
 /// One wrong field: where, what, and its code.
-fn field(entry: &Value) -> String {
+pub(in crate::cli) fn field(entry: &Value) -> String {
     let text = |name: &str| entry[name].as_str().map(plain).unwrap_or_default();
     let (pointer, message, code) = (text("pointer"), text("message"), text("code"));
     let place = if pointer.is_empty() {
@@ -75,7 +78,7 @@ impl fmt::Display for Problem {
         if let Some(request) = &self.request {
             write!(out, ", request {request}")?;
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.status == StatusCode::UNAUTHORIZED && !self.at_sign_in {
             out.write_str("; sign in with `keygate login`, or set KEYGATE_TOKEN")?;
         }
         for field in &self.fields {

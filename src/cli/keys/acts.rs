@@ -53,7 +53,7 @@ impl Disable {
 pub(super) struct Rotate {
     /// Id, name or hint
     key: String,
-    /// How long the old secret stays good: 0s to 30d [default: of the gateway]
+    /// How long the old secret stays good: 0s to 30d [default: 24h]
     #[arg(long, value_name = "TIME")]
     grace: Option<Span>,
     #[command(flatten)]
@@ -69,7 +69,10 @@ impl Rotate {
         let id = desk.find(&KEY, &self.key)?;
         let mut body = Map::new();
         put(&mut body, "grace", self.grace.map(|grace| grace.text));
-        let call = desk.api.post(&[KEY.path, &id, "rotate"]).once(&once);
+        let call = desk
+            .api
+            .post(&[KEY.path, &id, "rotate"])
+            .once_by_flag(&once);
         let made = call.json(&Value::Object(body)).send()?;
         destination.deliver(made, &desk.out, &once)?;
         Ok(Exit::Ok)
@@ -121,8 +124,7 @@ impl End {
             let id = desk.find(&KEY, &self.key)?;
             body.insert("action".into(), json!("revoke"));
             body.insert("ids".into(), json!([id]));
-            body.insert("dry_run".into(), json!(true));
-            return super::bulk::send(desk, &Value::Object(body), None);
+            return super::bulk::attempt(desk, body);
         }
         let id = self.consented(desk, "Revoke", "for good")?;
         desk.act(&KEY, &id, "revoke", body)
@@ -154,11 +156,19 @@ impl End {
 pub(super) struct Transfer {
     /// Id, name or hint
     key: String,
+    #[command(flatten)]
+    heir: Heir,
+}
+
+/// Who gets a key.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Heir {
     /// Consumer that gets it, by id or name
-    #[arg(long, value_name = "CONSUMER", required_unless_present = "nobody")]
+    #[arg(long, value_name = "CONSUMER")]
     consumer: Option<String>,
     /// It belongs to no consumer from now on
-    #[arg(long, conflicts_with = "consumer")]
+    #[arg(long)]
     nobody: bool,
 }
 
@@ -166,7 +176,7 @@ impl Transfer {
     pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
         let id = desk.find(&KEY, &self.key)?;
         let mut body = Map::new();
-        body.insert("consumer".into(), json!(self.consumer));
+        body.insert("consumer".into(), json!(self.heir.consumer));
         desk.act(&KEY, &id, "transfer", body)
     }
 }

@@ -3,18 +3,27 @@
 use super::KEY;
 use super::rows::Filter;
 use crate::cli::ask::Consent;
-use crate::cli::client::fresh_key;
+use crate::cli::client::Listed;
 use crate::cli::flags::{Care, Once, Why};
-use crate::cli::output::{Format, plain};
+use crate::cli::output::{Cell, Column, Format, column, keys, name, plain};
 use crate::cli::resource::Desk;
-use crate::cli::{Exit, Failed, say};
+use crate::cli::{Exit, Failed, files, print, say};
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+
+/// Most keys that the API takes by id at a time.
+const MOST_IDS: usize = 1000;
+
+/// What would become of each key.
+const ATTEMPT: &[Column] = &[
+    column("ID", "id", Cell::Id, 0),
+    column("WOULD BE", "status|code", Cell::Status, 0),
+    column("WHY NOT", "message", Cell::Text, 1),
+];
 
 #[derive(Args)]
 pub(super) struct Bulk {
@@ -31,16 +40,15 @@ pub(super) struct Bulk {
     /// Only those with a word that begins so
     #[arg(long, value_name = "WORD")]
     search: Option<String>,
-    /// Every key there is, with `transfer` or any other act
+    /// Every key there is
     #[arg(long, conflicts_with_all = ["keys", "ids"])]
     all: bool,
     /// Who gets them, with `transfer`
-    #[arg(
-        long = "to",
-        value_name = "CONSUMER",
-        required_if_eq("action", "transfer")
-    )]
+    #[arg(long, value_name = "CONSUMER")]
     to: Option<String>,
+    /// With `transfer`: they belong to no consumer from now on
+    #[arg(long, conflicts_with = "to")]
+    to_nobody: bool,
     #[command(flatten)]
     why: Why,
     #[command(flatten)]
@@ -56,6 +64,7 @@ enum Action {
     Revoke,
     Delete,
     Restore,
+    Retire,
     Keep,
     Transfer,
 }
@@ -68,6 +77,7 @@ impl Action {
             Self::Revoke => "revoke",
             Self::Delete => "delete",
             Self::Restore => "restore",
+            Self::Retire => "retire",
             Self::Keep => "keep",
             Self::Transfer => "transfer",
         }
@@ -76,25 +86,26 @@ impl Action {
 
 impl Bulk {
     pub(super) fn run(self, desk: &Desk) -> Result<Exit, Failed> {
-        let consent = if self.care.dry_run {
-            Consent::Given
-        } else {
-            Consent::of(self.care.yes)?
-        };
-        let mut body = self.body(desk)?;
-        if consent == Consent::Ask || self.care.dry_run {
-            body.insert("dry_run".into(), json!(true));
-            let tried = Value::Object(body.clone());
-            if self.care.dry_run {
-                return send(desk, &tried, None);
-            }
-            let found = desk.api.post(&[KEY.path, "bulk"]).json(&tried).send()?;
-            let count = matched(&found);
-            consent.to(&format!("{} {count} keys?", self.action.name()))?;
-            body.remove("dry_run");
+        if self.care.dry_run {
+            return attempt(desk, self.body(desk)?);
         }
+        let consent = Consent::of(self.care.yes)?;
         let (once, _) = self.once.begin(desk.out.now())?;
-        send(desk, &Value::Object(body), Some(&once))
+        let mut body = self.body(desk)?;
+        let count = if let Some(Value::Array(ids)) = body.get("ids") {
+            ids.len()
+        } else {
+            // What a filter finds is counted first, and done only if it finds as many then.
+            let mut tried = body.clone();
+            tried.insert("dry_run".into(), json!(true));
+            let found = items(&send(desk, tried, None)?).len();
+            body.insert("expected".into(), json!(found));
+            found
+        };
+        let count = keys(u64::try_from(count).unwrap_or(u64::MAX));
+        consent.to(&format!("{} {count}?", self.action.name()))?;
+        let done = perform(desk, body, Some(&once))?;
+        show(desk, &done, self.action.name())
     }
 
     fn body(&self, desk: &Desk) -> Result<Map<String, Value>, Failed> {
@@ -109,33 +120,40 @@ impl Bulk {
             let fault = anyhow!("name keys, or filter them, or say --all: one of these");
             return Err(Failed::with(Exit::Usage, fault));
         }
-        for id in &mut ids {
-            *id = desk.find(&KEY, id)?;
+        let has_heir = self.to.is_some() || self.to_nobody;
+        if has_heir != (self.action == Action::Transfer) {
+            let fault = anyhow!(
+                "--to or --to-nobody goes with `transfer`, and `transfer` with one of them"
+            );
+            return Err(Failed::with(Exit::Usage, fault));
         }
         let mut body = Map::new();
         body.insert("action".into(), json!(self.action.name()));
         if named {
+            for id in &mut ids {
+                *id = self.find(desk, id)?;
+            }
             body.insert("ids".into(), json!(ids));
         } else {
-            body.insert("filter".into(), filter_of(filter));
+            let pairs = filter.into_iter();
+            let pairs = pairs.map(|(name, text)| (name.to_owned(), Value::from(text)));
+            body.insert("filter".into(), pairs.collect::<Map<_, _>>().into());
         }
-        if let Some(consumer) = &self.to {
-            body.insert("consumer".into(), json!(consumer));
+        if has_heir {
+            body.insert("consumer".into(), json!(self.to));
         }
         self.why.put_in(&mut body);
         Ok(body)
     }
-}
 
-fn filter_of(query: Vec<(&str, String)>) -> Value {
-    let value = |name: &str, text: String| match name {
-        "never_expires" => json!(true),
-        _ => json!(text),
-    };
-    let pairs = query
-        .into_iter()
-        .map(|(name, text)| (name.to_owned(), value(name, text)));
-    pairs.collect::<Map<_, _>>().into()
+    /// Deleted keys are in no list that does not ask for them.
+    fn find(&self, desk: &Desk, named: &str) -> Result<String, Failed> {
+        if self.action == Action::Restore {
+            desk.find_among(&KEY, named, &[("status", "deleted".to_owned())])
+        } else {
+            desk.find(&KEY, named)
+        }
+    }
 }
 
 /// The ids in a file; empty lines are none.
@@ -143,7 +161,7 @@ fn lines(file: &Path) -> Result<Vec<String>, Failed> {
     let from: Box<dyn Read> = if file == Path::new("-") {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(file).with_context(|| file.display().to_string())?)
+        Box::new(files::open(file)?)
     };
     let mut ids = Vec::new();
     for line in BufReader::new(from).lines() {
@@ -155,95 +173,119 @@ fn lines(file: &Path) -> Result<Vec<String>, Failed> {
     Ok(ids)
 }
 
-/// Sends it and shows what became of each key; a part that failed has its exit code.
-pub(super) fn send(desk: &Desk, body: &Value, once: Option<&str>) -> Result<Exit, Failed> {
-    let once = once.map_or_else(|| fresh_key(desk.out.now()), |once| Ok(once.to_owned()))?;
-    let call = desk.api.post(&[KEY.path, "bulk"]).json(body).once(&once);
-    let done = call.send()?;
-    let results = done["results"].as_array();
-    let failed = results.into_iter().flatten().filter_map(refusal);
-    let failed: Vec<String> = failed.collect();
-    if desk.out.format() == Format::Table {
-        for line in &failed {
-            say(line);
-        }
-        let count = matched(&done) - failed.len();
-        let what = body["action"].as_str().unwrap_or_default();
-        let how = if body["dry_run"] == true {
-            "would be done"
-        } else {
-            "done"
-        };
-        desk.out.tell(
-            &done,
-            &format!(
-                "{what}: {how} with {count} keys, refused for {}",
-                failed.len()
-            ),
-        )?;
-    } else if desk.out.format() == Format::Name {
-        let ids = results
-            .into_iter()
-            .flatten()
-            .filter(|item| refusal(item).is_none());
-        for item in ids {
-            crate::cli::print(&crate::cli::output::name(item))?;
-        }
-    } else {
-        desk.out.one(&done)?;
+/// Shows what would become of each key, and does nothing.
+pub(super) fn attempt(desk: &Desk, mut body: Map<String, Value>) -> Result<Exit, Failed> {
+    body.insert("dry_run".into(), json!(true));
+    let done = perform(desk, body, None)?;
+    match desk.out.format() {
+        Format::Table => desk.out.list(ATTEMPT, &Listed::of(items(&done).to_vec()))?,
+        Format::Json | Format::Yaml | Format::Name => tell(desk, &done)?,
     }
-    Ok(if failed.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Partial
+    Ok(ended(&done))
+}
+
+fn send(desk: &Desk, body: Map<String, Value>, once: Option<&str>) -> Result<Value, Failed> {
+    let mut call = desk.api.post(&[KEY.path, "bulk"]);
+    if let Some(once) = once {
+        call = call.once_by_flag(once);
+    }
+    call.json(&Value::Object(body)).send()
+}
+
+/// Sends it, a thousand ids at a time; all answers as one.
+fn perform(desk: &Desk, mut body: Map<String, Value>, once: Option<&str>) -> Result<Value, Failed> {
+    let Some(Value::Array(ids)) = body.remove("ids") else {
+        return send(desk, body, once);
+    };
+    let mut all: Option<Value> = None;
+    // Shown on a terminal only.
+    let bar = ProgressBar::new(ids.len() as u64);
+    for (place, ids) in ids.chunks(MOST_IDS).enumerate() {
+        body.insert("ids".into(), json!(ids));
+        let once = once.map(|once| match place {
+            0 => once.to_owned(),
+            place => format!("{once}-{place}"),
+        });
+        let done = send(desk, body.clone(), once.as_deref()).map_err(|failed| {
+            let words = format!("stopped behind {} keys", place * MOST_IDS);
+            let cause = if place == 0 {
+                failed.cause
+            } else {
+                failed.cause.context(words)
+            };
+            Failed::with(failed.exit, cause)
+        })?;
+        bar.inc(ids.len() as u64);
+        all = Some(match all {
+            Some(known) => joined(&known, &done),
+            None => done,
+        });
+    }
+    bar.finish_and_clear();
+    Ok(all.unwrap_or_else(|| {
+        let dry_run = body.get("dry_run");
+        json!({"data": [], "changed": 0, "failed": 0, "dry_run": dry_run})
+    }))
+}
+
+fn joined(known: &Value, done: &Value) -> Value {
+    let count = |answer: &Value, name: &str| answer[name].as_u64().unwrap_or_default();
+    let data = [items(known), items(done)].concat();
+    let sum = |name: &str| count(known, name) + count(done, name);
+    json!({
+        "data": data,
+        "changed": sum("changed"),
+        "failed": sum("failed"),
+        "dry_run": done["dry_run"],
+        "revision": done["revision"],
     })
 }
 
-fn matched(done: &Value) -> usize {
-    let said = done["matched"]
-        .as_u64()
-        .and_then(|count| usize::try_from(count).ok());
-    said.unwrap_or_else(|| done["results"].as_array().map_or(0, Vec::len))
+fn items(done: &Value) -> &[Value] {
+    done["data"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Why an item of a bulk act or an import was refused, in one line; nothing when it was not.
-pub(super) fn refusal(item: &Value) -> Option<String> {
-    let error = if item["error"].is_object() {
-        &item["error"]
+/// Shows what became of each key; a part that failed has its exit code.
+fn show(desk: &Desk, done: &Value, action: &str) -> Result<Exit, Failed> {
+    if desk.out.format() == Format::Table {
+        for item in items(done).iter().filter(|item| item["ok"] != true) {
+            let text = |name: &str| item[name].as_str().map(plain).unwrap_or_default();
+            say(&format!(
+                "{}: {} ({})",
+                text("id"),
+                text("message"),
+                text("code")
+            ));
+        }
+        let done_with = keys(done["changed"].as_u64().unwrap_or_default());
+        let words = format!(
+            "{action}: done with {done_with}, refused for {}",
+            done["failed"]
+        );
+        print(&words)?;
     } else {
-        item
-    };
-    let errors = error["errors"]
-        .as_array()
-        .filter(|errors| !errors.is_empty());
-    let code = error["code"]
-        .as_str()
-        .filter(|_| errors.is_some() || !is_good(item));
-    if errors.is_none() && code.is_none() && is_good(item) {
-        return None;
+        tell(desk, done)?;
     }
-    let name = ["id", "name"].iter().find_map(|field| item[field].as_str());
-    let words = ["detail", "message"]
-        .iter()
-        .find_map(|field| error[field].as_str());
-    let mut line = name
-        .map(|name| format!("{}: ", plain(name)))
-        .unwrap_or_default();
-    line.push_str(&plain(words.unwrap_or("refused")));
-    if let Some(code) = code {
-        let _ = write!(line, " ({})", plain(code));
-    }
-    for field in errors.into_iter().flatten() {
-        let text = |name: &str| field[name].as_str().map(plain).unwrap_or_default();
-        let _ = write!(line, "; {}: {}", text("pointer"), text("message"));
-    }
-    Some(line)
+    Ok(ended(done))
 }
 
-fn is_good(item: &Value) -> bool {
-    item["error"].is_null()
-        && !item["ok"].eq(&json!(false))
-        && item["status"].as_u64().is_none_or(|status| status < 400)
+/// For scripts: the answer, or the ids that it was done with.
+fn tell(desk: &Desk, done: &Value) -> Result<(), Failed> {
+    if desk.out.format() != Format::Name {
+        return desk.out.one(done);
+    }
+    for item in items(done).iter().filter(|item| item["ok"] == true) {
+        print(&name(item))?;
+    }
+    Ok(())
+}
+
+fn ended(done: &Value) -> Exit {
+    if items(done).iter().all(|item| item["ok"] == true) {
+        Exit::Ok
+    } else {
+        Exit::Partial
+    }
 }
 
 #[cfg(test)]
@@ -251,30 +293,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_of_items_are_told() {
-        for (item, want) in [
-            (json!({"id": "key_1"}), None),
-            (json!({"id": "key_1", "status": "active"}), None),
-            (json!({"id": "key_1", "error": null}), None),
-            (
-                json!({"id": "key_1", "error": {"code": "key_revoked", "message": "it is revoked"}}),
-                Some("key_1: it is revoked (key_revoked)"),
-            ),
-            (
-                json!({"name": "ci", "error": {"code": "validation_failed", "detail": "not valid",
-                    "errors": [{"pointer": "/scopes", "code": "invalid", "message": "no scope"}]}}),
-                Some("ci: not valid (validation_failed); /scopes: no scope"),
-            ),
-            (
-                json!({"id": "key_1", "ok": false, "code": "forbidden"}),
-                Some("key_1: refused (forbidden)"),
-            ),
-            (
-                json!({"id": "key_1", "status": 409}),
-                Some("key_1: refused"),
-            ),
-        ] {
-            assert_eq!(refusal(&item).as_deref(), want, "{item}");
-        }
+    fn answers_of_portions_are_one() {
+        let first = json!({"data": [{"id": "key_1", "ok": true}], "changed": 1, "failed": 0, "dry_run": false, "revision": 7});
+        let second = json!({"data": [{"id": "key_2", "ok": false}], "changed": 0, "failed": 1, "dry_run": false, "revision": 8});
+        let all = joined(&first, &second);
+        let want = json!({
+            "data": [{"id": "key_1", "ok": true}, {"id": "key_2", "ok": false}],
+            "changed": 1, "failed": 1, "dry_run": false, "revision": 8
+        });
+        assert_eq!(all, want);
+        assert_eq!((ended(&first), ended(&all)), (Exit::Ok, Exit::Partial));
     }
 }

@@ -89,7 +89,12 @@ impl Create {
         let destination = Destination::prepare(&self.keep, format)?;
         let (once, now) = self.once.begin(desk.out.now())?;
         let body = Value::Object(self.body(desk, now)?);
-        let made = desk.api.post(&[KEY.path]).json(&body).once(&once).send()?;
+        let made = desk
+            .api
+            .post(&[KEY.path])
+            .json(&body)
+            .once_by_flag(&once)
+            .send()?;
         destination.deliver(made, &desk.out, &once)?;
         Ok(Exit::Ok)
     }

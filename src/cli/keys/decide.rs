@@ -57,10 +57,13 @@ pub(super) struct Explain {
     /// A key by id, name or hint, instead of the key itself
     #[arg(long, value_name = "KEY", conflicts_with = "key_file")]
     id: Option<String>,
+    /// A request without a key
+    #[arg(long, conflicts_with_all = ["id", "key_file"])]
+    no_key: bool,
     /// File that holds the key [default: standard input]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Path of the request
+    /// Path of the request, with its query
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
     /// Method of the request
@@ -79,21 +82,18 @@ impl Explain {
         let mut body = Map::new();
         if let Some(named) = &self.id {
             body.insert("key_id".into(), json!(desk.find(&KEY, named)?));
-        } else {
+        } else if !self.no_key {
             let key = ask::secret(self.key_file.as_deref(), "Key")?;
             body.insert("key".into(), json!(key.expose()));
         }
-        put(&mut body, "method", Some(self.method.as_str()));
-        put(&mut body, "path", Some(self.path.as_str()));
-        put(&mut body, "host", self.host.as_deref());
-        put(&mut body, "ip", self.ip.as_deref());
-        desk.out.one(
-            &desk
-                .api
-                .post(&["explain"])
-                .json(&Value::Object(body))
-                .send()?,
-        )?;
+        let mut request = Map::new();
+        put(&mut request, "method", Some(self.method.as_str()));
+        put(&mut request, "path", Some(self.path.as_str()));
+        put(&mut request, "host", self.host.as_deref());
+        put(&mut request, "ip", self.ip.as_deref());
+        body.insert("request".into(), request.into());
+        let call = desk.api.post(&["explain"]).json(&Value::Object(body));
+        desk.out.one(&call.send()?)?;
         Ok(Exit::Ok)
     }
 }

@@ -1,10 +1,9 @@
 //! `keygate keys import`: line by line in batches, so that a million keys need no memory, and a fault in one stops no other.
 
 use super::KEY;
-use super::bulk::refusal;
 use super::rows_of_file::{Form, Item, Items};
-use crate::cli::client::fresh_key;
-use crate::cli::output::Format;
+use crate::cli::client::{fresh_key, problem_field};
+use crate::cli::output::{Format, keys};
 use crate::cli::resource::Desk;
 use crate::cli::{Exit, Failed, print, say};
 use anyhow::anyhow;
@@ -56,9 +55,12 @@ impl Import {
                 Failed::with(failed.exit, failed.cause.context(words))
             })?;
             bar.set_position(items.read());
-            bar.set_message(format!("{} keys", tally.done));
+            bar.set_message(keys(tally.done));
         }
         bar.finish_and_clear();
+        tally
+            .refused
+            .sort_by_key(|refused| refused["line"].as_u64());
         self.tell(desk, &tally)
     }
 
@@ -75,20 +77,20 @@ impl Import {
             call = call.query("dry_run", "true");
         }
         let done = call.bytes(body).once(&fresh_key(desk.out.now())?).send()?;
-        let results = done["results"].as_array();
+        let results = done["data"].as_array();
         let results = results.ok_or_else(|| anyhow!("the gateway's answer has no results"))?;
-        let mut refused = 0;
-        for (place, result) in results.iter().enumerate() {
-            let Some(why) = refusal(result) else { continue };
-            let place = result["index"]
-                .as_u64()
-                .and_then(|index| usize::try_from(index).ok())
-                .unwrap_or(place);
-            let line = batch.get(place).map(|item| item.line);
-            tally.refused.push(json!({"line": line, "message": why}));
-            refused += 1;
+        for result in results.iter().filter(|result| result["ok"] != true) {
+            let place = result["line"].as_u64().and_then(|line| line.checked_sub(1));
+            let place = place.and_then(|place| usize::try_from(place).ok());
+            let line = place.and_then(|place| batch.get(place));
+            let why = result["errors"].as_array().into_iter().flatten();
+            let why: Vec<String> = why.map(problem_field).collect();
+            let line = line.map(|item| item.line);
+            tally
+                .refused
+                .push(json!({"line": line, "message": why.join("; ")}));
         }
-        tally.done += (batch.len() - refused.min(batch.len())) as u64;
+        tally.done += done["imported"].as_u64().unwrap_or_default();
         Ok(())
     }
 
@@ -101,7 +103,7 @@ impl Import {
             } else {
                 "imported"
             };
-            print(&format!("{} keys {done}, {refused} refused", tally.done))?;
+            print(&format!("{} {done}, {refused} refused", keys(tally.done)))?;
         } else {
             desk.out.one(
                 &json!({"imported": tally.done, "refused": tally.refused, "dry_run": self.dry_run}),

@@ -1,13 +1,16 @@
 //! What is known of keys: lists, one of them, its use, reports.
 
 use super::rows::Filter;
-use super::{KEY, USAGE};
+use super::{KEY, PREVIEW, REVIEW, USAGE};
+use crate::cli::client::Listed;
 use crate::cli::flags::Paging;
-use crate::cli::output::{Column, Format};
+use crate::cli::output::Format;
 use crate::cli::parse::When;
 use crate::cli::resource::Desk;
-use crate::cli::{Exit, Failed};
+use crate::cli::workspaces::WORKSPACE;
+use crate::cli::{Exit, Failed, say};
 use clap::Args;
+use serde_json::Value;
 
 #[derive(Args)]
 pub(super) struct List {
@@ -61,43 +64,89 @@ pub(super) struct Usage {
     /// Up to then
     #[arg(long, value_name = "TIME")]
     until: Option<When>,
+    /// Only on this route
+    #[arg(long, value_name = "ROUTE")]
+    route: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 impl Usage {
     pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
         let id = desk.find(&KEY, &self.key)?;
-        let mut call = desk.api.get(&[KEY.path, &id, "usage"]);
+        let mut query = Vec::new();
         for (name, when) in [("from", &self.since), ("to", &self.until)] {
             let at = when.as_ref().map(|when| when.back(desk.out.now()));
-            if let Some(at) = at.as_ref().and_then(|at| at.as_str()) {
-                call = call.query(name, at);
-            }
+            let at = at.as_ref().and_then(|at| at.as_str());
+            query.extend(at.map(|at| (name, at.to_owned())));
         }
-        let mut usage = call.send()?;
-        if desk.out.format() == Format::Table && usage["data"].is_array() {
-            let listed = crate::cli::client::Listed::of(usage["data"].take());
-            desk.out.list(USAGE, &listed)?;
-        } else {
-            desk.out.one(&usage)?;
-        }
+        query.extend(self.route.clone().map(|route| ("route", route)));
+        let path = [KEY.path, &id, "usage"];
+        desk.report(&path, &query, USAGE, self.paging.most())?;
         Ok(Exit::Ok)
     }
 }
 
 #[derive(Args)]
-pub(super) struct Report {
+pub(super) struct Review {
+    /// Only of this workspace and those below, by id or name
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<String>,
+    /// Only for this reason, one of those in the column WHY
+    #[arg(long = "why", value_name = "REASON")]
+    reason: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
 
-impl Report {
-    pub(super) fn run(
-        &self,
-        desk: &Desk,
-        path: &[&str],
-        columns: &[Column],
-    ) -> Result<Exit, Failed> {
-        desk.report(path, &[], columns, self.paging.most())?;
+impl Review {
+    pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
+        let mut query = in_workspace(desk, self.workspace.as_deref())?;
+        query.extend(self.reason.clone().map(|reason| ("reason", reason)));
+        let path = [KEY.path, "review"];
+        desk.report(&path, &query, REVIEW, self.paging.most())?;
         Ok(Exit::Ok)
     }
+}
+
+/// Which keys inactivity will end.
+#[derive(Args)]
+pub(in crate::cli) struct Preview {
+    /// Only of this workspace and those below, by id or name
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<String>,
+    /// How far to look ahead
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    days: u16,
+    /// Show this many at most
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+    limit: u16,
+}
+
+impl Preview {
+    pub(in crate::cli) fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
+        let mut query = in_workspace(desk, self.workspace.as_deref())?;
+        query.push(("days", self.days.to_string()));
+        query.push(("limit", self.limit.to_string()));
+        let call = desk.api.get(&[KEY.path, "preview"]).queries(&query);
+        let mut found = call.send()?;
+        if desk.out.format() != Format::Table && desk.out.format() != Format::Name {
+            desk.out.one(&found)?;
+            return Ok(Exit::Ok);
+        }
+        if let Value::Array(rows) = found["data"].take() {
+            desk.out.list(PREVIEW, &Listed::of(rows))?;
+        }
+        if found["more"] == true {
+            say("there are more: ask for fewer days, or a higher --limit");
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn in_workspace(desk: &Desk, named: Option<&str>) -> Result<Vec<(&'static str, String)>, Failed> {
+    let id = named
+        .map(|named| desk.find(&WORKSPACE, named))
+        .transpose()?;
+    Ok(id.map(|id| ("workspace", id)).into_iter().collect())
 }

@@ -19,6 +19,8 @@ use super::{Exit, Failed};
 use crate::domain::id::Kind;
 use clap::{Args, Subcommand};
 
+pub(super) use list::Preview;
+
 pub(super) const KEY: Resource = Resource {
     one: "key",
     path: "keys",
@@ -37,30 +39,30 @@ pub(super) const KEY: Resource = Resource {
 };
 
 const REVIEW: &[Column] = &[
-    column("ID", "key.id|id", Cell::Id, 0),
-    column("NAME", "key.name|name", Cell::Text, 0),
-    column("WHY", "reasons|reason", Cell::Text, 0),
-    column("STATUS", "key.status|status", Cell::Status, 2),
-    column("LAST USED", "key.last_used_at|last_used_at", Cell::Time, 1),
+    column("ID", "key.id", Cell::Id, 0),
+    column("NAME", "key.name", Cell::Text, 0),
+    column("WHY", "reasons", Cell::Text, 0),
+    column("STATUS", "key.status", Cell::Status, 2),
+    column("LAST USED", "key.last_used_at", Cell::Time, 1),
 ];
 
-pub(super) const PREVIEW: &[Column] = &[
-    column("ID", "key.id|id", Cell::Id, 0),
-    column("NAME", "key.name|name", Cell::Text, 0),
-    column("WHAT", "action|mode", Cell::Status, 1),
-    column("WHEN", "at|inactive_at", Cell::Time, 0),
-    column("LAST USED", "key.last_used_at|last_used_at", Cell::Time, 2),
+const PREVIEW: &[Column] = &[
+    column("ID", "key.id", Cell::Id, 0),
+    column("NAME", "key.name", Cell::Text, 0),
+    column("WHAT", "policy.mode", Cell::Status, 1),
+    column("WHEN", "goes_at", Cell::Time, 0),
+    column("LAST USED", "key.last_used_at", Cell::Time, 2),
 ];
 
 const USAGE: &[Column] = &[
-    column("HOUR", "hour|at", Cell::Id, 0),
+    column("HOUR", "hour", Cell::Id, 0),
     column("ROUTE", "route", Cell::Text, 0),
     column("REQUESTS", "requests", Cell::Count, 0),
-    column("REFUSALS", "refusals", Cell::Count, 1),
-    column("2XX", "status_2xx", Cell::Count, 3),
-    column("3XX", "status_3xx", Cell::Count, 5),
-    column("4XX", "status_4xx", Cell::Count, 4),
-    column("5XX", "status_5xx", Cell::Count, 2),
+    column("REFUSALS", "refusals", Cell::Text, 1),
+    column("2XX", "status.2xx", Cell::Count, 3),
+    column("3XX", "status.3xx", Cell::Count, 5),
+    column("4XX", "status.4xx", Cell::Count, 4),
+    column("5XX", "status.5xx", Cell::Count, 2),
     column("BYTES IN", "bytes_in", Cell::Count, 6),
     column("BYTES OUT", "bytes_out", Cell::Count, 6),
 ];
@@ -163,18 +165,23 @@ enum Verb {
     /// Show which rule decides about a request, and what would go upstream
     #[command(
         after_help = "Examples:\n  keygate keys explain --path /billing/invoices < ci.key\n  \
-        keygate keys explain --id ci --method POST --host api.example.com --path /billing/"
+        keygate keys explain --id ci --method POST --host api.example.com --path /billing/\n  \
+        keygate keys explain --no-key --path /"
     )]
     Explain(decide::Explain),
     /// Show how much a key was used, per hour and route
-    #[command(after_help = "Example:\n  keygate keys usage ci --since 7d")]
+    #[command(
+        after_help = "Examples:\n  keygate keys usage ci --since 7d\n  keygate keys usage ci --route billing --all"
+    )]
     Usage(list::Usage),
     /// Show which keys should go, and why
-    #[command(after_help = "Example:\n  keygate keys review --all")]
-    Review(list::Report),
+    #[command(
+        after_help = "Examples:\n  keygate keys review --all\n  keygate keys review --why never_expires"
+    )]
+    Review(list::Review),
     /// Show which keys inactivity will disable or delete, and when
-    #[command(after_help = "Example:\n  keygate keys preview --all")]
-    Preview(list::Report),
+    #[command(after_help = "Examples:\n  keygate keys preview\n  keygate keys preview --days 90")]
+    Preview(Preview),
 }
 
 impl Keys {
@@ -201,8 +208,8 @@ impl Keys {
             Verb::Verify(verify) => verify.run(&desk),
             Verb::Explain(explain) => explain.run(&desk),
             Verb::Usage(usage) => usage.run(&desk),
-            Verb::Review(report) => report.run(&desk, &["keys", "review"], REVIEW),
-            Verb::Preview(report) => report.run(&desk, &["keys", "preview"], PREVIEW),
+            Verb::Review(review) => review.run(&desk),
+            Verb::Preview(preview) => preview.run(&desk),
         }
     }
 }

@@ -1,11 +1,10 @@
 //! The keys in a file, one by one, as the JSON that the API takes: lines of NDJSON, or rows of CSV.
 
-use crate::cli::{Exit, Failed};
+use crate::cli::{Failed, files};
 use anyhow::anyhow;
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 use std::cell::Cell;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
@@ -63,18 +62,7 @@ impl Items {
         let (from, bytes): (Box<dyn Read>, Option<u64>) = if file == Path::new("-") {
             (Box::new(io::stdin()), None)
         } else {
-            let opened = File::open(file).map_err(|fault| {
-                let missing = fault.kind() == io::ErrorKind::NotFound;
-                let exit = if missing {
-                    Exit::NotFound
-                } else {
-                    Exit::Failure
-                };
-                Failed::with(
-                    exit,
-                    anyhow::Error::from(fault).context(file.display().to_string()),
-                )
-            })?;
+            let opened = files::open(file)?;
             let bytes = opened.metadata().ok().map(|known| known.len());
             (Box::new(opened), bytes)
         };

@@ -1,7 +1,7 @@
 //! One value as a person reads it.
 
 use crate::domain::time::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What a value is, and so how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars()
         .map(|letter| if odd(letter) { '\u{fffd}' } else { letter })
         .collect()
+}
+
+/// `1 key`, `7 keys`.
+pub(in crate::cli) fn keys(count: u64) -> String {
+    format!("{count} key{}", if count == 1 { "" } else { "s" })
 }
 
 /// A value in a table of several rows.
@@ -59,18 +64,30 @@ pub(super) fn long(value: &Value, field: &str, now: Timestamp) -> String {
                 format!("{} ({})", plain(name), plain(id))
             }
             _ if fields.is_empty() => "-".into(),
-            _ => {
+            _ => binding(fields).unwrap_or_else(|| {
                 let pairs = fields.iter().filter(|(_, value)| !value.is_null());
                 let pairs =
                     pairs.map(|(name, value)| format!("{}={}", plain(name), long(value, "", now)));
                 pairs.collect::<Vec<_>>().join(" ")
-            }
+            }),
         },
     }
 }
 
+/// A role and where it holds: `editor in ws_…`.
+fn binding(fields: &Map<String, Value>) -> Option<String> {
+    let text = |name: &str| fields.get(name)?.as_str().map(plain);
+    let (role, place) = (text("role")?, text("workspace")?);
+    Some(match text("workspace_name") {
+        Some(name) => format!("{role} in {name} ({place})"),
+        None => format!("{role} in {place}"),
+    })
+}
+
 fn is_time(field: &str) -> bool {
-    field.ends_with("_at") || matches!(field, "at" | "not_before")
+    let field = field.rsplit('.').next().unwrap_or_default();
+    let ends = ["_at", "_since", "_until"];
+    ends.iter().any(|end| field.ends_with(end)) || matches!(field, "at" | "not_before")
 }
 
 /// `3d ago`, `in 12d`.
@@ -134,6 +151,10 @@ mod tests {
                 "after=90d mode=delete",
             ),
             (json!([{"number": 1}, {"number": 2}]), "number=1\nnumber=2"),
+            (
+                json!([{"role": "owner", "workspace": "ws_1"}, {"role": "editor", "workspace": "ws_2", "workspace_name": "n"}]),
+                "owner in ws_1\neditor in n (ws_2)",
+            ),
             (json!(true), "yes"),
             (json!("a\u{1b}[31mb\u{202e}"), "a\u{fffd}[31mb\u{fffd}"),
         ] {

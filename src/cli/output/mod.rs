@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal};
 
-pub(super) use cell::{Cell, plain};
+pub(super) use cell::{Cell, keys, plain};
 pub(super) use table::{Column, column};
 
 /// The forms of an answer: for people, as the gateway says it, the same as YAML, ids only.
@@ -94,7 +94,12 @@ impl Output {
                 let text = serde_saphyr::to_string(object)?;
                 print(text.trim_end_matches('\n'))?;
             }
-            Format::Name => print(&name(object))?,
+            Format::Name => {
+                let name = name(object);
+                if !name.is_empty() {
+                    print(&name)?;
+                }
+            }
         }
         Ok(())
     }

@@ -20,7 +20,9 @@ const FIRST: &[&str] = &[
     "name",
     "email",
     "url",
+    "ok",
     "valid",
+    "allowed",
     "code",
     "status",
     "state",
@@ -64,7 +66,7 @@ impl Column {
         let at = |path: &str| path.split('.').fold(row, |value, name| &value[name]);
         let mut found = self.path.split('|').map(at);
         let value = found.find(|value| !value.is_null()).unwrap_or(&Value::Null);
-        short(value, self.cell, now).replace('\n', " ")
+        short(value, self.cell, now).replace('\n', ", ")
     }
 }
 
@@ -125,8 +127,7 @@ pub(super) fn line(columns: &[Column], row: &Value, now: Timestamp) -> String {
 
 /// One object: a row per field.
 pub(super) fn object(object: &Value, look: &Look) -> String {
-    let mut fields = Vec::new();
-    collect(object, 0, &mut fields);
+    let fields = collect(object);
     if fields.is_empty() {
         return long(object, "", look.now);
     }
@@ -137,7 +138,7 @@ pub(super) fn object(object: &Value, look: &Look) -> String {
         } else {
             long(value, &name, look.now)
         };
-        let text = if name == "status" {
+        let text = if name.ends_with("status") {
             paint(Field::new(&text), &text)
         } else {
             Field::new(text)
@@ -165,21 +166,56 @@ fn says_something(name: &str, value: &Value) -> bool {
     !is_empty || matches!(name, "expires_at" | "last_used_at")
 }
 
-/// Fields, the best known first. An object that holds others (`{"key": {…}, "revision": 3}`) is opened.
-fn collect<'a>(object: &'a Value, depth: usize, fields: &mut Vec<(String, &'a Value)>) {
+/// An object's fields, the best known first.
+fn sorted(object: &Value) -> Vec<(&String, &Value)> {
     let mut own: Vec<_> = object.as_object().into_iter().flatten().collect();
     let known = |name: &str| FIRST.iter().position(|first| *first == name);
     own.sort_by_key(|(name, _)| known(name).unwrap_or(FIRST.len()));
-    for (name, value) in own {
-        let inner = value
-            .as_object()
-            .is_some_and(|inner| inner.contains_key("id") && inner.len() > 2);
-        if inner && depth == 0 {
-            collect(value, 1, fields);
-        } else if says_something(name, value) && !fields.iter().any(|(known, _)| known == name) {
+    own
+}
+
+/// Fields with their names. Of an object that holds another one with an id (`{"key": {…}, "revision": 3}`) the fields of
+/// both are told; those of other large objects in it have its name in front.
+fn collect(object: &Value) -> Vec<(String, &Value)> {
+    let mut fields: Vec<(String, &Value)> = Vec::new();
+    let is_part = |value: &Value| value.get("id").is_some() && is_large(value);
+    let parts = object.as_object().into_iter().flatten();
+    let parts: Vec<_> = parts.filter(|(_, value)| is_part(value)).collect();
+    for (name, value) in sorted(object) {
+        let told_by_part =
+            name == "revision" && parts.iter().any(|(_, part)| part.get("revision").is_some());
+        if is_part(value) || told_by_part || !says_something(name, value) {
+            continue;
+        }
+        if is_large(value) {
+            let inner = sorted(value).into_iter();
+            let inner = inner.filter(|(field, value)| says_something(field, value));
+            fields.extend(
+                inner.map(|(field, value)| (super::plain(&format!("{name}.{field}")), value)),
+            );
+        } else {
             fields.push((super::plain(name), value));
         }
     }
+    for (name, part) in parts {
+        for (field, value) in sorted(part) {
+            if says_something(field, value) {
+                let taken = fields.iter().any(|(known, _)| known == field);
+                let field = if taken {
+                    format!("{name}.{field}")
+                } else {
+                    field.clone()
+                };
+                fields.push((super::plain(&field), value));
+            }
+        }
+    }
+    fields
+}
+
+/// More than a pair of words, such as those of a policy.
+fn is_large(value: &Value) -> bool {
+    value.as_object().is_some_and(|fields| fields.len() > 2)
 }
 
 impl Column {

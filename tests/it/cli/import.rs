@@ -1,9 +1,8 @@
 //! `keygate keys import`: batches, refusals of single lines, going on where it stopped.
 
-use super::{SECRET, Shell, answer, gateway, problem};
+use super::{SECRET, Shell, answer, gateway, problem, real};
 use crate::harness::{Received, Upstream};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,63 +14,62 @@ fn items(request: &Received) -> Vec<Value> {
         .collect()
 }
 
-/// Takes every key but those that are called `bad`.
-fn taking() -> Upstream {
-    gateway(|line, request| {
-        assert!(line.starts_with("POST /v1/keys/import"), "{line}");
-        assert_eq!(request.header("content-type"), Some("application/x-ndjson"));
-        let result = |item: &Value| match item["name"].as_str() {
-            Some("bad") => {
-                json!({"name": "bad", "error": {"code": "key_taken", "message": "this hash is there already"}})
-            }
-            _ => json!({"id": "key_1", "name": item["name"]}),
-        };
-        let results: Vec<Value> = items(request).iter().map(result).collect();
-        answer(200, &json!({"results": results}))
-    })
+/// What a gateway answers that takes all of them.
+fn taken(request: &Received) -> Vec<u8> {
+    let count = items(request).len();
+    let data: Vec<Value> = (1..=count)
+        .map(|line| json!({"line": line, "ok": true, "id": "key_1"}))
+        .collect();
+    let reply =
+        json!({"data": data, "imported": count, "failed": 0, "dry_run": false, "revision": 7});
+    answer(200, &reply)
 }
 
+/// Keys of which the 1500th has no good hash.
 fn lines(count: usize) -> String {
     let mut text = String::new();
     for number in 1..=count {
-        let name = if number == 1500 {
-            "bad".into()
+        let hash = if number == 1500 {
+            "blake3:00".into()
         } else {
-            format!("k{number}")
+            format!("blake3:{number:064x}")
         };
-        writeln!(text, "{}", json!({"name": name, "hash": "blake3:00"})).unwrap();
+        writeln!(
+            text,
+            "{}",
+            json!({"name": format!("k{number}"), "hash": hash})
+        )
+        .unwrap();
     }
     text
 }
 
 #[test]
 fn batches_of_a_thousand_and_a_line_for_each_refusal() {
-    let gateway = taking();
-    let shell = Shell::at(&gateway);
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
     fs::write(shell.file("keys.ndjson"), lines(2100)).unwrap();
+    let ran = shell.run("keys import keys.ndjson --dry-run").is(6);
+    assert_eq!(ran.out, "2099 keys would be imported, 1 refused\n");
     let ran = shell.run("keys import keys.ndjson").is(6);
     assert_eq!(ran.out, "2099 keys imported, 1 refused\n");
     assert_eq!(
         ran.err,
-        "line 1500: bad: this hash is there already (key_taken)\n"
+        "line 1500: /hash: expected blake3: or sha256: and 64 hex digits (invalid)\n"
     );
-    let received = gateway.received();
-    let sizes: Vec<usize> = received
-        .iter()
-        .map(|request| items(request).len())
-        .collect();
-    assert_eq!(sizes, [1000, 1000, 100]);
-    let keys: BTreeSet<_> = received
-        .iter()
-        .map(|request| request.header("idempotency-key").unwrap())
-        .collect();
-    assert_eq!(keys.len(), 3);
+    let again = shell.run("keys import keys.ndjson --from 2099").is(6);
+    assert_eq!(
+        again.err,
+        "line 2099: /hash: there is such a key already (key_taken)\nline 2100: /hash: there is such a key already (key_taken)\n"
+    );
 }
 
 #[test]
 fn standard_input_is_a_file_too() {
-    let gateway = taking();
-    let ran = Shell::at(&gateway)
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let ran = Shell::of(&gateway)
         .run_with("keys import - -o json", &lines(3))
         .is(0);
     assert_eq!(
@@ -81,41 +79,39 @@ fn standard_input_is_a_file_too() {
 }
 
 #[test]
-fn a_try_says_so_to_the_gateway() {
-    let gateway = taking();
-    let ran = Shell::at(&gateway)
-        .run_with("keys import - --dry-run", &lines(3))
-        .is(0);
-    assert_eq!(ran.out, "3 keys would be imported, 0 refused\n");
-    assert_eq!(gateway.last().target(), "/v1/keys/import?dry_run=true");
-}
-
-#[test]
 fn lines_that_cannot_be_read_are_refused_without_being_shown() {
-    let gateway = taking();
-    let text = format!("{{\"name\":\"a\"}}\n{{\"secret\":\"{SECRET}\"\n\n{{\"name\":\"b\"}}\n");
-    let ran = Shell::at(&gateway).run_with("keys import -", &text).is(6);
-    assert_eq!(ran.err, "line 2: not an object of JSON\n");
-    assert_eq!(ran.out, "2 keys imported, 1 refused\n");
-    assert_eq!(items(&gateway.last()).len(), 2);
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let text = format!(
+        "{{\"name\":\"a\",\"secret\":\"{SECRET}x\"}}\n{{\"secret\":\"{SECRET}\"\n\n{{\"name\":\"b\",\"secret\":\"s3cr3t of Kong\"}}\n"
+    );
+    let ran = shell.run_with("keys import -", &text).is(6);
+    assert_eq!(
+        ran.err,
+        "line 1: /secret: looks like one of our own keys, but its checksum is wrong (invalid)\nline 2: not an object of JSON\n"
+    );
+    assert_eq!(ran.out, "1 key imported, 2 refused\n");
+    shell.run_with("keys verify", "s3cr3t of Kong\n").is(0);
 }
 
 #[test]
 fn rows_of_csv_are_keys() {
-    let gateway = taking();
-    let shell = Shell::at(&gateway);
-    fs::write(
-        shell.file("keys.csv"),
-        "name,hash,scopes,metadata.plan\nci,blake3:00,a b,gold\n",
-    )
-    .unwrap();
-    shell.run("keys import keys.csv").is(0);
-    assert_eq!(
-        items(&gateway.last()),
-        [
-            json!({"name": "ci", "hash": "blake3:00", "scopes": ["a", "b"], "metadata": {"plan": "gold"}})
-        ]
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let rows = format!(
+        "name,hash,scopes,metadata.plan,expires_at\nnightly,sha256:{:064x},a b,gold,2030-01-01\n",
+        7
     );
+    fs::write(shell.file("keys.csv"), rows).unwrap();
+    shell.run("keys import keys.csv").is(0);
+    let key = shell.run("keys get nightly -o json").is(0).json();
+    assert_eq!(
+        (&key["scopes"], &key["metadata"]),
+        (&json!(["a", "b"]), &json!({"plan": "gold"}))
+    );
+    assert_eq!(key["expires_at"], "2030-01-01T00:00:00.000Z");
 }
 
 #[test]
@@ -125,11 +121,7 @@ fn it_goes_on_where_it_stopped() {
         if count.fetch_add(1, Ordering::SeqCst) == 1 {
             return problem(503, "dependency_down");
         }
-        let results: Vec<Value> = items(request)
-            .iter()
-            .map(|_| json!({"id": "key_1"}))
-            .collect();
-        answer(200, &json!({"results": results}))
+        taken(request)
     });
     let shell = Shell::at(&gateway);
     fs::write(shell.file("keys.ndjson"), lines(1200)).unwrap();
@@ -150,11 +142,7 @@ fn a_lost_answer_of_a_batch_is_asked_for_again() {
         if count.fetch_add(1, Ordering::SeqCst) == 0 {
             return Vec::new();
         }
-        let results: Vec<Value> = items(request)
-            .iter()
-            .map(|_| json!({"id": "key_1"}))
-            .collect();
-        answer(200, &json!({"results": results}))
+        taken(request)
     });
     Shell::at(&gateway)
         .run_with("keys import -", &lines(5))

@@ -1,6 +1,7 @@
 //! The forms of an answer.
 
-use super::{KEY_ID, Shell, always};
+use super::{KEY_ID, Shell, always, real};
+use crate::harness::Upstream;
 use serde_json::{Value, json};
 
 #[test]
@@ -36,6 +37,55 @@ fn an_empty_list_says_so_to_people_only() {
         shell.run("keys list -o json").is(0).json(),
         json!({"data": [], "next": null})
     );
+}
+
+/// Whatever is read from a real gateway can be had in each form, and each says the same.
+#[test]
+fn all_that_is_read_has_every_form() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    shell
+        .run("keys create nightly --inactivity disable:10d")
+        .is(0);
+    shell
+        .run("webhooks create hook http://127.0.0.1:1/ --event key.revoked")
+        .is(0);
+    shell
+        .run("members create ann@example.com --name Ann --role owner --no-password")
+        .is(0);
+    for line in [
+        "whoami",
+        "keys list",
+        "keys get nightly",
+        "keys review",
+        "keys preview",
+        "keys explain --id nightly",
+        "consumers list",
+        "consumers get acme",
+        "workspaces list",
+        "workspaces get root",
+        "members list",
+        "members get ann@example.com",
+        "tokens list",
+        "tokens get setup",
+        "sessions list --member ann@example.com",
+        "webhooks list",
+        "webhooks get hook",
+        "webhooks deliveries hook",
+        "audit list",
+        "audit head",
+        "notices list",
+        "notices preview",
+    ] {
+        let [table, json, yaml, name] = ["table", "json", "yaml", "name"]
+            .map(|form| shell.run(&format!("{line} -o {form}")).is(0));
+        let read: Value = serde_yaml::from_str(&yaml.out).unwrap();
+        assert_eq!(read, json.json(), "{line}");
+        let rows = json.json()["data"].as_array().map_or(1, Vec::len);
+        assert!(name.out.lines().count() <= rows, "{line}: {name:?}");
+        assert_eq!(table.out.is_empty(), rows == 0, "{line}: {table:?}");
+    }
 }
 
 /// YAML reads some bare words as other things than text.

@@ -1,8 +1,8 @@
 //! With a person at a terminal: questions, secrets that are typed, tables as wide as it is. `script` (Debian package
 //! `bsdutils`) makes the terminal.
 
-use super::{CANARY, KEY_ID, SECRET, Shell, always, answer, asked, gateway, sent};
-use crate::harness::{Process, Upstream, wait_until};
+use super::{Shell, real};
+use crate::harness::{KEY, Process, Upstream, wait_until};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -11,8 +11,7 @@ use std::time::Duration;
 
 /// Runs a command on a terminal of 80 columns, types each answer when its question has come; what was on the screen, and
 /// the exit code.
-fn at_terminal(gateway: &Upstream, line: &str, answers: &[(&str, &str)]) -> (String, Option<i32>) {
-    let shell = Shell::at(gateway);
+fn at_terminal(shell: &Shell, line: &str, answers: &[(&str, &str)]) -> (String, Option<i32>) {
     let program = env!("CARGO_BIN_EXE_keygate");
     let mut command = Command::new("script");
     command
@@ -24,9 +23,7 @@ fn at_terminal(gateway: &Upstream, line: &str, answers: &[(&str, &str)]) -> (Str
         .env("PATH", "/usr/bin:/bin")
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
-        .env("KEYGATE_HOME", shell.file("home"))
-        .env("KEYGATE_URL", format!("http://{}", gateway.address))
-        .env("KEYGATE_TOKEN", CANARY)
+        .envs(shell.variables.iter().map(|(name, value)| (*name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut process = Process::start(&mut command);
@@ -54,97 +51,93 @@ fn at_terminal(gateway: &Upstream, line: &str, answers: &[(&str, &str)]) -> (Str
 
 #[test]
 fn what_cannot_be_undone_is_asked() {
-    let gateway = always(
-        200,
-        &json!({"id": KEY_ID, "name": "ci", "status": "revoked"}),
-    );
-    let line = format!("keys revoke {KEY_ID}");
-    let question = "Revoke key_01jyzx5rhdf3sbz3hv1yqn2tp9 (ci) for good? [y/N]";
-    let (screen, code) = at_terminal(&gateway, &line, &[(question, "n")]);
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let id = shell.id("keys create nightly --save-to key");
+    let state = || shell.run("keys get nightly -o json").is(0).json()["state"].clone();
+    let question = format!("Revoke {id} (nightly) for good? [y/N]");
+    let (screen, code) = at_terminal(&shell, "keys revoke nightly", &[(&question, "n")]);
     assert!(screen.contains("nothing was done"), "{screen}");
-    assert_eq!((code, asked(&gateway).len()), (Some(1), 1));
-    let (screen, code) = at_terminal(&gateway, &line, &[(question, "y")]);
-    assert_eq!(code, Some(0), "{screen}");
-    assert_eq!(
-        asked(&gateway).last().unwrap(),
-        &format!("POST /v1/keys/{KEY_ID}/revoke")
-    );
+    assert_eq!((code, state()), (Some(1), json!("active")));
+    let (screen, code) = at_terminal(&shell, "keys revoke nightly", &[(&question, "y")]);
+    assert_eq!((code, state()), (Some(0), json!("revoked")), "{screen}");
 }
 
 #[test]
 fn a_bulk_act_tells_how_many_before_it_asks() {
-    let gateway = always(200, &json!({"matched": 37, "results": []}));
-    let (screen, code) = at_terminal(
-        &gateway,
-        "keys bulk revoke --tag old",
-        &[("revoke 37 keys?", "y")],
-    );
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    for name in ["a", "b", "c"] {
+        shell.run(&format!("keys create {name} --tag old")).is(0);
+    }
+    let line = "keys bulk revoke --tag old";
+    let (screen, code) = at_terminal(&shell, line, &[("revoke 3 keys? [y/N]", "")]);
+    assert_eq!(code, Some(1), "{screen}");
+    let (screen, code) = at_terminal(&shell, line, &[("revoke 3 keys? [y/N]", "y")]);
     assert_eq!(code, Some(0), "{screen}");
-    let bodies: Vec<_> = gateway
-        .received()
-        .iter()
-        .map(|request| sent(request)["dry_run"].clone())
-        .collect();
-    assert_eq!(bodies, [json!(true), json!(null)]);
+    assert!(screen.contains("done with 3 keys"), "{screen}");
 }
 
 #[test]
 fn what_is_secret_is_typed_unseen() {
-    let gateway = gateway(|_, _| {
-        answer(
-            200,
-            &json!({"valid": true, "session": {"id": "x"}, "secret": CANARY}),
-        )
-    });
-    let (screen, code) = at_terminal(&gateway, "keys verify", &[("Key (not shown):", SECRET)]);
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let (screen, code) = at_terminal(&shell, "keys verify", &[("Key (not shown):", KEY)]);
     assert_eq!(code, Some(0), "{screen}");
-    assert!(!screen.contains(SECRET));
-    assert_eq!(sent(&gateway.last())["key"], SECRET);
-    let answers = [("E-mail:", "ann@example.com"), ("Password:", "hunter2!")];
-    let (screen, code) = at_terminal(&gateway, "login", &answers);
+    assert!(!screen.contains(KEY));
+    let new = [
+        ("New password:", "correct horse battery"),
+        ("Again:", "correct horse battery"),
+    ];
+    let line = "members create ann@example.com --name Ann --role owner";
+    let (screen, code) = at_terminal(&shell, line, &new);
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(!screen.contains("horse"), "{screen}");
+    let other = [
+        ("New password:", "correct horse battery"),
+        ("Again:", "another horse"),
+    ];
+    let (screen, code) = at_terminal(&shell, "members password ann@example.com", &other);
+    assert_eq!(code, Some(1), "{screen}");
+    assert!(
+        screen.contains("not the same") && !screen.contains("horse"),
+        "{screen}"
+    );
+
+    let ann = Shell::nobody_of(&gateway);
+    let answers = [
+        ("E-mail:", "ann@example.com"),
+        ("Password:", "correct horse battery"),
+    ];
+    let (screen, code) = at_terminal(&ann, "login", &answers);
     assert_eq!(code, Some(0), "{screen}");
     assert!(
-        !screen.contains("hunter2!") && !screen.contains(CANARY),
+        !screen.contains("horse") && !screen.contains("kg_"),
         "{screen}"
     );
-    assert_eq!(
-        sent(&gateway.last()),
-        json!({"email": "ann@example.com", "password": "hunter2!"})
-    );
-    let answers = [("New password:", "one!"), ("Again:", "two!")];
-    let line = format!("members password {}", KEY_ID.replace("key", "mem"));
-    let before = gateway.received().len();
-    let (screen, code) = at_terminal(&gateway, &line, &answers);
-    assert_eq!(
-        (code, gateway.received().len()),
-        (Some(1), before),
-        "{screen}"
-    );
-    assert!(
-        !screen.contains("one!") && !screen.contains("two!"),
-        "{screen}"
-    );
+    ann.run("whoami").is(0);
 }
 
 #[test]
 fn tables_are_as_wide_as_the_terminal_and_colourful() {
-    let name = "word ".repeat(40);
-    let gateway = always(
-        200,
-        &json!({"data": [{"id": KEY_ID, "name": name, "status": "revoked"}], "next": null}),
-    );
-    let (screen, _) = at_terminal(&gateway, "keys list", &[]);
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let id = shell.id(&format!(
+        "keys create '{}' --save-to key",
+        "word ".repeat(20).trim()
+    ));
+    let (screen, _) = at_terminal(&shell, "keys list word", &[]);
     assert!(screen.contains("\u{1b}["), "{screen:?}");
-    let (plain, _) = at_terminal(&gateway, "keys list --no-color", &[]);
+    let (plain, _) = at_terminal(&shell, "keys list word --no-color", &[]);
     assert!(
-        !plain.contains('\u{1b}') && plain.contains(KEY_ID),
+        !plain.contains('\u{1b}') && plain.contains(&id),
         "{plain:?}"
     );
     assert_eq!(plain.lines().count(), 2, "{plain}");
-    assert!(
-        plain
-            .lines()
-            .all(|line| line.trim_end().chars().count() <= 80),
-        "{plain}"
-    );
+    let is_narrow = |line: &str| line.trim_end().chars().count() <= 80;
+    assert!(plain.lines().all(is_narrow), "{plain}");
 }

@@ -1,6 +1,6 @@
 //! What goes over the wire: once, with the right headers, to the right place; and how refusals are told.
 
-use super::{CANARY, KEY_ID, SECRET, Shell, always, answer, asked, gateway, problem, sent};
+use super::{CANARY, KEY_ID, SECRET, Shell, always, answer, asked, gateway, sent};
 use crate::harness::{Upstream, free_port};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -109,6 +109,19 @@ fn what_cannot_be_repeated_is_not() {
     assert!(ran.err.contains("was lost"), "{ran:?}");
 }
 
+/// Only where the command has a flag for the key, it is told to give it.
+#[test]
+fn an_act_that_is_lost_twice_says_only_that_it_is_unknown() {
+    let gateway = losing(2);
+    let line = format!("keys disable {KEY_ID}");
+    let ran = Shell::at(&gateway).run(&line).is(1);
+    assert_eq!(gateway.received().len(), 2);
+    assert!(
+        ran.err.contains("is unknown") && !ran.err.contains("--idempotency-key"),
+        "{ran:?}"
+    );
+}
+
 #[test]
 fn reading_is_repeated() {
     let gateway = losing(1);
@@ -152,52 +165,6 @@ fn nobody_there_is_told_in_one_line() {
 }
 
 #[test]
-fn refusals_have_exit_codes() {
-    for (status, code, exit) in [
-        (401, "unauthorized", 4),
-        (403, "forbidden", 4),
-        (404, "not_found", 3),
-        (409, "name_taken", 5),
-        (412, "precondition_failed", 5),
-        (422, "validation_failed", 2),
-        (429, "rate_limited", 1),
-        (503, "dependency_down", 1),
-    ] {
-        let gateway = gateway(move |_, _| problem(status, code));
-        let ran = Shell::at(&gateway)
-            .run(&format!("keys get {KEY_ID}"))
-            .is(exit);
-        assert_eq!(ran.out, "");
-        assert!(
-            ran.err
-                .starts_with(&format!("keygate: told as {code} ({code})")),
-            "{ran:?}"
-        );
-    }
-}
-
-#[test]
-fn every_wrong_field_has_a_line() {
-    let gateway = always(
-        422,
-        &json!({"code": "validation_failed", "detail": "some fields are not valid", "errors": [
-            {"pointer": "/scopes/0", "code": "invalid", "message": "a scope has no space"},
-            {"pointer": "/expires_at", "code": "in_the_past", "message": "this is over"},
-        ]}),
-    );
-    let ran = Shell::at(&gateway).run("keys create ci --scope a").is(2);
-    let lines: Vec<&str> = ran.err.lines().collect();
-    assert_eq!(
-        lines,
-        [
-            "keygate: some fields are not valid (validation_failed)",
-            "  /scopes/0: a scope has no space (invalid)",
-            "  /expires_at: this is over (in_the_past)",
-        ]
-    );
-}
-
-#[test]
 fn a_redirect_takes_no_token_along() {
     let elsewhere = Upstream::ok();
     let to = elsewhere.address;
@@ -218,153 +185,9 @@ fn another_service_is_no_gateway() {
 }
 
 #[test]
-fn lists_are_followed_page_by_page() {
-    let gateway = gateway(|line, _| {
-        let limit: usize = line
-            .split("limit=")
-            .nth(1)
-            .unwrap()
-            .split('&')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        let from: usize = line
-            .split("cursor=c")
-            .nth(1)
-            .map_or(0, |rest| rest.parse().unwrap());
-        let to = (from + limit).min(450);
-        let rows: Vec<_> = (from..to)
-            .map(|at| json!({"id": format!("key_{at}")}))
-            .collect();
-        let next = (to < 450).then(|| format!("c{to}"));
-        answer(200, &json!({"data": rows, "next": next}))
-    });
-    let shell = Shell::at(&gateway);
-    for (flags, rows, calls) in [
-        ("", 50, 1),
-        ("--limit 3", 3, 1),
-        ("--limit 250", 250, 2),
-        ("--all", 450, 3),
-    ] {
-        let before = gateway.received().len();
-        let ran = shell.run(&format!("keys list -o name {flags}")).is(0);
-        assert_eq!(
-            (ran.out.lines().count(), gateway.received().len() - before),
-            (rows, calls),
-            "{flags}"
-        );
-    }
-    let page = shell.run("keys list -o json --limit 2").is(0).json();
-    assert_eq!(
-        page,
-        json!({"data": [{"id": "key_0"}, {"id": "key_1"}], "next": "c2"})
-    );
-    shell.run("keys list --limit 0").is(2);
-    shell.run("keys list --limit 5 --all").is(2);
-}
-
-#[test]
-fn filters_become_parameters() {
-    let gateway = always(200, &json!({"data": [], "next": null}));
-    let line = "keys list bill --status expiring --tag a&b --env test --scope x:y --expires-before 2027-01-01 \
-                --unused-since 2026-01-01T00:00:00Z --sort=-last_used_at --total";
-    Shell::at(&gateway).run(line).is(0);
-    assert_eq!(
-        asked(&gateway),
-        [
-            "GET /v1/keys?status=expiring&tag=a%26b&environment=test&scope=x%3Ay&expires_before=2027-01-01T00%3A00%3A00.000Z&\
-          unused_since=2026-01-01T00%3A00%3A00.000Z&q=bill&sort=-last_used_at&total=true&limit=50"
-        ]
-    );
-}
-
-#[test]
 fn an_address_may_have_a_path() {
     let gateway = always(200, &json!({"data": [], "next": null}));
     let url = format!("http://{}/admin/", gateway.address);
     Shell::new().run(&format!("keys list --url {url}")).is(0);
     assert_eq!(asked(&gateway), ["GET /admin/v1/keys?limit=50"]);
-}
-
-#[test]
-fn things_are_found_by_name() {
-    let gateway = gateway(|line, _| match line {
-        "GET /v1/keys?q=ci&limit=200" => answer(
-            200,
-            &json!({"data": [{"id": "key_other", "name": "ci nightly"}, {"id": KEY_ID, "name": "ci"}], "next": null}),
-        ),
-        "GET /v1/keys?q=two&limit=200" => answer(
-            200,
-            &json!({"data": [{"id": "key_1", "name": "two"}, {"id": "key_2", "name": "two"}], "next": null}),
-        ),
-        line if line.starts_with("GET /v1/keys?q=") => {
-            answer(200, &json!({"data": [], "next": null}))
-        }
-        _ => answer(200, &json!({"id": KEY_ID, "name": "ci"})),
-    });
-    let shell = Shell::at(&gateway);
-    shell.run("keys get ci").is(0);
-    assert_eq!(asked(&gateway)[1], format!("GET /v1/keys/{KEY_ID}"));
-    let ran = shell.run("keys get two").is(5);
-    assert!(ran.err.contains("key_1, key_2"), "{ran:?}");
-    shell.run("keys get nobody").is(3);
-    shell.run("keys get ../../v1/tokens").is(3);
-    assert!(
-        asked(&gateway)
-            .iter()
-            .all(|line| !line.contains("/v1/tokens"))
-    );
-}
-
-#[test]
-fn a_key_or_a_token_that_is_typed_is_refused_and_not_repeated() {
-    let gateway = always(200, &json!({"data": [], "next": null}));
-    let shell = Shell::at(&gateway);
-    for line in [
-        format!("keys get {SECRET}"),
-        format!("keys verify {SECRET}"),
-        format!("keys explain --id {SECRET}"),
-        format!("keys revoke {SECRET} --yes"),
-        format!("--token {SECRET} keys list"),
-        format!("keys list --token {SECRET}"),
-        SECRET.to_owned(),
-    ] {
-        let ran = shell.run(&line).is(2);
-        assert!(
-            !ran.err.contains(SECRET) && ran.out.is_empty(),
-            "{line}: {ran:?}"
-        );
-    }
-    assert!(gateway.received().is_empty());
-}
-
-#[test]
-fn passwords_of_members_come_by_standard_input() {
-    let gateway = gateway(|line, _| match line {
-        line if line.starts_with("GET ") => answer(
-            200,
-            &json!({"data": [{"id": "mem_1", "email": "ann@example.com"}], "next": null}),
-        ),
-        _ => answer(200, &json!({"id": "mem_1"})),
-    });
-    let shell = Shell::at(&gateway);
-    shell
-        .run_with("members create bob@example.com --role editor", "hunter2!\n")
-        .is(0);
-    assert_eq!(
-        sent(&gateway.last()),
-        json!({"email": "bob@example.com", "password": "hunter2!", "roles": [{"role": "editor"}]})
-    );
-    let ran = shell
-        .run_with(
-            "members password ann@example.com --current",
-            "old one\nnew one\n",
-        )
-        .is(0);
-    assert_eq!(
-        sent(&gateway.last()),
-        json!({"current_password": "old one", "password": "new one"})
-    );
-    assert!(!format!("{ran:?}").contains("one"));
 }

@@ -1,0 +1,219 @@
+//! Lists: found by name, filtered, page by page, taken out.
+
+use super::{CANARY, SECRET, Shell, always, gateway, real};
+use crate::harness::Upstream;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::fs;
+
+#[test]
+fn lists_are_filtered_and_sorted() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    shell.run("workspaces create north").is(0);
+    shell.run("consumers create acme-eu").is(0);
+    shell
+        .run("keys create alpha --scope x:y --tag a&b --env test --expires 30d")
+        .is(0);
+    shell
+        .run("keys create beta --workspace north --expires 90d")
+        .is(0);
+    shell.run("keys create gamma --consumer acme-eu").is(0);
+    shell.run("keys disable gamma").is(0);
+    let names = |flags: &str| -> String {
+        let list = shell
+            .run(&format!("keys list {flags} -o json"))
+            .is(0)
+            .json();
+        let rows = list["data"].as_array().unwrap().iter();
+        rows.map(|row| row["name"].as_str().unwrap())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    for (flags, want) in [
+        ("--sort name", "alpha beta ci gamma"),
+        ("--sort=-name", "gamma ci beta alpha"),
+        ("alp", "alpha"),
+        ("--tag a&b", "alpha"),
+        ("--env test", "alpha"),
+        ("--scope x:y", "alpha"),
+        ("--status disabled", "gamma"),
+        ("--workspace north", "beta"),
+        ("--consumer acme-eu", "gamma"),
+        ("--expires-before 60d", "alpha"),
+        ("--never-expires --sort name", "ci gamma"),
+        ("--unused-since 1d", "ci"),
+        ("nobody", ""),
+    ] {
+        assert_eq!(names(flags), want, "{flags}");
+    }
+    assert_eq!(
+        shell.run("keys list --sort name").is(0).table(),
+        "ID | NAME | STATUS | LAST USED | EXPIRES | CONSUMER | ENV | HINT\n\
+         ID | alpha | active | never | TIME | - | test | HINT\n\
+         ID | beta | active | never | TIME | - | live | HINT\n\
+         ID | ci | active | never | never | acme | live | -\n\
+         ID | gamma | disabled | never | never | acme-eu | live | HINT"
+    );
+    let total = shell.run("keys list --total --limit 1").is(0);
+    assert_eq!(total.err, "1 of 4 shown; --all shows all\n");
+}
+
+#[test]
+fn lists_are_followed_page_by_page() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let mut keys = String::new();
+    for number in 0..449 {
+        writeln!(
+            keys,
+            "{}",
+            json!({"name": format!("k{number}"), "hash": format!("blake3:{number:064x}")})
+        )
+        .unwrap();
+    }
+    shell.run_with("keys import -", &keys).is(0);
+    for (flags, rows) in [
+        ("", 50),
+        ("--limit 3", 3),
+        ("--limit 250", 250),
+        ("--all", 450),
+    ] {
+        let ran = shell.run(&format!("keys list -o name {flags}")).is(0);
+        assert_eq!(ran.out.lines().count(), rows, "{flags}");
+    }
+    let page = shell.run("keys list -o json --limit 2").is(0).json();
+    assert_eq!(page["data"].as_array().unwrap().len(), 2);
+    assert!(page["next"].is_string());
+    shell.run("keys list --limit 5 --all").is(2);
+}
+
+#[test]
+fn things_are_found_by_name() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let id = shell.id("keys create night --save-to 1.key");
+    let other = shell.id("keys create 'night watch' --save-to 2.key");
+    assert_eq!(shell.id("keys get night"), id);
+    assert_eq!(shell.id("keys get 'night watch'"), other);
+    let twin = shell.id("keys create night --save-to 3.key");
+    let ran = shell.run("keys get night").is(5);
+    assert!(ran.err.contains(&id) && ran.err.contains(&twin), "{ran:?}");
+    for nobody in ["nobody", "../../v1/tokens", "'?q=night'", "-"] {
+        shell.run(&format!("keys get {nobody}")).is(3);
+    }
+}
+
+#[test]
+fn a_key_or_a_token_that_is_typed_is_refused_and_not_repeated() {
+    let gateway = always(200, &json!({"data": [], "next": null}));
+    let shell = Shell::at(&gateway);
+    for secret in [SECRET, CANARY] {
+        for line in [
+            "keys get SECRET",
+            "keys verify SECRET",
+            "keys explain --id SECRET",
+            "keys revoke SECRET --yes",
+            "tokens revoke SECRET --yes",
+            "--token SECRET keys list",
+            "keys list --token SECRET",
+            "SECRET",
+        ] {
+            let ran = shell.run(&line.replace("SECRET", secret)).is(2);
+            assert!(
+                !ran.err.contains(secret) && ran.out.is_empty(),
+                "{line}: {ran:?}"
+            );
+        }
+    }
+    assert!(gateway.received().is_empty());
+}
+
+#[test]
+fn exports_pass_through_whole_or_not_at_all() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    shell.run("keys create nightly --tag a").is(0);
+    let line = shell.run("keys export --tag a").is(0);
+    let key: Value = serde_json::from_str(line.line()).unwrap();
+    assert_eq!(key["name"], "nightly");
+    shell.run("keys export --tag a --to out.ndjson --yes").is(0);
+    assert_eq!(
+        fs::read_to_string(shell.file("out.ndjson")).unwrap(),
+        line.out
+    );
+    shell.run("keys export --to out.ndjson").is(5);
+    shell.run("keys export --to out.ndjson --yes").is(0);
+    assert_eq!(
+        fs::read_to_string(shell.file("out.ndjson"))
+            .unwrap()
+            .lines()
+            .count(),
+        2
+    );
+
+    let cut = Upstream::serving(|stream, _| {
+        use std::io::Write;
+        let _ = stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{\"id\"");
+    });
+    let shell = Shell::at(&cut);
+    shell.run("keys export --to out.ndjson").is(1);
+    assert!(!shell.file("out.ndjson").exists());
+}
+
+#[test]
+fn what_should_go_is_reported() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    shell
+        .run("keys create nightly --inactivity disable:10d")
+        .is(0);
+    let review = shell
+        .run("keys review --why never_expires --workspace root")
+        .is(0);
+    assert_eq!(
+        review.table(),
+        "ID | NAME | WHY | STATUS | LAST USED\nID | nightly | never_expires | active | never"
+    );
+    shell.run("keys review --why nothing").is(2);
+    for noun in ["keys", "notices"] {
+        let preview = shell.run(&format!("{noun} preview")).is(0);
+        assert_eq!(
+            preview.table(),
+            "ID | NAME | WHAT | WHEN | LAST USED\nID | nightly | disable | TIME | never"
+        );
+        let none = shell
+            .run(&format!("{noun} preview --days 3 --workspace root"))
+            .is(0);
+        assert_eq!(
+            (none.out.as_str(), none.err.as_str()),
+            ("", "nothing found\n")
+        );
+    }
+    let told = shell.run("keys preview -o json --days 400").is(0).json();
+    assert_eq!(told["more"], false);
+}
+
+#[test]
+fn use_is_shown_by_hour_and_route() {
+    let hour = json!({"hour": "2026-11-21T05:00:00.000Z", "route": "billing", "requests": 7, "refusals": {"expired_key": 2},
+        "status": {"2xx": 4, "5xx": 1}, "bytes_in": 10, "bytes_out": 20});
+    let gateway = gateway(move |line, _| {
+        let wanted = "GET /v1/keys/key_01jyzx5rhdf3sbz3hv1yqn2tp9/usage?from=2026-01-01T00%3A00%3A00.000Z&route=billing&limit=50";
+        assert_eq!(line, wanted);
+        super::answer(200, &json!({"data": [hour], "next": null}))
+    });
+    let ran = Shell::at(&gateway)
+        .run("keys usage key_01jyzx5rhdf3sbz3hv1yqn2tp9 --since 2026-01-01 --route billing")
+        .is(0);
+    assert_eq!(
+        ran.table(),
+        "HOUR | ROUTE | REQUESTS | REFUSALS | 2XX | 3XX | 4XX | 5XX | BYTES IN | BYTES OUT\n\
+         DATE | billing | 7 | expired_key=2 | 4 | - | - | 1 | 10 | 20"
+    );
+}
