@@ -77,6 +77,8 @@ pub struct KeyTable {
     native: Map,
     /// Imported, by the sha256 of their secret, until they are first used.
     sha256: Map,
+    /// Those of the config file by their id. They are few, and asked for by everybody who changes or lists keys.
+    declared: DashMap<Id, Arc<Key>>,
 }
 
 impl KeyTable {
@@ -121,8 +123,20 @@ impl KeyTable {
                 if old.id == key.id {
                     key.usage.absorb(&old.usage);
                 }
+                self.forget(&Arc::clone(old));
                 taken.replace_entry(());
             }
+        }
+        if key.origin == Origin::File {
+            self.declared.insert(key.id, Arc::clone(key));
+        }
+    }
+
+    /// Takes a key that is not in force any more out of the declared ones.
+    fn forget(&self, gone: &Key) {
+        if gone.origin == Origin::File {
+            self.declared
+                .remove_if(&gone.id, |_, there| there.hash == gone.hash);
         }
     }
 
@@ -140,13 +154,19 @@ impl KeyTable {
 
     /// Takes a key out of force.
     pub fn remove(&self, hash: &KeyHash, algorithm: Algorithm) {
-        self.map(algorithm).remove(hash.as_bytes());
+        if let Some((Entry(gone), ())) = self.map(algorithm).remove(hash.as_bytes()) {
+            self.forget(&gone);
+        }
     }
 
     /// Takes a key of this origin out of force; one of another origin with the same hash stays.
     pub fn remove_of(&self, hash: &KeyHash, algorithm: Algorithm, origin: Origin) {
-        self.map(algorithm)
+        let gone = self
+            .map(algorithm)
             .remove_if(hash.as_bytes(), |entry, ()| entry.0.origin == origin);
+        if let Some((Entry(gone), ())) = gone {
+            self.forget(&gone);
+        }
     }
 
     /// Takes out of force an imported key that is in force by another hash now, which takes over its use.
@@ -161,11 +181,8 @@ impl KeyTable {
 
     /// Tells declared keys what the store remembers of their use.
     pub fn recall(&self, uses: &HashMap<Id, KeyUsage>) {
-        for entry in &self.native {
-            let Entry(key) = entry.key();
-            if key.origin == Origin::File
-                && let Some(usage) = uses.get(&key.id)
-            {
+        for key in &self.declared {
+            if let Some(usage) = uses.get(&key.id) {
                 key.usage.absorb(usage);
             }
         }
@@ -187,29 +204,27 @@ impl KeyTable {
         both.map(|entry| Arc::clone(&entry.key().0)).collect()
     }
 
-    /// Every key of one origin, in no order; for lists.
-    pub fn of_origin(&self, origin: Origin) -> Vec<Arc<Key>> {
-        let both = self.native.iter().chain(self.sha256.iter());
-        both.filter(|entry| entry.key().0.origin == origin)
-            .map(|entry| Arc::clone(&entry.key().0))
-            .collect()
+    /// Every key of the config file, in no order.
+    pub fn declared(&self) -> Vec<Arc<Key>> {
+        self.declared.iter().map(|key| Arc::clone(&key)).collect()
     }
 
-    /// What it takes to have exactly these keys of one origin. Those in the config file win over those in the store.
-    pub fn plan(&self, wanted: Vec<Key>, origin: Origin) -> KeyChange {
+    /// The key of the config file with this id.
+    pub fn declared_by_id(&self, id: Id) -> Option<Arc<Key>> {
+        self.declared.get(&id).map(|key| Arc::clone(&key))
+    }
+
+    /// What it takes to have exactly these keys of the config file. They win over those in the store.
+    pub fn plan(&self, wanted: Vec<Key>) -> KeyChange {
         let mut change = KeyChange::default();
-        let ours = self
-            .native
-            .iter()
-            .filter(|entry| entry.key().0.origin == origin);
-        let mut gone: HashSet<KeyHash> = ours.map(|entry| entry.key().0.hash).collect();
+        let mut gone: HashSet<KeyHash> = self.declared.iter().map(|key| key.hash).collect();
         for key in wanted {
             gone.remove(&key.hash);
             match self.find(&key.hash).map(|old| Arc::clone(&old)) {
                 Some(old) if key.same_spec(&old) => continue,
                 Some(old) => {
                     change.met.push(key.met_with(&old));
-                    if old.origin != origin {
+                    if old.origin != Origin::File {
                         change.covered.push(old);
                     }
                 }

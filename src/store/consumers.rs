@@ -2,8 +2,8 @@
 
 use super::Store;
 use super::error::StoreError;
+use super::reach::below;
 use super::sql::{Columns, Sql, words};
-use super::workspaces::below;
 use super::write::{Fact, Touched, Write};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};

@@ -4,14 +4,22 @@ use super::sql::Sql;
 use crate::domain::id::Kind;
 use crate::domain::workspace;
 
-/// Adds `AND column IN (…)`: below any of these workspaces, given by their paths. The root is above all: it needs no
-/// look at the tree.
-pub(super) fn below(sql: &mut Sql, column: &'static str, paths: &[String]) {
+/// Whether the root is among these paths. It is above all: nobody needs to look at the tree.
+pub(super) fn is_everything(paths: &[String]) -> bool {
     let root = format!("{}/", workspace::root().text(Kind::Workspace));
-    if paths.contains(&root) {
-        return;
+    paths.contains(&root)
+}
+
+/// Adds ` AND column IN (…)`: at or below any of these workspaces, given by their paths.
+pub(super) fn below(sql: &mut Sql, column: &str, paths: &[String]) {
+    if !is_everything(paths) {
+        sql.push(" AND ").push(column);
+        within(sql, paths);
     }
-    sql.push(" AND ").push(column);
+}
+
+/// Adds ` IN (…)`, as [`below`], behind a column.
+pub(super) fn within(sql: &mut Sql, paths: &[String]) {
     sql.push(" IN (SELECT w.id FROM workspaces w WHERE ");
     if paths.is_empty() {
         sql.push("1 = 0");

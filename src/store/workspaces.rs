@@ -7,7 +7,7 @@ use super::write::{Fact, Touched, Write};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::{Inactivity, InactivityMode};
 use crate::domain::time::Timestamp;
-use crate::domain::workspace::{Lineage, MAX_DEPTH, root};
+use crate::domain::workspace::{Lineage, MAX_DEPTH};
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -260,30 +260,6 @@ impl Write {
         workspace.updated_by = self.actor().text();
         workspace.revision = self.revision;
     }
-}
-
-/// That a column names a workspace at or below any of these paths. The root is above all: it needs no look at the tree.
-pub(super) fn below(sql: &mut Sql, column: &str, paths: &[String]) {
-    let root = format!("{}/", root().text(Kind::Workspace));
-    if paths.contains(&root) {
-        return;
-    }
-    sql.push(" AND ")
-        .push(column)
-        .push(" IN (SELECT w.id FROM workspaces w WHERE ");
-    if paths.is_empty() {
-        sql.push("1 = 0");
-    }
-    for (place, path) in paths.iter().enumerate() {
-        sql.push(if place == 0 { "" } else { " OR " });
-        // Ids have no letter as great as a tilde.
-        sql.push("(w.path >= ")
-            .bind(path.clone())
-            .push(" AND w.path < ")
-            .bind(format!("{path}~"))
-            .push(")");
-    }
-    sql.push(")");
 }
 
 fn fact(workspace: &WorkspaceRecord, action: &'static str) -> Fact {

@@ -174,7 +174,7 @@ impl Publisher {
         let revision = self.shared.revision() + 1;
         let snapshot = state.compile(revision, &self.shared.symbols, &self.metrics);
         let wanted = state.compile_keys(&config.keys, &self.shared.symbols);
-        let mut change = self.shared.keys.plan(wanted, Origin::File);
+        let mut change = self.shared.keys.plan(wanted);
         let gone = change.removed().to_vec();
         for key in change.take_covered() {
             state.hide(key);

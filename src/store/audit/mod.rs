@@ -8,8 +8,8 @@ pub use verify::{Broken, Fault, Intact, Verdict};
 
 use super::Store;
 use super::error::StoreError;
+use super::reach::below;
 use super::sql::{Columns, Sql};
-use super::workspaces::below;
 use super::write::Class;
 use crate::domain::time::Timestamp;
 use futures_util::{Stream, TryStreamExt, stream};

@@ -1,13 +1,13 @@
-//! Lists of keys: filtered, sorted and paged in the store, through indexes that both databases have.
+//! Lists of keys: filtered, sorted and paged in the store. How the keys are found is chosen in [`super::find`].
 
+use super::find::{Filter, Way};
 use super::row;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::sql::{Columns, Sql, words};
-use crate::store::workspaces::below;
+use crate::store::sql::{Columns, Sql};
 use crate::store::write::Write;
 use sqlx::AnyConnection;
 
@@ -147,13 +147,14 @@ impl Store {
 
     /// Number of keys that a query finds, whatever page it asks for.
     pub async fn count_keys(&self, query: &KeyQuery) -> Result<u64, StoreError> {
-        let mut select = Sql::new("SELECT COUNT(*) AS number FROM keys k WHERE ");
-        filter(&mut select, query, self.clock.now());
-        select
-            .query()
-            .fetch_one(&self.pools.read)
-            .await?
-            .natural("number")
+        let mut connection = self.pools.read.acquire().await?;
+        let filters = Filter::all(query, self.clock.now());
+        let way = Way::choose(&mut connection, &filters, None).await?;
+        let mut select = Sql::new("SELECT COUNT(*) AS number FROM ");
+        way.from(&mut select, &filters);
+        way.conditions(&mut select, &filters);
+        let found = select.query().fetch_one(&mut *connection).await?;
+        found.natural("number")
     }
 }
 
@@ -170,9 +171,13 @@ async fn page(
     query: &KeyQuery,
     now: Timestamp,
 ) -> Result<KeyPage, StoreError> {
+    let filters = Filter::all(query, now);
+    let way = Way::choose(connection, &filters, Some(query.sort)).await?;
     let mut select = Sql::new("SELECT ");
-    select.push(row::COLUMNS).push(row::FROM).push(" WHERE ");
-    filter(&mut select, query, now);
+    select.push(row::COLUMNS).push(" FROM ");
+    way.from(&mut select, &filters);
+    select.push(row::WITH_CONSUMER);
+    way.conditions(&mut select, &filters);
     after(&mut select, query);
     let direction = if query.descending { " DESC" } else { "" };
     select
@@ -186,148 +191,6 @@ async fn page(
     rows.truncate(query.limit);
     let keys = row::with_secrets(connection, &rows).await?;
     Ok(KeyPage { keys, more })
-}
-
-fn filter(sql: &mut Sql, query: &KeyQuery, now: Timestamp) {
-    status(sql, query.status, now);
-    below(sql, "k.workspace", &query.reach);
-    if let Some(path) = &query.workspace {
-        below(sql, "k.workspace", std::slice::from_ref(path));
-    }
-    if let Some(consumer) = query.consumer {
-        sql.push(" AND k.consumer = ")
-            .bind(consumer.text(Kind::Consumer).to_string());
-    }
-    if let Some(environment) = &query.environment {
-        sql.push(" AND k.environment = ").bind(environment.clone());
-    }
-    if let Some(tag) = &query.tag {
-        label(sql, "tag", &tag.to_lowercase());
-    }
-    if let Some(scope) = &query.scope {
-        label(sql, "scope", scope);
-    }
-    if let Some(end) = query.expires_before {
-        sql.push(" AND COALESCE(k.expires_at, 9223372036854775807) < ")
-            .bind(end);
-    }
-    if let Some(since) = query.unused_since {
-        sql.push(" AND COALESCE(k.last_used_at, 0) < ")
-            .bind(since)
-            .push(" AND k.created_at < ")
-            .bind(since);
-    }
-    match query.never_expires {
-        Some(true) => {
-            sql.push(" AND k.expires_at IS NULL");
-        }
-        Some(false) => {
-            sql.push(" AND k.expires_at IS NOT NULL");
-        }
-        None => {}
-    }
-    if let Some(q) = &query.q {
-        search(sql, q);
-    }
-}
-
-const END: &str = "COALESCE(k.expires_at, 9223372036854775807)";
-
-/// What [`KeyStatus::of`] says, as a predicate.
-fn status(sql: &mut Sql, status: Option<KeyStatus>, now: Timestamp) {
-    let Some(status) = status else {
-        sql.push("k.state <> 'deleted'");
-        return;
-    };
-    let state = match status {
-        KeyStatus::Deleted => "deleted",
-        KeyStatus::Revoked => "revoked",
-        KeyStatus::Disabled => "disabled",
-        KeyStatus::NotYetValid
-        | KeyStatus::Expired
-        | KeyStatus::Rotating
-        | KeyStatus::InactiveWarning
-        | KeyStatus::Expiring
-        | KeyStatus::Active => "active",
-    };
-    sql.push("k.state = '").push(state).push("'");
-    let begun = |sql: &mut Sql| {
-        sql.push(" AND (k.not_before IS NULL OR k.not_before <= ")
-            .bind(now)
-            .push(")");
-    };
-    let lives = |sql: &mut Sql| {
-        begun(sql);
-        sql.push(" AND ").push(END).push(" > ").bind(now);
-    };
-    let settled = |sql: &mut Sql| {
-        sql.push(" AND (k.rotating_until IS NULL OR k.rotating_until <= ")
-            .bind(now)
-            .push(")");
-    };
-    let near = Timestamp::from_millis(now.as_millis() + KeyStatus::EXPIRING_MILLIS);
-    match status {
-        KeyStatus::Deleted | KeyStatus::Revoked | KeyStatus::Disabled => {}
-        KeyStatus::NotYetValid => {
-            sql.push(" AND k.not_before > ").bind(now);
-        }
-        KeyStatus::Expired => {
-            begun(sql);
-            sql.push(" AND ").push(END).push(" <= ").bind(now);
-        }
-        KeyStatus::Rotating => {
-            lives(sql);
-            sql.push(" AND k.rotating_until > ").bind(now);
-        }
-        KeyStatus::InactiveWarning => {
-            lives(sql);
-            settled(sql);
-            sql.push(" AND k.inactive_at IS NOT NULL");
-        }
-        KeyStatus::Expiring => {
-            lives(sql);
-            settled(sql);
-            sql.push(" AND k.inactive_at IS NULL AND ")
-                .push(END)
-                .push(" <= ")
-                .bind(near);
-        }
-        KeyStatus::Active => {
-            begun(sql);
-            settled(sql);
-            sql.push(" AND k.inactive_at IS NULL AND ")
-                .push(END)
-                .push(" > ")
-                .bind(near);
-        }
-    }
-}
-
-fn label(sql: &mut Sql, kind: &'static str, value: &str) {
-    sql.push(" AND k.id IN (SELECT l.key_id FROM labels l WHERE l.kind = '")
-        .push(kind);
-    sql.push("' AND l.value = ").bind(value).push(")");
-}
-
-fn search(sql: &mut Sql, q: &str) {
-    if Id::parse(Kind::Key, q.trim()).is_some() {
-        sql.push(" AND k.id = ").bind(q.trim());
-        return;
-    }
-    let words = words(q);
-    if words.is_empty() && !q.trim().is_empty() {
-        sql.push(" AND 1 = 0");
-    }
-    for word in words {
-        sql.push(
-            " AND k.id IN (SELECT l.key_id FROM labels l WHERE l.kind = 'word' AND l.value >= ",
-        );
-        // No word holds the last code point there is.
-        sql.bind(word.clone())
-            .push(" AND l.value < ")
-            .bind(format!("{word}\u{10ffff}"))
-            .push(")");
-    }
 }
 
 fn after(sql: &mut Sql, query: &KeyQuery) {

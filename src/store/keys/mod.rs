@@ -1,6 +1,7 @@
 //! Keys with their secrets: read, made, saved. What may be done with a key is decided in `domain::key::acts`; here it is
 //! kept.
 
+mod find;
 mod import;
 mod list;
 mod load;

@@ -5,8 +5,8 @@ use crate::domain::key::record::DAY_MILLIS;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::reach::below;
 use crate::store::sql::{Columns, Sql};
-use crate::store::workspaces::below;
 use sqlx::any::AnyRow;
 
 /// Why a key should be looked at. The first is worse than all behind it together.

@@ -18,8 +18,8 @@ pub(super) const COLUMNS: &str = "k.id, k.workspace, k.consumer, c.name AS consu
     k.inactivity_mode, k.inactivity_after, k.inactive_at, k.enabled_at, k.restored_at, k.kept_at, k.policy_enabled_at, \
     k.created_at, k.created_by, k.updated_at, k.updated_by, k.revision, k.first_used_at, k.last_used_at, \
     k.last_used_ip, k.uses, k.refusals, k.detail";
-/// Where they come from.
-pub(super) const FROM: &str = " FROM keys k LEFT JOIN consumers c ON c.id = k.consumer";
+/// Behind `keys k`, where they come from.
+pub(super) const WITH_CONSUMER: &str = " LEFT JOIN consumers c ON c.id = k.consumer";
 
 /// Most ids in one statement.
 const BATCH: usize = 500;
@@ -36,7 +36,11 @@ pub(super) async fn some(
     let mut all = Vec::with_capacity(ids.len());
     for batch in ids.chunks(BATCH) {
         let mut select = Sql::new("SELECT ");
-        select.push(COLUMNS).push(FROM).push(" WHERE k.id IN (");
+        select
+            .push(COLUMNS)
+            .push(" FROM keys k")
+            .push(WITH_CONSUMER);
+        select.push(" WHERE k.id IN (");
         select
             .bind_list(batch.iter().map(|id| id.text(Kind::Key).to_string()))
             .push(")");

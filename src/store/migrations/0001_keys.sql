@@ -160,7 +160,7 @@ CREATE TABLE labels (
     key_id TEXT NOT NULL,
     PRIMARY KEY (kind, value, key_id)
 );
-CREATE INDEX labels_by_key ON labels (key_id);
+CREATE INDEX labels_by_key ON labels (key_id, kind, value);
 
 CREATE TABLE members (
     id          TEXT PRIMARY KEY,

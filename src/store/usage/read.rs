@@ -5,8 +5,8 @@ use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::reach::below;
 use crate::store::sql::{Columns, Sql};
-use crate::store::workspaces::below;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 

@@ -43,7 +43,7 @@ async fn open(
     permission: Permission,
 ) -> Result<Result<KeyChange, Response>, AdminError> {
     let id = key_id(path)?;
-    refuse_declared(parts, call, id).await?;
+    refuse_declared(parts, call, id)?;
     let body = call.json()?;
     let mut change = match begin(parts, call).await? {
         Begun::Replay(answer) => return Ok(Err(answer)),
@@ -94,13 +94,8 @@ pub(super) fn key_id(path: KeyPath) -> Result<Id, AdminError> {
 }
 
 /// A key that is declared in the config file is changed there.
-pub(super) async fn refuse_declared(
-    parts: &AdminParts,
-    call: &Call,
-    id: Id,
-) -> Result<(), AdminError> {
-    let declared = super::declared_keys(parts).await;
-    if declared.iter().any(|key| key.id == id) {
+pub(super) fn refuse_declared(parts: &AdminParts, call: &Call, id: Id) -> Result<(), AdminError> {
+    if parts.shared.keys.declared_by_id(id).is_some() {
         let place = Lineage::new(vec![root()]);
         call.caller.check(Permission::Read, &place)?;
         return Err(AdminError::Conflict {

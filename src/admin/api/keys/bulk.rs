@@ -21,7 +21,7 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -182,12 +182,8 @@ pub(in crate::admin) async fn change_keys(
     if let Which::Found(query, Some(workspace)) = &mut wanted.which {
         query.workspace = Some(super::subtree(&parts, &call, *workspace).await?);
     }
-    let mut declared = HashSet::new();
     let root = Lineage::new(vec![root()]);
-    if call.caller.check(Permission::Read, &root).is_ok() {
-        let keys = super::declared_keys(&parts).await;
-        declared.extend(keys.iter().map(|key| key.id));
-    }
+    let sees_declared = call.caller.check(Permission::Read, &root).is_ok();
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,
@@ -197,7 +193,7 @@ pub(in crate::admin) async fn change_keys(
         parts: &parts,
         call: &call,
         wanted: &wanted,
-        declared,
+        sees_declared,
         places: HashMap::new(),
         owners: HashMap::new(),
     };
@@ -257,7 +253,7 @@ struct Work<'a> {
     parts: &'a AdminParts,
     call: &'a Call,
     wanted: &'a Wanted,
-    declared: HashSet<Id>,
+    sees_declared: bool,
     places: HashMap<Id, Lineage>,
     owners: HashMap<Id, Option<Consumer>>,
 }
@@ -270,7 +266,8 @@ impl Work<'_> {
         key: Option<KeyRecord>,
     ) -> Result<Done, AdminError> {
         let wanted = self.wanted;
-        if self.declared.contains(&id) {
+        let keys = &self.parts.shared.keys;
+        if self.sees_declared && keys.declared_by_id(id).is_some() {
             let message = "this key is declared in the config file and is changed there";
             return Ok(Err(("managed_by_file", message.into())));
         }

@@ -12,7 +12,6 @@ use crate::domain::role::Permission;
 use crate::domain::route::Location;
 use crate::gate::Denied;
 use crate::gate::trace::{self, Given, Outgoing, Question, Rule, Trace, Verdict};
-use crate::snapshot::key::Key;
 use crate::snapshot::router::RoutePlace;
 use axum::Json;
 use axum::extract::State;
@@ -184,11 +183,7 @@ pub(in crate::admin) async fn explain_request(
 
 /// The key with an id, as requests are served by it.
 async fn by_id(parts: &AdminParts, call: &Call, id: Id) -> Result<Given<'static>, AdminError> {
-    let found: Option<Arc<Key>> = super::declared_keys(parts)
-        .await
-        .into_iter()
-        .find(|key| key.id == id);
-    if let Some(key) = found {
+    if let Some(key) = parts.shared.keys.declared_by_id(id) {
         let place = super::lineage(parts, key.workspace()).await?;
         call.caller.check(Permission::Read, &place)?;
         return Ok(Given::Key(key));

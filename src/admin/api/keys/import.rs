@@ -23,7 +23,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -107,17 +107,12 @@ pub(in crate::admin) async fn import_keys(
     parameters.finish()?;
     call.caller.reach(Permission::KeysImport)?;
     let sent = items(&call)?;
-    let declared: HashSet<Id> = super::declared_keys(&parts)
-        .await
-        .iter()
-        .map(|key| key.id)
-        .collect();
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,
     };
     let (mut good, mut data) = read_all(&mut change, &parts, &call, sent).await?;
-    data.extend(take_out_taken(&mut change, &parts, &declared, &mut good).await?);
+    data.extend(take_out_taken(&mut change, &parts, &mut good).await?);
     let mut keys = Vec::with_capacity(good.len());
     for wanted in good {
         data.push(ImportItem {
@@ -432,7 +427,6 @@ fn past(value: &Value, now: Timestamp) -> Result<Timestamp, Wrong> {
 async fn take_out_taken(
     change: &mut Change,
     parts: &AdminParts,
-    declared: &HashSet<Id>,
     good: &mut Vec<Wanted>,
 ) -> Result<Vec<ImportItem>, AdminError> {
     let hashes: Vec<String> = good.iter().flat_map(|one| one.hashes.clone()).collect();
@@ -443,7 +437,6 @@ async fn take_out_taken(
         .map(|one| one.key.id)
         .collect();
     let mut ids = change.write.taken_key_ids(&chosen).await?;
-    ids.extend(declared);
     let mut refusals = Vec::new();
     good.retain(|one| {
         let mut errors = Vec::new();
@@ -454,7 +447,8 @@ async fn take_out_taken(
         if hidden || one.hashes.iter().any(|hash| taken.contains(hash)) {
             errors.push(there_already(if one.raw { "/secret" } else { "/hash" }));
         }
-        if one.chosen && ids.contains(&one.key.id) {
+        let declared = parts.shared.keys.declared_by_id(one.key.id).is_some();
+        if one.chosen && (declared || ids.contains(&one.key.id)) {
             errors.push(there_already("/id"));
         }
         let free = errors.is_empty();

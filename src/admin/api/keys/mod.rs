@@ -22,7 +22,7 @@ use crate::admin::page::{Page, Parameters, cursor};
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
 use crate::domain::id::{Id, Kind};
-use crate::domain::key::{KeyStatus, Origin};
+use crate::domain::key::KeyStatus;
 use crate::domain::role::Permission;
 use crate::domain::time::Timestamp;
 use crate::domain::workspace::{Lineage, root};
@@ -89,7 +89,7 @@ pub(in crate::admin) async fn list_keys(
         .is_ok();
     let mut rows: Vec<(String, String, KeyView)> = Vec::new();
     if sees_declared {
-        let keys = declared_keys(&parts).await;
+        let keys = parts.shared.keys.declared();
         rows.extend(keys.iter().filter(|key| fits(key, &query, now)).map(|key| {
             let view = declared(key, now);
             (value_of(&view, query.sort), view.id.clone(), view)
@@ -139,10 +139,10 @@ pub(in crate::admin) async fn show_key(
     call.no_parameters()?;
     let id = acts::key_id(path)?;
     let now = parts.clock.now();
-    if let Some(key) = declared_keys(&parts).await.iter().find(|key| key.id == id) {
+    if let Some(key) = parts.shared.keys.declared_by_id(id) {
         call.caller
             .check(Permission::Read, &Lineage::new(vec![root()]))?;
-        return Ok(Json(declared(key, now)).into_response());
+        return Ok(Json(declared(&key, now)).into_response());
     }
     if parts.store.is_none() {
         return Err(AdminError::NotFound);
@@ -176,13 +176,6 @@ async fn may_hear_of(parts: &AdminParts, caller: &Caller, key: &Key) -> Result<b
     Ok(caller
         .bindings()
         .any(|(place, _)| own.is_reached_from(place.own()) || place.is_reached_from(own.own())))
-}
-
-/// The keys of the config file.
-async fn declared_keys(parts: &AdminParts) -> Vec<Arc<Key>> {
-    let shared = Arc::clone(&parts.shared);
-    let all = tokio::task::spawn_blocking(move || shared.keys.of_origin(Origin::File));
-    all.await.unwrap_or_default()
 }
 
 struct Wanted {

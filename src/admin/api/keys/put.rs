@@ -38,7 +38,7 @@ pub(in crate::admin) async fn put_key(
 ) -> Result<Response, AdminError> {
     call.no_parameters()?;
     let id = key_id(path)?;
-    super::acts::refuse_declared(&parts, &call, id).await?;
+    super::acts::refuse_declared(&parts, &call, id)?;
     let body = call.json()?;
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
