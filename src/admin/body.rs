@@ -269,13 +269,16 @@ pub(super) fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong>
 
 /// A whole number with its unit, `90d` or `12h`, as milliseconds.
 pub(super) fn duration(value: &Value) -> Result<i64, Wrong> {
-    let Some(text) = value.as_str() else {
-        return invalid("expected a duration such as 90d, 12h or 30m");
-    };
-    parse_duration(text).map_or_else(
-        || invalid("expected a duration such as 90d, 12h or 30m"),
-        Ok,
-    )
+    let text = value.as_str().unwrap_or_default();
+    if let Some(millis) = parse_duration(text) {
+        return Ok(millis);
+    }
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole && parse_duration(&format!("0{}", &text[digits.len()..])).is_some() {
+        return Err(("out_of_range", "at most 3650d".into()));
+    }
+    invalid("expected a duration such as 90d, 12h or 30m")
 }
 
 /// As [`duration`], of text.
