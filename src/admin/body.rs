@@ -212,6 +212,18 @@ pub(super) fn flag(value: &Value) -> Result<bool, Wrong> {
         .map_or_else(|| invalid("expected true or false"), Ok)
 }
 
+/// A whole number from 0, also one that is written as `3.0`.
+pub(super) fn whole(value: &Value) -> Result<u64, Wrong> {
+    let written = || {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    };
+    value
+        .as_u64()
+        .or_else(written)
+        .map_or_else(|| invalid("expected a whole number"), Ok)
+}
+
 /// A time (RFC 3339) or a date.
 pub(super) fn time(value: &Value) -> Result<Timestamp, Wrong> {
     let read = value.as_str().and_then(Timestamp::parse);

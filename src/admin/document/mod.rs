@@ -3,6 +3,7 @@
 
 mod forms;
 
+use super::policy;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -27,6 +28,9 @@ pub(super) fn finish(document: &utoipa::openapi::OpenApi) -> serde_json::Result<
             request_body(operation, &mut bodies);
             answers(operation, &mut refusals);
             links(path, operation, &targets);
+            if policy::is_leaving(method, path) {
+                operation["deprecated"] = true.into();
+            }
         }
     }
     document["components"]["responses"] = refusals.into();
