@@ -1,11 +1,13 @@
 //! What the documents say of the admin API: every call with its permission, every permission with its roles.
 
 use super::program::Gateway;
-use super::tables::{captures, name, read, table};
+use super::root;
+use super::tables::{captures, name, table};
 use keygate::domain::role::{Permission, Role};
 use regex::Regex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 /// A gateway without anything; its management port has the API all the same.
 fn gateway() -> Gateway {
@@ -45,7 +47,10 @@ fn every_call_is_listed_with_what_it_does() {
 
 #[test]
 fn permissions_of_calls_are_those_that_are_tested() {
-    let source = read("tests/it/people/matrix.rs");
+    let tests = fs::read_dir(root().join("tests/it/people")).unwrap();
+    let source: String = tests
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
     let calls = Regex::new(r#"\(\s*"([A-Z]+ /v1[^"]*)",\s*"([a-z:]+)""#).unwrap();
     let real: BTreeMap<String, String> = calls
         .captures_iter(&source)
@@ -55,7 +60,7 @@ fn permissions_of_calls_are_those_that_are_tested() {
     let known: BTreeSet<&str> = Permission::all().map(Permission::name).collect();
     for row in table("docs/api.md", "Calls") {
         if let Some(tested) = real.get(&name(&row[0])) {
-            assert_eq!(&name(&row[1]), tested, "{row:?}");
+            assert!(row[1].contains(&format!("`{tested}`")), "{row:?}: {tested}");
         }
         for permission in captures("`([^`]+)`", &row[1]) {
             assert!(known.contains(&*permission), "{row:?}");

@@ -98,6 +98,8 @@ pub(super) fn parameter(operation: &str, name: &str) -> Option<Value> {
         ("export_audit", "format") => one_of(["jsonl", "csv"]),
         ("list_members", "state") => one_of(MemberState::ALL.map(MemberState::name)),
         ("list_tokens", "status") => one_of(["active", "expired", "revoked"]),
+        ("show_usage" | "list_usage", "by") => one_of(["hour", "day"]),
+        ("list_usage", "key") => id(Kind::Key),
         ("list_deliveries", "state") => one_of(DeliveryState::ALL.map(DeliveryState::name)),
         _ => return None,
     })

@@ -53,6 +53,10 @@ fn merge(schema: &mut Value, form: Value) {
             if let (true, "enum", Some(values)) = (nullable, &*keyword, value.as_array_mut()) {
                 values.push(Value::Null);
             }
+            // Entries that a patch may take away.
+            if schema.get(&keyword).is_some_and(is_nullable) && value["type"] == "string" {
+                value["type"] = json!(["string", "null"]);
+            }
             schema.insert(keyword, value);
         }
     }
