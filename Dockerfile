@@ -25,6 +25,8 @@ COPY LICENSE /usr/share/doc/keygate/LICENSE
 # What the start needed for a moment goes back to the system at once: with many keys that is most of it.
 ENV KEYGATE_CONFIG=/etc/keygate/keygate.yaml MIMALLOC_PURGE_DELAY=0
 WORKDIR /var/lib/keygate
+# The store. It keeps the folder's owner, and is writable where the rest is not.
+VOLUME ["/var/lib/keygate"]
 # By number, so that an orchestrator can tell that it is not root.
 USER 65532:65532
 EXPOSE 8080 8081

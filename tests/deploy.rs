@@ -30,6 +30,32 @@ fn what_the_sources_include_enters_the_build() {
 }
 
 #[test]
+fn the_image_keeps_its_store_in_a_volume_of_its_user() {
+    let last = last_stage(&read("Dockerfile"));
+    let volume = argument(&last, "VOLUME").unwrap_or_default();
+    let folder = volume.trim_matches(['[', ']', '"']).to_owned();
+    assert!(folder.starts_with('/'), "Dockerfile: VOLUME {volume}");
+    let user = argument(&last, "USER").unwrap_or_default();
+    let user = user.split(':').next().unwrap_or_default();
+    let made = format!("install --directory --owner={user} --group={user} --mode=0750 {folder}");
+    let runs = last.iter().filter(|(word, _)| word == "RUN");
+    assert!(
+        runs.into_iter().any(|(_, command)| command.contains(&made)),
+        "Dockerfile: no `{made}`: the volume would belong to root"
+    );
+    let config = read("config/container.yaml");
+    for wanted in [
+        format!("store: sqlite:{folder}/keygate.db"),
+        format!("data_dir: {folder}"),
+    ] {
+        assert!(
+            config.lines().any(|line| line == wanted),
+            "config/container.yaml: no line `{wanted}`"
+        );
+    }
+}
+
+#[test]
 fn the_unit_is_hardened_and_stops_in_time() {
     let faults = unit_faults(&read("deploy/keygate.service"));
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));

@@ -2,6 +2,9 @@
 //! sources say.
 
 #[cfg(test)]
+#[path = "docs/api.rs"]
+mod api;
+#[cfg(test)]
 #[path = "docs/behaviour.rs"]
 mod behaviour;
 #[cfg(test)]

@@ -212,6 +212,18 @@ pub(super) fn flag(value: &Value) -> Result<bool, Wrong> {
         .map_or_else(|| invalid("expected true or false"), Ok)
 }
 
+/// A whole number from 0, also one that is written as `3.0`.
+pub(super) fn whole(value: &Value) -> Result<u64, Wrong> {
+    let written = || {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    };
+    value
+        .as_u64()
+        .or_else(written)
+        .map_or_else(|| invalid("expected a whole number"), Ok)
+}
+
 /// A time (RFC 3339) or a date.
 pub(super) fn time(value: &Value) -> Result<Timestamp, Wrong> {
     let read = value.as_str().and_then(Timestamp::parse);
@@ -269,13 +281,16 @@ pub(super) fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong>
 
 /// A whole number with its unit, `90d` or `12h`, as milliseconds.
 pub(super) fn duration(value: &Value) -> Result<i64, Wrong> {
-    let Some(text) = value.as_str() else {
-        return invalid("expected a duration such as 90d, 12h or 30m");
-    };
-    parse_duration(text).map_or_else(
-        || invalid("expected a duration such as 90d, 12h or 30m"),
-        Ok,
-    )
+    let text = value.as_str().unwrap_or_default();
+    if let Some(millis) = parse_duration(text) {
+        return Ok(millis);
+    }
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole && parse_duration(&format!("0{}", &text[digits.len()..])).is_some() {
+        return Err(("out_of_range", "at most 3650d".into()));
+    }
+    invalid("expected a duration such as 90d, 12h or 30m")
 }
 
 /// As [`duration`], of text.

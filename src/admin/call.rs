@@ -64,6 +64,12 @@ impl Call {
         if !self.body.is_empty() && !self.content_type.as_ref().is_some_and(json) {
             return Err(AdminError::MediaType);
         }
+        // A body that was lost on the way is not a wish to change nothing.
+        if self.body.is_empty() && self.method == "PATCH" {
+            return Err(AdminError::BadRequest(
+                "the request body must be a JSON object",
+            ));
+        }
         Body::parse(&self.body)
     }
 
@@ -112,10 +118,10 @@ impl FromRequest<Arc<AdminParts>> for Call {
         let idempotency_key = one(&parts.headers, &IDEMPOTENCY_KEY)?;
         if idempotency_key
             .as_ref()
-            .is_some_and(|key| !(1..=255).contains(&key.len()))
+            .is_some_and(|key| !is_idempotency_key(key))
         {
             return Err(AdminError::BadRequest(
-                "`Idempotency-Key` has 1 to 255 characters",
+                "`Idempotency-Key` has 1 to 255 visible ASCII characters",
             ));
         }
         let body = to_bytes(body, MOST_BYTES).await.map_err(|fault| {
@@ -139,6 +145,10 @@ impl FromRequest<Arc<AdminParts>> for Call {
             agent: agent(&parts.headers),
         })
     }
+}
+
+fn is_idempotency_key(key: &str) -> bool {
+    (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn agent(headers: &HeaderMap) -> Option<String> {

@@ -32,6 +32,17 @@ struct Leaving {
 /// All of them.
 const LEAVING: &[Leaving] = &[];
 
+/// Whether an endpoint is on its way out.
+pub(super) fn is_leaving(method: &str, path: &str) -> bool {
+    find(LEAVING, method, path).is_some()
+}
+
+fn find<'a>(table: &'a [Leaving], method: &str, path: &str) -> Option<&'a Leaving> {
+    table
+        .iter()
+        .find(|one| one.method.eq_ignore_ascii_case(method) && one.path == path)
+}
+
 /// Puts all of it on an answer.
 pub(super) async fn dress(
     State(parts): State<Arc<AdminParts>>,
@@ -59,10 +70,9 @@ pub(super) async fn dress(
 }
 
 fn tell_leaving(table: &[Leaving], method: &str, path: &str, headers: &mut HeaderMap) {
-    let entry = table
-        .iter()
-        .find(|one| one.method == method && one.path == path);
-    let Some(entry) = entry else { return };
+    let Some(entry) = find(table, method, path) else {
+        return;
+    };
     let texts = [
         (DEPRECATION, Some(format!("@{}", entry.since))),
         (SUNSET, entry.until.map(str::to_owned)),

@@ -16,11 +16,13 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
 
 /// The head of the document.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "keygate admin API", description = "Keys, who holds them, and what became of them.", license(name = "Apache-2.0")),
+    info(title = "keygate admin API", description = "Keys, who holds them, and what became of them. \
+        Every call is described in prose, with its conventions, in docs/api.md.", license(name = "Apache-2.0")),
     modifiers(&Bearer),
     security(("bearer" = []))
 )]
@@ -131,6 +133,7 @@ pub(super) fn all(parts: Arc<AdminParts>) -> Router {
     let (api, mut document) = api().split_for_parts();
     let (entry, way_in) = entry().split_for_parts();
     document.merge(way_in);
+    let document = super::document::finish(&document).unwrap_or_default();
     let entry = entry.layer(from_fn_with_state(Arc::clone(&parts), auth::guard_sign_in));
     let api = api.layer(from_fn_with_state(Arc::clone(&parts), auth::guard_api));
     let system = Router::new()
@@ -143,7 +146,7 @@ pub(super) fn all(parts: Arc<AdminParts>) -> Router {
         .merge(system)
         .merge(api)
         .merge(entry)
-        .merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/openapi.json", document))
+        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document))
         .fallback(async || AdminError::NotFound)
         .method_not_allowed_fallback(async || AdminError::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&parts), policy::dress))

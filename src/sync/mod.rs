@@ -1,6 +1,7 @@
 //! Where changes come from, and how they get in force: a source is read, compiled, and swapped in whole or not at all.
 
 pub mod file;
+mod fixed;
 pub mod last_good;
 pub mod publisher;
 pub mod store;

@@ -1,7 +1,8 @@
 //! load → compile → swap. What failed to load never comes this far, so the last good state stays in force.
 
+use super::fixed::Fixed;
 use crate::clock::Clock;
-use crate::config::{Config, Forwarding, Listener, ListenerLimits};
+use crate::config::{Config, Forwarding, Listener};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::RecordedUse;
@@ -66,73 +67,6 @@ impl Published {
     }
 }
 
-#[derive(PartialEq)]
-struct Fixed {
-    threads: Option<std::num::NonZeroUsize>,
-    listeners: Vec<Listener>,
-    management: std::net::SocketAddr,
-    token: Option<[u8; 32]>,
-    log: crate::config::LogConfig,
-    drain_timeout: std::time::Duration,
-    brand: String,
-}
-
-impl Fixed {
-    fn of(config: &Config) -> Self {
-        let token = config.management.token.as_ref();
-        Self {
-            threads: config.threads,
-            listeners: config.listeners.clone(),
-            management: config.management.address,
-            token: token.map(|token| *blake3::hash(token.expose().as_bytes()).as_bytes()),
-            log: config.log.clone(),
-            drain_timeout: config.drain_timeout,
-            brand: config.key_format.brand().to_owned(),
-        }
-    }
-
-    /// The settings that differ and need a restart.
-    fn differing(&self, new: &Self) -> Vec<&'static str> {
-        let sockets = |listeners: &[Listener]| {
-            listeners
-                .iter()
-                .map(|one| (one.name.clone(), one.address))
-                .collect::<Vec<_>>()
-        };
-        let log = |log: &crate::config::LogConfig| {
-            (log.level.clone(), log.access, log.access_file.clone())
-        };
-        let changes = [
-            ("threads", self.threads != new.threads),
-            (
-                "listeners",
-                sockets(&self.listeners) != sockets(&new.listeners),
-            ),
-            (
-                "management",
-                (self.management, self.token) != (new.management, new.token),
-            ),
-            ("log", log(&self.log) != log(&new.log)),
-            ("drain_timeout", self.drain_timeout != new.drain_timeout),
-            ("key_format.brand", self.brand != new.brand),
-        ];
-        changes
-            .into_iter()
-            .filter_map(|(name, differs)| differs.then_some(name))
-            .collect()
-    }
-
-    /// Caps of the listeners that are open, from a new configuration where it still has them.
-    fn limits(&self, new: &[Listener]) -> Vec<ListenerLimits> {
-        let current =
-            |open: &Listener| new.iter().find(|listener| listener.address == open.address);
-        self.listeners
-            .iter()
-            .map(|open| current(open).unwrap_or(open).limits)
-            .collect()
-    }
-}
-
 impl Publisher {
     /// Puts the first configuration in force. With a store, nothing is served before its keys are there.
     pub fn start(config: &Config, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
@@ -186,7 +120,7 @@ impl Publisher {
         self.shared.store().hidden = state.hidden.len() as u64;
         self.tell_closed_routes(&state);
         state.compiler.forget_unused();
-        let restart = state.fixed.differing(&Fixed::of(config));
+        let restart = state.fixed.differing(config);
         drop(state);
         if !restart.is_empty() {
             tracing::warn!(settings = ?restart, "these settings changed on disk and need a restart");

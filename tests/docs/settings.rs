@@ -116,3 +116,14 @@ fn every_setting_that_is_not_built_is_listed() {
         .collect();
     assert_eq!(listed, real);
 }
+
+#[test]
+fn every_setting_that_needs_a_restart_is_listed() {
+    let real = captures(r#"mark\(\s*"([a-z_.]+)""#, &read("src/sync/fixed.rs"));
+    let listed: Set = table("docs/configuration.md", "Reload")
+        .iter()
+        .map(|row| name(&row[0]))
+        .collect();
+    assert!(real.len() > 10);
+    assert_eq!(listed, real);
+}

@@ -450,7 +450,8 @@ fn the_demo_works_in_one_command() {
     let said = keygate(&["demo", "--once"]);
     let text = out(&said);
     assert_eq!(said.status.code(), Some(0), "{text}{}", err(&said));
-    assert_eq!(text.matches("[ok]").count(), 6, "{text}");
+    assert_eq!(text.matches("[ok]").count(), 7, "{text}");
+    assert!(text.contains("→ 401 api_key_revoked"), "{text}");
     assert!(!text.contains("NOT AS IT SHOULD BE"), "{text}");
 }
 

@@ -26,6 +26,7 @@ mod paths;
 mod people;
 mod real_life;
 mod reload;
+mod schemathesis;
 mod smoke;
 mod sync;
 mod usage;

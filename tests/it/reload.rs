@@ -301,6 +301,48 @@ fn what_needs_a_restart_is_said() {
 }
 
 #[test]
+fn what_is_managed_needs_a_restart_to_be_kept_otherwise() {
+    let upstream = Upstream::ok();
+    let mut gateway = GatewayBuilder::new(upstream.address).stored().start();
+    for (file, text) in [("master", "a7".repeat(32)), ("mail", "pass-word".into())] {
+        std::fs::write(gateway.file.with_file_name(file), text).unwrap();
+    }
+    gateway.builder.top = "store: sqlite:other.db\n\
+        data_dir: elsewhere\n\
+        vault: { master_key: \"file:master\" }\n\
+        inactivity: { mode: notify }\n\
+        audit: { retention: 400d }\n\
+        usage: { retention: 30d }\n\
+        webhooks: { timeout: 5s }\n\
+        notifications: { email: { smtp: \"smtp://mail.example.com\", from: kg@example.com, to: [ops@example.com] } }\n"
+        .into();
+    gateway.builder.management = ", sessions: { idle: 5m }".into();
+    gateway.edit("name: ci,", "name: renamed,");
+    let all = json!([
+        "management",
+        "store",
+        "data_dir",
+        "vault",
+        "inactivity",
+        "audit",
+        "usage",
+        "webhooks",
+        "notifications"
+    ]);
+    wait_until("all are named", SOON, || {
+        gateway.status()["config"]["needs_restart"] == all
+    });
+    // What is in force is what the gateway was started with.
+    assert_eq!(gateway.api("GET", "/v1/keys", None).status, 200);
+    gateway.builder.management = ", allowed_hosts: [gate.example.com]".into();
+    gateway.builder.top = String::new();
+    gateway.edit("name: renamed,", "name: again,");
+    wait_until("one is left", SOON, || {
+        gateway.status()["config"]["needs_restart"] == json!(["management"])
+    });
+}
+
+#[test]
 fn the_caps_of_a_listener_change_without_restart() {
     let upstream = Upstream::ok();
     let mut gateway = gateway(&upstream);

@@ -109,7 +109,8 @@ impl Call {
     }
 
     pub(super) fn make(&self, gateway: SocketAddr) -> anyhow::Result<Answer> {
-        send(gateway, self.method, &self.target, self.header.as_slice())
+        let call = (self.method, &*self.target);
+        send(gateway, call, self.header.as_slice(), "")
     }
 
     /// Whether status and code are right, and the service saw who called but not the key.
@@ -121,16 +122,12 @@ impl Call {
     }
 }
 
-/// A GET.
-pub(super) fn get(address: SocketAddr, target: &str, headers: &[String]) -> anyhow::Result<Answer> {
-    send(address, "GET", target, headers)
-}
-
-fn send(
+/// One request, method and target first, and its answer.
+pub(super) fn send(
     address: SocketAddr,
-    method: &str,
-    target: &str,
+    (method, target): (&str, &str),
     headers: &[String],
+    body: &str,
 ) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -140,7 +137,13 @@ fn send(
         head.push_str(header);
         head.push_str("\r\n");
     }
+    if !body.is_empty() {
+        for part in ["content-length: ", &body.len().to_string(), "\r\n"] {
+            head.push_str(part);
+        }
+    }
     head.push_str("\r\n");
+    head.push_str(body);
     stream.write_all(head.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

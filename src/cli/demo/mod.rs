@@ -1,17 +1,21 @@
-//! `keygate demo`: a gateway in front of an echo service, with one key, tried out before your eyes.
+//! `keygate demo`: a gateway in front of an echo service, with a declared key and a managed one, tried out before your
+//! eyes.
 
 mod calls;
 mod echo;
+mod folder;
+mod managed;
 
 use super::{Exit, Failed, print};
 use crate::app::{App, Output};
 use crate::clock::SystemClock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, StoreLocation};
 use crate::domain::key::{KeyFormat, PlainKey};
 use anyhow::Context;
 use calls::{Answer, Call};
 use clap::Args;
 use echo::Echo;
+use folder::Folder;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,15 +36,21 @@ impl Demo {
         let echo = Echo::start().context("the echo service did not start")?;
         let format = KeyFormat::default();
         let key = format.generate("live")?;
-        let config = configure(&echo, &format, &key)?;
-        let app = App::start(&config, None, Arc::new(SystemClock::new()), Output::Silent)?;
+        let mut config = configure(&echo, &format, &key)?;
+        let folder = Folder::new().context("there is no folder for a store")?;
+        config.store = Some(StoreLocation::Sqlite(folder.path().join("keygate.db")));
+        folder.path().clone_into(&mut config.data_dir);
+        let mut app = App::start(&config, None, Arc::new(SystemClock::new()), Output::Silent)?;
         let gateway = app
             .listeners()
             .first()
             .context("the demo has a listener")?
             .address;
+        let token = app.take_setup_token().context("the store is new")?;
         introduce(gateway, app.management(), echo.address(), &key)?;
-        let good = try_out(gateway, &key)? & show_use(app.management(), &key)?;
+        let good = try_out(gateway, &key)?
+            & show_use(app.management(), &key, &token)?
+            & managed::try_out(gateway, app.management(), &token)?;
         if self.once {
             app.stop();
         } else {
@@ -124,15 +134,17 @@ fn describe(answer: &Answer, as_wanted: bool) -> String {
 }
 
 /// What the management port knows of the key now.
-fn show_use(management: SocketAddr, key: &PlainKey) -> anyhow::Result<bool> {
-    let answer = calls::get(management, "/v1/keys", &[])?;
+fn show_use(management: SocketAddr, key: &PlainKey, token: &PlainKey) -> anyhow::Result<bool> {
+    let token = format!("Authorization: Bearer {}", token.expose());
+    let call = ("GET", "/v1/keys");
+    let answer = calls::send(management, call, std::slice::from_ref(&token), "")?;
     let known = &answer.json["data"][0];
     let used = known["last_used_at"].as_str().unwrap_or("never");
     print(&format!(
-        "# what is known of the key: curl http://{management}/v1/keys"
+        "# what is known of the key\ncurl -H '{token}' http://{management}/v1/keys"
     ))?;
     print(&format!(
-        "→ {} {} status {}, last_used_at {used}, uses {}, refusals {}",
+        "→ {} {} status {}, last_used_at {used}, uses {}, refusals {}\n",
         known["id"].as_str().unwrap_or_default(),
         known["hint"].as_str().unwrap_or_default(),
         known["status"].as_str().unwrap_or_default(),

@@ -4,7 +4,7 @@
 use super::create::{consumer, new_secret, with_secret};
 use super::fields;
 use super::view::{KeyView, managed};
-use crate::admin::body::{Body, duration, text};
+use crate::admin::body::{Body, duration, text, whole};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -241,10 +241,9 @@ pub(in crate::admin) async fn retire_key(
         Err(answer) => return Ok(answer),
     };
     let number = key.body.optional("number", |value: &Value| {
-        value
-            .as_i64()
-            .filter(|number| *number > 0)
-            .ok_or(("invalid", "expected the number of a secret".into()))
+        let number = whole(value)?;
+        let number = i64::try_from(number).ok().filter(|number| *number > 0);
+        number.ok_or(("invalid", "expected the number of a secret".into()))
     });
     let now = key.change.write.now;
     key.after.retire(number, now)?;

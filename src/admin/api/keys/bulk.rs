@@ -2,7 +2,7 @@
 //! the others; each has its own result.
 
 use super::view::managed;
-use crate::admin::body::{Body, Wrong, flag, invalid, list, text};
+use crate::admin::body::{Body, Wrong, flag, invalid, list, text, whole};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -361,10 +361,8 @@ fn read(mut body: Body, call: &Call) -> Result<Wanted, AdminError> {
         body.fault("ids", ("required", "either `ids` or `filter`".into()));
     }
     let expected = body.optional("expected", |value| {
-        let number = value
-            .as_u64()
-            .and_then(|number| usize::try_from(number).ok());
-        number.map_or_else(|| invalid("expected a number of keys"), Ok)
+        // As many as do not fit are certainly not there.
+        whole(value).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
     });
     let dry_run = body.optional("dry_run", flag).unwrap_or(false);
     if filter.is_some() && expected.is_none() && !dry_run && !call.is_dry() {

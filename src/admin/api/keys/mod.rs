@@ -214,8 +214,8 @@ fn understand(parameters: &mut Parameters, query: &mut KeyQuery) -> Wanted {
 /// Reads which keys are meant; the workspace that is named, for whoever can look it up.
 fn filters(parameters: &mut Parameters, query: &mut KeyQuery) -> Option<Id> {
     query.q = parameters.read("q", |text| {
-        if text.len() > 256 {
-            invalid("at most 256 bytes")
+        if text.chars().count() > 256 {
+            invalid("at most 256 characters")
         } else {
             Ok(text.to_owned())
         }

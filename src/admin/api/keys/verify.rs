@@ -33,7 +33,6 @@ const MOST_PATH: usize = 16 * 1024;
 #[expect(dead_code, reason = "a shape in the document")]
 pub(in crate::admin) struct Verification {
     /// As its holder presented it.
-    #[schema(max_length = 512)]
     key: String,
     /// Name of a route that it must be good for; or `path`, with `host` where routes have hosts.
     route: Option<String>,
