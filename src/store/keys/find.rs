@@ -31,7 +31,8 @@ pub(super) enum Filter<'a> {
     Id(&'a str),
     Nothing,
     ExpiresBefore(Timestamp),
-    UnusedSince(Timestamp),
+    UsedBefore(Timestamp),
+    MadeBefore(Timestamp),
     NeverExpires(bool),
 }
 
@@ -94,7 +95,8 @@ impl<'a> Filter<'a> {
         let scope = query.scope.as_ref();
         all.extend(scope.map(|scope| Self::Label("scope", scope.clone())));
         all.extend(query.expires_before.map(Self::ExpiresBefore));
-        all.extend(query.unused_since.map(Self::UnusedSince));
+        all.extend(query.unused_since.map(Self::UsedBefore));
+        all.extend(query.unused_since.map(Self::MadeBefore));
         all.extend(query.never_expires.map(Self::NeverExpires));
         if let Some(q) = &query.q {
             all.extend(search(q));
@@ -106,14 +108,16 @@ impl<'a> Filter<'a> {
     fn has_index(&self) -> bool {
         match self {
             Self::Status(status, _) => !matches!(status, None | Some(KeyStatus::Active)),
-            Self::Environment(_) | Self::Nothing | Self::NeverExpires(true) => false,
+            Self::Nothing | Self::NeverExpires(true) => false,
             Self::Below(_)
             | Self::Consumer(_)
+            | Self::Environment(_)
             | Self::Label(..)
             | Self::Word(_)
             | Self::Id(_)
             | Self::ExpiresBefore(_)
-            | Self::UnusedSince(_)
+            | Self::UsedBefore(_)
+            | Self::MadeBefore(_)
             | Self::NeverExpires(false) => true,
         }
     }
@@ -130,7 +134,8 @@ impl<'a> Filter<'a> {
             | Self::Id(_)
             | Self::Nothing
             | Self::ExpiresBefore(_)
-            | Self::UnusedSince(_)
+            | Self::UsedBefore(_)
+            | Self::MadeBefore(_)
             | Self::NeverExpires(_) => {
                 sql.push("SELECT i.id FROM keys i WHERE ");
                 self.condition(sql, Form::CANDIDATE);
@@ -167,10 +172,13 @@ impl<'a> Filter<'a> {
             Self::ExpiresBefore(end) => {
                 sql.push(&form.end()).push(" < ").bind(*end);
             }
-            Self::UnusedSince(since) => {
-                sql.push(&form.time("last_used_at", 0)).push(" < ");
-                sql.bind(*since).push(" AND ").push(form.table);
-                sql.push(".created_at + 0 < ").bind(*since);
+            Self::UsedBefore(since) => {
+                let last = form.time("last_used_at", 0);
+                sql.push(&last).push(" < ").bind(*since);
+            }
+            Self::MadeBefore(since) => {
+                let made = form.number("created_at");
+                sql.push(&made).push(" < ").bind(*since);
             }
             Self::NeverExpires(never) => {
                 sql.push(&form.end())
@@ -259,16 +267,16 @@ impl Way {
 /// Whether an index has its keys in the order of their creation.
 fn has_order(filter: &Filter<'_>) -> bool {
     match filter {
-        Filter::Consumer(_) => true,
+        Filter::Consumer(_) | Filter::Environment(_) => true,
         Filter::Status(status, _) => status.is_some_and(|status| is_state(status).1),
         Filter::Below(_)
-        | Filter::Environment(_)
         | Filter::Label(..)
         | Filter::Word(_)
         | Filter::Id(_)
         | Filter::Nothing
         | Filter::ExpiresBefore(_)
-        | Filter::UnusedSince(_)
+        | Filter::UsedBefore(_)
+        | Filter::MadeBefore(_)
         | Filter::NeverExpires(_) => false,
     }
 }

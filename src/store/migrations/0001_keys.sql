@@ -126,6 +126,7 @@ CREATE INDEX keys_by_name ON keys (name, id);
 CREATE INDEX keys_by_update ON keys (updated_at, id);
 CREATE INDEX keys_by_workspace ON keys (workspace, created_at, id);
 CREATE INDEX keys_by_consumer ON keys (consumer, created_at, id);
+CREATE INDEX keys_by_environment ON keys (environment, created_at, id);
 CREATE INDEX keys_by_state ON keys (state, created_at, id);
 CREATE INDEX keys_rotating ON keys (rotating_until) WHERE rotating_until IS NOT NULL;
 -- Of those that will go, which were used since?
