@@ -29,5 +29,6 @@ mod reload;
 mod smoke;
 mod sync;
 mod usage;
+mod usage_api;
 mod webhooks;
 mod workspaces;

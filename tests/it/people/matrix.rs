@@ -36,7 +36,7 @@ use Target::{
 };
 
 /// Call, what it needs, what it is about, and what is sent: `$workspace` is the place of the target.
-const CALLS: [(&str, &str, Target, &str); 73] = [
+const CALLS: [(&str, &str, Target, &str); 75] = [
     // Their own tests ask by role.
     ("GET /v1/config", "", Own, ""),
     ("GET /v1/nodes", "", Own, ""),
@@ -220,6 +220,8 @@ const CALLS: [(&str, &str, Target, &str); 73] = [
         Webhook,
         "",
     ),
+    ("GET /v1/usage", "read", All, ""),
+    ("GET /v1/keys/{id}/usage", "read", Key, ""),
     ("GET /v1/whoami", "", Own, ""),
 ];
 

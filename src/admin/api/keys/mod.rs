@@ -179,7 +179,7 @@ async fn may_hear_of(parts: &AdminParts, caller: &Caller, key: &Key) -> Result<b
 }
 
 /// The keys of the config file.
-async fn declared_keys(parts: &AdminParts) -> Vec<Arc<Key>> {
+pub(super) async fn declared_keys(parts: &AdminParts) -> Vec<Arc<Key>> {
     let shared = Arc::clone(&parts.shared);
     let all = tokio::task::spawn_blocking(move || shared.keys.of_origin(Origin::File));
     all.await.unwrap_or_default()
