@@ -71,6 +71,26 @@ impl Body {
         }
     }
 
+    /// Puts what an object of text becomes in the place of the patch that the field holds (RFC 7396): null takes an entry
+    /// away, what is absent stays.
+    pub(super) fn merge(&mut self, field: &str, before: &BTreeMap<String, String>) {
+        let Some(Value::Object(patch)) = self.fields.get_mut(field) else {
+            return;
+        };
+        let all = before
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().into()));
+        let mut merged: Map<String, Value> = all.collect();
+        for (name, value) in std::mem::take(patch) {
+            if value.is_null() {
+                merged.remove(&name);
+            } else {
+                merged.insert(name, value);
+            }
+        }
+        *patch = merged;
+    }
+
     /// Whether anything is wrong so far.
     pub(super) fn has_faults(&self) -> bool {
         !self.faults.is_empty()
@@ -347,6 +367,23 @@ mod tests {
             ("/tags", "duplicate"),
         ];
         assert_eq!(told, want);
+    }
+
+    #[test]
+    fn entries_are_merged_one_by_one() {
+        let before = BTreeMap::from([("a", "1"), ("b", "2")].map(|(k, v)| (k.into(), v.into())));
+        for (patch, want) in [
+            (json!({}), json!({"a": "1", "b": "2"})),
+            (json!({"a": null, "c": "3"}), json!({"b": "2", "c": "3"})),
+            (json!({"b": "4", "x": null}), json!({"a": "1", "b": "4"})),
+            (json!(null), json!(null)),
+            (json!(7), json!(7)),
+        ] {
+            let body = json!({"metadata": patch}).to_string();
+            let mut body = Body::parse(body.as_bytes()).unwrap();
+            body.merge("metadata", &before);
+            assert_eq!(body.fields["metadata"], want);
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod keys_import;
 mod lifecycle;
 mod logs;
 mod management;
+mod merge_patch;
 mod notices;
 mod paths;
 mod people;
