@@ -179,6 +179,7 @@ pub(in crate::admin) async fn change_keys(
     parameters.finish()?;
     let mut wanted = read(call.json()?, &call)?;
     wanted.dry_run |= dry_run;
+    call.caller.reach(wanted.action.permission())?;
     if let Which::Found(query, Some(workspace)) = &mut wanted.which {
         query.workspace = Some(super::subtree(&parts, &call, *workspace).await?);
     }
