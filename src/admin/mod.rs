@@ -5,6 +5,7 @@ mod auth;
 mod body;
 mod call;
 mod change;
+mod duration;
 mod error;
 mod listener;
 mod page;

@@ -6,6 +6,7 @@
 mod admin_codes;
 mod audit;
 mod backup;
+mod canary;
 mod cli;
 mod codes;
 mod consumers;

@@ -2,7 +2,7 @@
 //! the others; each has its own result.
 
 use super::view::managed;
-use crate::admin::body::{Body, Wrong, flag, invalid, list, text};
+use crate::admin::body::{Body, Wrong, flag, invalid, list, said, text};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -427,7 +427,7 @@ fn pairs(value: &Value) -> Result<Vec<(String, String)>, Wrong> {
             Value::String(text) => text.clone(),
             Value::Bool(flag) => json!(flag).to_string(),
             Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                return invalid(format!("`{name}`: expected text, true or false"));
+                return invalid(format!("`{}`: expected text, true or false", said(name)));
             }
         };
         pairs.push((name.clone(), text));
