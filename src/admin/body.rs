@@ -1,6 +1,7 @@
 //! Bodies and query strings of admin calls, field by field: whatever is wrong is found at once, and what is not known is
 //! refused.
 
+pub(super) use super::duration::{duration, show_duration};
 use super::error::{AdminError, FieldFault};
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value};
@@ -12,6 +13,17 @@ pub(super) type Wrong = (&'static str, String);
 /// `invalid`, and why.
 pub(super) fn invalid<T>(message: impl Into<String>) -> Result<T, Wrong> {
     Err(("invalid", message.into()))
+}
+
+/// A name as an answer may repeat it. What is longer than all names of ours may be a secret in the wrong place, and
+/// answers end up in logs.
+pub(super) fn said(name: &str) -> &str {
+    const LONGEST: usize = 24;
+    if name.chars().count() > LONGEST {
+        "…"
+    } else {
+        name
+    }
 }
 
 /// A JSON object that is being read. Every field that is asked for is taken; [`Body::finish`] refuses the rest.
@@ -47,7 +59,7 @@ impl Body {
 
     /// Notes a fault of a field.
     pub(super) fn fault(&mut self, field: &str, (code, message): Wrong) {
-        let field = field.replace('~', "~0").replace('/', "~1");
+        let field = said(field).replace('~', "~0").replace('/', "~1");
         self.faults.push(FieldFault {
             pointer: format!("{}/{field}", self.at),
             code,
@@ -69,6 +81,26 @@ impl Body {
         for field in fields {
             self.fields.entry(*field).or_insert(Value::Null);
         }
+    }
+
+    /// Puts what an object of text becomes in the place of the patch that the field holds (RFC 7396): null takes an entry
+    /// away, what is absent stays.
+    pub(super) fn merge(&mut self, field: &str, before: &BTreeMap<String, String>) {
+        let Some(Value::Object(patch)) = self.fields.get_mut(field) else {
+            return;
+        };
+        let all = before
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().into()));
+        let mut merged: Map<String, Value> = all.collect();
+        for (name, value) in std::mem::take(patch) {
+            if value.is_null() {
+                merged.remove(&name);
+            } else {
+                merged.insert(name, value);
+            }
+        }
+        *patch = merged;
     }
 
     /// Whether anything is wrong so far.
@@ -265,7 +297,7 @@ pub(super) fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong>
     };
     let mut metadata = BTreeMap::new();
     for (key, value) in entries {
-        let wrong = |(code, message)| (code, format!("`{key}`: {message}"));
+        let wrong = |(code, message)| (code, format!("`{}`: {message}", said(key)));
         name(&Value::from(key.as_str())).map_err(wrong)?;
         metadata.insert(key.clone(), text(0, 1024)(value).map_err(wrong)?);
     }
@@ -277,57 +309,6 @@ pub(super) fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong>
         return Err(("out_of_range", "at most 32 entries and 4096 bytes".into()));
     }
     Ok(metadata)
-}
-
-/// A whole number with its unit, `90d` or `12h`, as milliseconds.
-pub(super) fn duration(value: &Value) -> Result<i64, Wrong> {
-    let text = value.as_str().unwrap_or_default();
-    if let Some(millis) = parse_duration(text) {
-        return Ok(millis);
-    }
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if whole && parse_duration(&format!("0{}", &text[digits.len()..])).is_some() {
-        return Err(("out_of_range", "at most 3650d".into()));
-    }
-    invalid("expected a duration such as 90d, 12h or 30m")
-}
-
-/// As [`duration`], of text.
-pub(super) fn parse_duration(text: &str) -> Option<i64> {
-    let border = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let (number, unit) = text.split_at(border);
-    let unit = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    // Ten years is more than anything here lasts.
-    number
-        .parse::<i64>()
-        .ok()?
-        .checked_mul(unit)
-        .filter(|millis| *millis <= 3650 * 86_400_000)
-}
-
-/// The shortest way to write a duration.
-pub(super) fn show_duration(millis: i64) -> String {
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1000, "s"),
-    ];
-    let whole = units
-        .into_iter()
-        .find(|(unit, _)| millis != 0 && millis % unit == 0);
-    whole.map_or_else(
-        || format!("{millis}ms"),
-        |(unit, name)| format!("{}{name}", millis / unit),
-    )
 }
 
 #[cfg(test)]
@@ -365,24 +346,19 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_and_written_alike() {
-        for text in ["90d", "12h", "30m", "5s", "250ms", "0ms"] {
-            assert_eq!(
-                parse_duration(text).map(show_duration).as_deref(),
-                Some(text)
-            );
-        }
-        for text in [
-            "",
-            "d",
-            "1",
-            "-1d",
-            "1.5h",
-            "1w",
-            "99999d",
-            "9999999999999999999d",
+    fn entries_are_merged_one_by_one() {
+        let before = BTreeMap::from([("a", "1"), ("b", "2")].map(|(k, v)| (k.into(), v.into())));
+        for (patch, want) in [
+            (json!({}), json!({"a": "1", "b": "2"})),
+            (json!({"a": null, "c": "3"}), json!({"b": "2", "c": "3"})),
+            (json!({"b": "4", "x": null}), json!({"a": "1", "b": "4"})),
+            (json!(null), json!(null)),
+            (json!(7), json!(7)),
         ] {
-            assert_eq!(parse_duration(text), None, "{text}");
+            let body = json!({"metadata": patch}).to_string();
+            let mut body = Body::parse(body.as_bytes()).unwrap();
+            body.merge("metadata", &before);
+            assert_eq!(body.fields["metadata"], want);
         }
     }
 }

@@ -6,6 +6,7 @@ mod body;
 mod call;
 mod change;
 mod document;
+mod duration;
 mod error;
 mod listener;
 mod page;

@@ -1,7 +1,7 @@
 //! Query strings and pages. A cursor is the sort key and the id of the last object of a page, so that equal keys lose
 //! nothing; it is only good for the same sort.
 
-use super::body::{Wrong, invalid};
+use super::body::{Wrong, invalid, said};
 use super::error::{AdminError, FieldFault};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,7 +43,7 @@ impl Parameters {
 
     pub(super) fn fault(&mut self, name: &str, (code, message): Wrong) {
         self.faults.push(FieldFault {
-            pointer: format!("?{name}"),
+            pointer: format!("?{}", said(name)),
             code,
             message,
         });

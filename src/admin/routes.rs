@@ -2,7 +2,7 @@
 
 use super::api::{
     audit, consumers, health, keys, members, metrics, notices, sessions, status, system, tokens,
-    webhooks, whoami, workspaces,
+    usage, webhooks, whoami, workspaces,
 };
 use super::auth;
 use super::error::AdminError;
@@ -119,6 +119,8 @@ fn api() -> OpenApiRouter<Arc<AdminParts>> {
         .routes(routes!(keys::import::import_keys))
         .routes(routes!(keys::export::export_keys))
         .routes(routes!(keys::review::review_keys))
+        .routes(routes!(usage::show_usage))
+        .routes(routes!(usage::list_usage))
         .routes(routes!(keys::verify::verify_key))
         .routes(routes!(keys::explain::explain_request))
 }

@@ -18,9 +18,9 @@ pub enum Role {
 /// What a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Permission {
-    /// See keys, consumers, workspaces, notices and usage.
+    /// See keys, consumers, workspaces, notices and usage; verify and explain, which change nothing.
     Read,
-    /// Create, edit, disable, enable, rotate, retire, keep keys; verify and explain.
+    /// Create, edit, disable, enable, rotate, retire, keep keys; verify one so that it counts as a use.
     KeysWrite,
     /// Revoke, delete, restore, transfer keys, in bulk too.
     KeysEnd,

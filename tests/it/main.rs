@@ -3,8 +3,10 @@
 #![cfg(test)]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod admin_codes;
 mod audit;
 mod backup;
+mod canary;
 mod cli;
 mod codes;
 mod consumers;
@@ -21,6 +23,7 @@ mod keys_import;
 mod lifecycle;
 mod logs;
 mod management;
+mod merge_patch;
 mod notices;
 mod paths;
 mod people;
@@ -30,5 +33,6 @@ mod schemathesis;
 mod smoke;
 mod sync;
 mod usage;
+mod usage_api;
 mod webhooks;
 mod workspaces;

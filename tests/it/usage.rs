@@ -14,7 +14,7 @@ use keygate::domain::workspace;
 use keygate::store::Store;
 use keygate::store::audit::{AuditEvent, AuditQuery};
 use keygate::store::notices::NoticeQuery;
-use keygate::store::usage::{Step, UsageRow};
+use keygate::store::usage::{UsageQuery, UsageRow};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -135,10 +135,12 @@ impl Home {
         self.runtime.block_on(self.store.key(id)).unwrap()
     }
 
-    fn usage(&self, id: Id, step: Step) -> Vec<UsageRow> {
-        let span = (at(-DAY_MILLIS), at(365 * DAY_MILLIS));
-        let rows = self.store.key_usage(id, span, step, true);
-        self.runtime.block_on(rows).unwrap()
+    /// By hour and route, the latest first.
+    fn usage(&self, id: Id) -> Vec<UsageRow> {
+        let mut query = UsageQuery::all(vec![everything()]);
+        query.key = Some(id);
+        let page = self.runtime.block_on(self.store.usage(&query));
+        page.unwrap().rows
     }
 
     fn audit(&self, action: &str) -> Vec<AuditEvent> {
@@ -219,7 +221,7 @@ fn last_use_is_in_the_store_soon_and_only_moves_forward() {
     assert_eq!(send(&gateway, "GET", "the newer one"), 200);
     // What is left when it stops is written then.
     gateway.stop();
-    let rows = home.usage(key.id, Step::Hour);
+    let rows = home.usage(key.id);
     let counts: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -234,13 +236,13 @@ fn last_use_is_in_the_store_soon_and_only_moves_forward() {
     assert_eq!(
         counts,
         [
-            (at(0), 3, [3, 0, 0, 0], 1),
-            (at(2 * HOUR), 1, [1, 0, 0, 0], 0)
+            (at(2 * HOUR), 1, [1, 0, 0, 0], 0),
+            (at(0), 3, [3, 0, 0, 0], 1)
         ]
     );
-    assert_eq!(rows[0].what, "app");
-    assert_eq!(rows[0].reasons.get("scope"), Some(&1));
-    assert!(rows[0].counts.bytes_out > 0);
+    assert_eq!(rows[1].route, "app");
+    assert_eq!(rows[1].reasons.get("scope"), Some(&1));
+    assert!(rows[1].counts.bytes_out > 0);
     assert_eq!(home.key(key.id).usage.last_used_at, Some(at(2 * HOUR)));
 
     // A clock that is behind moves nothing back.

@@ -383,7 +383,7 @@ CREATE TABLE usage_hours (
     bytes_out  BIGINT NOT NULL,
     PRIMARY KEY (key_id, hour, route)
 );
-CREATE INDEX usage_hours_by_hour ON usage_hours (hour);
+CREATE INDEX usage_hours_by_hour ON usage_hours (hour, key_id, route);
 
 CREATE TABLE usage_refusals (
     key_id TEXT   NOT NULL,

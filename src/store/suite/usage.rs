@@ -1,5 +1,6 @@
 //! Use of keys: forward only, summed up, bounded; and a flush of many keys is quick.
 
+use super::keys::consumer;
 use super::{
     Arc, Home, START, Store, Touched, actor, add, add_all, add_workspace, new_key, new_secret,
     number, touched_after, workspace,
@@ -9,7 +10,7 @@ use crate::domain::key::record::DAY_MILLIS;
 use crate::domain::key::{Algorithm, KeyHash, KeyRecord};
 use crate::domain::time::Timestamp;
 use crate::store::usage::{
-    Findings, HourUse, KeyUse, MOST_NETWORKS, NetworkUse, SecretUse, Step, UsageBy, UsageCounts,
+    Findings, HourUse, KeyUse, MOST_NETWORKS, NetworkUse, SecretUse, Step, UsageCounts, UsageOwner,
     UsageQuery,
 };
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ on_both!(
     an_imported_secret_keeps_its_use_when_it_gets_our_own_hash,
     hours_are_summed_up_and_pruned,
     usage_is_seen_where_one_reaches,
+    usage_of_a_consumer_and_page_by_page,
     networks_are_told_when_new_and_bounded,
     declared_keys_are_kept_apart,
     a_key_that_is_gone_leaves_no_trace,
@@ -168,51 +170,56 @@ async fn hours_are_summed_up_and_pruned(home: Arc<Home>) {
     ];
     store.flush(&[one.clone()]).await.unwrap();
     store.flush(&[one]).await.unwrap();
-    let read = async |step, by_route| {
-        let span = (at(0), at(2 * DAY_MILLIS));
-        let rows = store.key_usage(key.id, span, step, by_route).await.unwrap();
-        rows.into_iter()
-            .map(|row| {
-                let reasons = row.reasons.get("scope").copied().unwrap_or_default();
-                assert_eq!(reasons, row.counts.refusals);
-                (row.at, row.what, row.counts.requests)
-            })
-            .collect::<Vec<_>>()
+    let read = async |step| {
+        let mut query = of_key(key.id);
+        query.step = step;
+        let page = store.usage(&query).await.unwrap();
+        assert_eq!(
+            store.count_usage(&query).await.unwrap(),
+            page.rows.len() as u64
+        );
+        let told = page.rows.into_iter().map(|row| {
+            let reasons = row.reasons.get("scope").copied().unwrap_or_default();
+            assert_eq!(reasons, row.counts.refusals);
+            (row.at, row.route, row.counts.requests)
+        });
+        told.collect::<Vec<_>>()
     };
-    let row = |begins: i64, what: &str, requests: u64| (at(begins), what.to_owned(), requests);
+    let row = |begins: i64, route: &str, requests: u64| (at(begins), route.to_owned(), requests);
     assert_eq!(
-        read(Step::Hour, true).await,
+        read(Step::Hour).await,
         [
-            row(0, "app", 6),
+            row(DAY_MILLIS, "app", 12),
             row(HOUR, "other", 10),
             row(HOUR, "app", 8),
-            row(DAY_MILLIS, "app", 12)
+            row(0, "app", 6)
         ]
     );
     assert_eq!(
-        read(Step::Day, false).await,
-        [row(0, "", 24), row(DAY_MILLIS, "", 12)]
+        read(Step::Day).await,
+        [
+            row(DAY_MILLIS, "app", 12),
+            row(0, "other", 10),
+            row(0, "app", 14)
+        ]
     );
+    let mut query = of_key(key.id);
+    (query.from, query.to) = (at(HOUR), at(2 * HOUR));
+    query.route = Some("app".into());
+    let page = store.usage(&query).await.unwrap();
+    assert_eq!(page.rows.len(), 1);
     assert_eq!(
-        read(Step::All, true).await,
-        [row(0, "app", 26), row(0, "other", 10)]
-    );
-    let rows = store
-        .key_usage(key.id, (at(HOUR), at(2 * HOUR)), Step::All, false)
-        .await
-        .unwrap();
-    assert_eq!(
-        rows[0].counts,
+        page.rows[0].counts,
         UsageCounts {
-            requests: 18,
-            refusals: 8,
-            statuses: [18, 0, 4, 0],
-            bytes_in: 40,
-            bytes_out: 80,
+            requests: 8,
+            refusals: 4,
+            statuses: [8, 0, 2, 0],
+            bytes_in: 20,
+            bytes_out: 40,
         }
     );
     assert_eq!(store.prune_usage(at(DAY_MILLIS)).await.unwrap(), 6);
-    assert_eq!(read(Step::All, false).await, [row(0, "", 12)]);
+    assert_eq!(read(Step::Hour).await, [row(DAY_MILLIS, "app", 12)]);
     assert_eq!(store.prune_usage(at(DAY_MILLIS)).await.unwrap(), 0);
 }
 
@@ -235,28 +242,76 @@ async fn usage_is_seen_where_one_reaches(home: Arc<Home>) {
     }
     let root = format!("{}/", workspace::root().text(Kind::Workspace));
     let below = format!("{root}{}/", shop.id.text(Kind::Workspace));
-    let sums = async |reach: &[&String], narrow: Option<&String>, by| {
-        let query = UsageQuery {
-            reach: reach.iter().map(|&path| path.clone()).collect(),
-            workspace: narrow.cloned(),
-            key: None,
-            route: Some("app".into()),
-            from: at(0),
-            to: at(HOUR),
-            step: Step::All,
-            by,
-            limit: 2,
-        };
-        let rows = store.usage(&query).await.unwrap();
-        rows.iter()
-            .map(|row| row.counts.requests)
-            .collect::<Vec<_>>()
+    let seen = async |reach: &[&String], narrow: Option<&String>| {
+        let mut query = UsageQuery::all(reach.iter().map(|&path| path.clone()).collect());
+        query.workspace = narrow.cloned();
+        let rows = store.usage(&query).await.unwrap().rows;
+        let mut seen: Vec<u64> = rows.iter().map(|row| row.counts.requests).collect();
+        seen.sort_unstable();
+        seen
     };
-    assert_eq!(sums(&[&root], None, UsageBy::Nothing).await, [12]);
-    assert_eq!(sums(&[&root], None, UsageBy::Key).await, [5, 4]);
-    assert_eq!(sums(&[&root], Some(&below), UsageBy::Nothing).await, [3]);
-    assert_eq!(sums(&[&below], None, UsageBy::Key).await, [3]);
-    assert!(sums(&[], None, UsageBy::Nothing).await.is_empty());
+    assert_eq!(seen(&[&root], None).await, [3, 4, 5]);
+    assert_eq!(seen(&[&root], Some(&below)).await, [3]);
+    assert_eq!(seen(&[&below], None).await, [3]);
+    assert!(seen(&[], None).await.is_empty());
+}
+
+async fn usage_of_a_consumer_and_page_by_page(home: Arc<Home>) {
+    let store = home.open().await;
+    let acme = consumer(&store, "acme").await;
+    let mut owned = new_key("owned");
+    owned.consumer = Some(acme.clone());
+    let owned = add(&store, owned).await;
+    let other = add(&store, new_key("other")).await;
+    let declared = Id::derived("test", b"declared");
+    for (key, of_file) in [(owned.id, false), (other.id, false), (declared, true)] {
+        let mut one = KeyUse::new(key, of_file);
+        let hours = (0..3).flat_map(|number| ["a", "b"].map(|route| hour(number * HOUR, route, 1)));
+        one.hours = hours.collect();
+        store.flush(&[one]).await.unwrap();
+    }
+    let root = format!("{}/", workspace::root().text(Kind::Workspace));
+    let mut query = UsageQuery::all(vec![root]);
+    for (keys, rows) in [(vec![], 6), (vec![declared], 12)] {
+        query.owner = Some(UsageOwner {
+            consumer: acme.id,
+            declared: keys,
+        });
+        assert_eq!(store.count_usage(&query).await.unwrap(), rows);
+        assert_eq!(store.usage(&query).await.unwrap().rows.len() as u64, rows);
+    }
+    query.owner = None;
+    let whole = store.usage(&query).await.unwrap();
+    assert_eq!((whole.rows.len(), whole.more), (18, false));
+    query.limit = 4;
+    for step in Step::ALL {
+        query.step = step;
+        query.after = None;
+        let mut rows = Vec::new();
+        loop {
+            let page = store.usage(&query).await.unwrap();
+            let last = page.rows.last().unwrap();
+            query.after = Some((last.at, last.key, last.route.clone()));
+            rows.extend(page.rows);
+            if !page.more {
+                break;
+            }
+        }
+        if step == Step::Hour {
+            assert_eq!(rows, whole.rows);
+        }
+        let requests: u64 = rows.iter().map(|row| row.counts.requests).sum();
+        let reasons: u64 = rows.iter().map(|row| row.reasons["scope"]).sum();
+        assert_eq!((requests, reasons), (18, 36), "{step:?}");
+    }
+}
+
+/// Everything of one key.
+fn of_key(key: Id) -> UsageQuery {
+    let root = workspace::root().text(Kind::Workspace);
+    let mut query = UsageQuery::all(vec![format!("{root}/")]);
+    query.key = Some(key);
+    query
 }
 
 async fn networks_are_told_when_new_and_bounded(home: Arc<Home>) {

@@ -4,7 +4,7 @@
 mod read;
 mod write;
 
-pub use read::{Step, UsageBy, UsageQuery, UsageRow};
+pub use read::{Step, UsageOwner, UsagePage, UsageQuery, UsageRow};
 
 use super::Store;
 use super::error::StoreError;

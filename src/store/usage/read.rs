@@ -1,4 +1,4 @@
-//! Usage, summed up: of one key, or of all that somebody reaches.
+//! Usage, summed up by hour or day: of one key, or of all that somebody reaches.
 
 use super::UsageCounts;
 use crate::domain::id::{Id, Kind};
@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 use crate::store::reach::below;
 use crate::store::sql::{Columns, Sql};
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How long one row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,20 +17,25 @@ pub enum Step {
     Hour,
     /// A day, in UTC.
     Day,
-    /// The whole span.
-    All,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Hour, Self::Day, Self::All];
+    pub const ALL: [Self; 2] = [Self::Hour, Self::Day];
 
     /// Name in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hour => "hour",
             Self::Day => "day",
-            Self::All => "all",
+        }
+    }
+
+    /// How long it is.
+    pub fn millis(self) -> i64 {
+        match self {
+            Self::Hour => DAY / 24,
+            Self::Day => DAY,
         }
     }
 
@@ -39,30 +44,17 @@ impl Step {
         match self {
             Self::Hour => "u.hour",
             Self::Day => "(u.hour - u.hour % 86400000)",
-            Self::All => "CAST(0 AS BIGINT)",
         }
     }
 }
 
-/// What rows are told apart by, beside time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UsageBy {
-    /// Nothing.
-    Nothing,
-    /// The route.
-    Route,
-    /// The key.
-    Key,
-}
-
-impl UsageBy {
-    fn column(self) -> &'static str {
-        match self {
-            Self::Nothing => "CAST('' AS TEXT)",
-            Self::Route => "u.route",
-            Self::Key => "u.key_id",
-        }
-    }
+/// A consumer, as usage is filtered by it.
+#[derive(Debug, Clone)]
+pub struct UsageOwner {
+    /// The consumer.
+    pub consumer: Id,
+    /// Its keys in the config file: the store knows no more of them than their use.
+    pub declared: Vec<Id>,
 }
 
 /// Which usage, and how it is summed up.
@@ -74,6 +66,8 @@ pub struct UsageQuery {
     pub workspace: Option<String>,
     /// Only this key.
     pub key: Option<Id>,
+    /// Only keys of this consumer.
+    pub owner: Option<UsageOwner>,
     /// Only this route.
     pub route: Option<String>,
     /// From the hour that begins then.
@@ -82,93 +76,126 @@ pub struct UsageQuery {
     pub to: Timestamp,
     /// Time that a row covers.
     pub step: Step,
-    /// What rows are told apart by.
-    pub by: UsageBy,
+    /// Behind this row: its time, key and route.
+    pub after: Option<(Timestamp, Id, String)>,
     /// Most rows.
     pub limit: usize,
 }
 
-/// Usage within one step.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+impl UsageQuery {
+    /// Everything within reach, by hour.
+    pub fn all(reach: Vec<String>) -> Self {
+        Self {
+            reach,
+            workspace: None,
+            key: None,
+            owner: None,
+            route: None,
+            from: Timestamp::from_millis(i64::MIN),
+            to: Timestamp::from_millis(i64::MAX),
+            step: Step::Hour,
+            after: None,
+            limit: 50,
+        }
+    }
+}
+
+/// Usage of a key on a route within one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
-    /// The beginning of the step; [`UsageQuery::from`] where it is the whole span.
+    /// The beginning of the step.
     pub at: Timestamp,
-    /// Name of the route, or the key's id as text; empty if rows are not told apart.
-    pub what: String,
+    /// The key.
+    pub key: Id,
+    /// Name of the route.
+    pub route: String,
     /// Counts.
     pub counts: UsageCounts,
     /// Refusals by reason.
     pub reasons: BTreeMap<String, u64>,
 }
 
-impl Store {
-    /// Usage of one key between two times, in order of time.
-    pub async fn key_usage(
-        &self,
-        key: Id,
-        (from, to): (Timestamp, Timestamp),
-        step: Step,
-        by_route: bool,
-    ) -> Result<Vec<UsageRow>, StoreError> {
-        let root = crate::domain::workspace::root().text(Kind::Workspace);
-        self.usage(&UsageQuery {
-            reach: vec![format!("{root}/")],
-            workspace: None,
-            key: Some(key),
-            route: None,
-            from,
-            to,
-            step,
-            by: if by_route {
-                UsageBy::Route
-            } else {
-                UsageBy::Nothing
-            },
-            limit: usize::MAX,
-        })
-        .await
-    }
+/// A page of usage, the latest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UsagePage {
+    /// The rows.
+    pub rows: Vec<UsageRow>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
 
-    /// Usage of all keys that somebody reaches, in order of time; the busiest first within a step.
-    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+impl Store {
+    /// Usage by step, key and route; the latest first.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<UsagePage, StoreError> {
         let mut select = head(query);
         for column in COUNTS {
             let sum = format!(", CAST(SUM(u.{column}) AS BIGINT) AS {column}");
             select.push(&sum);
         }
         select.push(" FROM usage_hours u");
-        tail(&mut select, query);
-        select.push(" ORDER BY at, requests DESC, what LIMIT ");
-        select.bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
-        let rows = select.query().fetch_all(&self.pools.read).await?;
-        let mut all = rows
-            .iter()
-            .map(|row| usage(row, query))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.reasons(query, &mut all).await?;
-        Ok(all)
+        condition(&mut select, query);
+        if let Some((at, key, route)) = &query.after {
+            select.push(" AND (").push(query.step.start());
+            select.push(", u.key_id, u.route) < (").bind(*at);
+            select.push(", ").bind(key.text(Kind::Key).to_string());
+            select.push(", ").bind(route.as_str()).push(")");
+        }
+        select
+            .push(GROUPED)
+            .push(" ORDER BY at DESC, u.key_id DESC, u.route DESC LIMIT ");
+        select.bind(i64::try_from(query.limit.saturating_add(1)).unwrap_or(i64::MAX));
+        let found = select.query().fetch_all(&self.pools.read).await?;
+        let rows: Result<Vec<UsageRow>, _> = found.iter().take(query.limit).map(usage).collect();
+        let mut rows = rows?;
+        self.reasons(query, &mut rows).await?;
+        Ok(UsagePage {
+            more: found.len() > rows.len(),
+            rows,
+        })
     }
 
+    /// How many rows there are in all.
+    pub async fn count_usage(&self, query: &UsageQuery) -> Result<u64, StoreError> {
+        let mut count = Sql::new("SELECT COUNT(*) AS number FROM (");
+        count.push("SELECT ").push(query.step.start());
+        count.push(" AS at, u.key_id, u.route FROM usage_hours u");
+        condition(&mut count, query);
+        count.push(GROUPED).push(") AS counted");
+        let row = count.query().fetch_one(&self.pools.read).await?;
+        row.natural("number")
+    }
+
+    /// Adds the reasons to the rows of a page.
     async fn reasons(&self, query: &UsageQuery, rows: &mut [UsageRow]) -> Result<(), StoreError> {
-        if rows.iter().all(|row| row.counts.refusals == 0) {
+        let refused = || rows.iter().filter(|row| row.counts.refusals > 0);
+        let (Some(newest), Some(oldest)) = (refused().next(), refused().next_back()) else {
             return Ok(());
-        }
+        };
+        let mut keys: Vec<Id> = refused().map(|row| row.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut only = query.clone();
+        only.from = query.from.max(oldest.at);
+        let end = newest.at.as_millis().saturating_add(query.step.millis());
+        only.to = query.to.min(Timestamp::from_millis(end));
         let mut select = head(query);
         select.push(", u.reason AS reason, CAST(SUM(u.count) AS BIGINT) AS number");
         select.push(" FROM usage_refusals u");
-        tail(&mut select, query);
-        select.push(", u.reason");
-        let mut found: BTreeMap<(Timestamp, String), BTreeMap<String, u64>> = BTreeMap::new();
+        condition(&mut select, &only);
+        select.push(" AND u.key_id IN (");
+        select.bind_list(keys.iter().map(|id| id.text(Kind::Key).to_string()));
+        select.push(")").push(GROUPED).push(", u.reason");
+        let mut found: HashMap<(Timestamp, Id, String), BTreeMap<String, u64>> = HashMap::new();
         for row in select.query().fetch_all(&self.pools.read).await? {
+            let (reason, number) = (row.text("reason")?, row.natural("number")?);
             found
-                .entry((at(&row, query)?, row.text("what")?))
+                .entry(place(&row)?)
                 .or_default()
-                .insert(row.text("reason")?, row.natural("number")?);
+                .insert(reason, number);
         }
         for row in rows {
-            row.reasons = found
-                .remove(&(row.at, row.what.clone()))
-                .unwrap_or_default();
+            let place = (row.at, row.key, row.route.clone());
+            row.reasons = found.remove(&place).unwrap_or_default();
         }
         Ok(())
     }
@@ -203,6 +230,7 @@ impl Store {
 }
 
 const DAY: i64 = crate::domain::key::record::DAY_MILLIS;
+const GROUPED: &str = " GROUP BY at, u.key_id, u.route";
 
 const COUNTS: [&str; 8] = [
     "requests",
@@ -217,13 +245,12 @@ const COUNTS: [&str; 8] = [
 
 fn head(query: &UsageQuery) -> Sql {
     let mut select = Sql::new("SELECT ");
-    select.push(query.step.start()).push(" AS at, ");
-    select.push(query.by.column()).push(" AS what");
+    select.push(query.step.start());
+    select.push(" AS at, u.key_id AS key_id, u.route AS route");
     select
 }
 
-/// The condition and the groups.
-fn tail(sql: &mut Sql, query: &UsageQuery) {
+fn condition(sql: &mut Sql, query: &UsageQuery) {
     sql.push(" WHERE u.hour >= ").bind(query.from);
     sql.push(" AND u.hour < ").bind(query.to);
     if let Some(key) = query.key {
@@ -233,12 +260,24 @@ fn tail(sql: &mut Sql, query: &UsageQuery) {
     if let Some(route) = &query.route {
         sql.push(" AND u.route = ").bind(route.clone());
     }
+    if let Some(owner) = &query.owner {
+        sql.push(" AND (u.key_id IN (SELECT k.id FROM keys k WHERE k.consumer = ");
+        sql.bind(owner.consumer.text(Kind::Consumer).to_string());
+        sql.push(")");
+        if !owner.declared.is_empty() {
+            let ids = owner.declared.iter();
+            sql.push(" OR u.key_id IN (");
+            sql.bind_list(ids.map(|id| id.text(Kind::Key).to_string()));
+            sql.push(")");
+        }
+        sql.push(")");
+    }
+    // From the root everything is seen, keys of config files too.
     let mut inside = Sql::default();
     below(&mut inside, "k.workspace", &query.reach);
     if let Some(path) = &query.workspace {
         below(&mut inside, "k.workspace", std::slice::from_ref(path));
     }
-    // From the root everything is seen, keys of config files too.
     if !inside.is_empty() {
         sql.push(" AND u.key_id IN (SELECT k.id FROM keys k WHERE 1 = 1");
         below(sql, "k.workspace", &query.reach);
@@ -247,20 +286,23 @@ fn tail(sql: &mut Sql, query: &UsageQuery) {
         }
         sql.push(")");
     }
-    sql.push(" GROUP BY at, what");
 }
 
-fn at(row: &AnyRow, query: &UsageQuery) -> Result<Timestamp, StoreError> {
-    match query.step {
-        Step::Hour | Step::Day => row.time("at"),
-        Step::All => Ok(query.from),
-    }
+/// Time, key and route of a row.
+fn place(row: &AnyRow) -> Result<(Timestamp, Id, String), StoreError> {
+    Ok((
+        row.time("at")?,
+        row.id("key_id", Kind::Key)?,
+        row.text("route")?,
+    ))
 }
 
-fn usage(row: &AnyRow, query: &UsageQuery) -> Result<UsageRow, StoreError> {
+fn usage(row: &AnyRow) -> Result<UsageRow, StoreError> {
+    let (at, key, route) = place(row)?;
     Ok(UsageRow {
-        at: at(row, query)?,
-        what: row.text("what")?,
+        at,
+        key,
+        route,
         counts: UsageCounts {
             requests: row.natural("requests")?,
             refusals: row.natural("refusals")?,

@@ -1,227 +1,18 @@
 //! Every call of the admin API, every role, in the own workspace, below, beside and above: cell by cell.
 
+use super::calls::CALLS;
+use super::calls::Target::{
+    self, All, Consumer, Each, Key, Member, New, Notice, Own, Secret, Session, SessionsOf, Token,
+    Webhook, Whole, Workspace,
+};
 use super::{House, text};
 use crate::harness::{Answer, Gateway, Upstream};
 use keygate::domain::role::{Permission, Role};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// What `{id}` in a path is, or where something new is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    /// There is none: the call is about what the caller reaches.
-    All,
-    /// Something new in the workspace that the body names.
-    New,
-    /// The log as a whole: it needs the permission everywhere.
-    Whole,
-    /// One of these.
-    Key,
-    Consumer,
-    Workspace,
-    Webhook,
-    Notice,
-    Token,
-    Member,
-    Session,
-    /// `?member=`.
-    SessionsOf,
-    /// Anybody's own affairs, looked at in tests of their own.
-    Own,
-}
-
-use Target::{
-    All, Consumer, Key, Member, New, Notice, Own, Session, SessionsOf, Token, Webhook, Whole,
-    Workspace,
-};
-
-/// Call, what it needs, what it is about, and what is sent: `$workspace` is the place of the target.
-const CALLS: [(&str, &str, Target, &str); 73] = [
-    // Their own tests ask by role.
-    ("GET /v1/config", "", Own, ""),
-    ("GET /v1/nodes", "", Own, ""),
-    ("GET /v1/keys/export", "", Own, ""),
-    ("GET /v1/keys/review", "", Own, ""),
-    ("POST /v1/explain", "", Own, ""),
-    ("POST /v1/verify", "", Own, ""),
-    ("POST /v1/keys/bulk", "", Own, ""),
-    ("POST /v1/keys/import", "", Own, ""),
-    ("PUT /v1/keys/{id}", "", Own, ""),
-    ("GET /v1/keys", "read", All, ""),
-    (
-        "POST /v1/keys",
-        "keys:write",
-        New,
-        r#"{"name": "new", "workspace": "$workspace"}"#,
-    ),
-    ("GET /v1/keys/{id}", "read", Key, ""),
-    (
-        "PATCH /v1/keys/{id}",
-        "keys:write",
-        Key,
-        r#"{"name": "other"}"#,
-    ),
-    ("DELETE /v1/keys/{id}", "keys:end", Key, ""),
-    ("POST /v1/keys/{id}/disable", "keys:write", Key, ""),
-    ("POST /v1/keys/{id}/enable", "keys:write", Key, ""),
-    ("POST /v1/keys/{id}/revoke", "keys:end", Key, ""),
-    ("POST /v1/keys/{id}/rotate", "keys:write", Key, ""),
-    ("POST /v1/keys/{id}/retire", "keys:write", Key, ""),
-    (
-        "POST /v1/keys/{id}/transfer",
-        "keys:end",
-        Key,
-        r#"{"consumer": null}"#,
-    ),
-    ("POST /v1/keys/{id}/keep", "keys:write", Key, ""),
-    ("POST /v1/keys/{id}/restore", "keys:end", Key, ""),
-    ("GET /v1/members", "members:read", All, ""),
-    (
-        "POST /v1/members",
-        "members:write",
-        New,
-        r#"{"email": "$email", "name": "New", "role": "auditor", "workspace": "$workspace"}"#,
-    ),
-    ("GET /v1/members/{id}", "members:read", Member, ""),
-    (
-        "PATCH /v1/members/{id}",
-        "members:write",
-        Member,
-        r#"{"name": "Other"}"#,
-    ),
-    (
-        "PUT /v1/members/{id}/roles/{workspace}",
-        "members:write",
-        Member,
-        r#"{"role": "auditor"}"#,
-    ),
-    (
-        "DELETE /v1/members/{id}/roles/{workspace}",
-        "members:write",
-        Member,
-        "",
-    ),
-    (
-        "POST /v1/members/{id}/password",
-        "members:write",
-        Member,
-        r#"{"new": "another horse battery"}"#,
-    ),
-    ("GET /v1/members/{id}/export", "members:erase", Member, ""),
-    ("POST /v1/members/{id}/erase", "members:erase", Member, ""),
-    ("GET /v1/sessions", "sessions:manage", SessionsOf, ""),
-    ("POST /v1/sessions", "", Own, ""),
-    ("DELETE /v1/sessions/current", "", Own, ""),
-    ("DELETE /v1/sessions/{id}", "sessions:manage", Session, ""),
-    ("GET /v1/tokens", "tokens:read", All, ""),
-    (
-        "POST /v1/tokens",
-        "tokens:write",
-        New,
-        r#"{"name": "new", "role": "auditor", "workspace": "$workspace"}"#,
-    ),
-    ("GET /v1/tokens/{id}", "tokens:read", Token, ""),
-    ("DELETE /v1/tokens/{id}", "tokens:write", Token, ""),
-    ("POST /v1/tokens/{id}/revoke", "tokens:write", Token, ""),
-    ("GET /v1/keys/preview", "read", All, ""),
-    ("GET /v1/workspaces", "read", All, ""),
-    (
-        "POST /v1/workspaces",
-        "workspaces:write",
-        New,
-        r#"{"name": "new $number", "parent": "$workspace"}"#,
-    ),
-    ("GET /v1/workspaces/{id}", "read", Workspace, ""),
-    (
-        "PUT /v1/workspaces/{id}",
-        "workspaces:write",
-        Workspace,
-        r#"{"name": "other $number"}"#,
-    ),
-    (
-        "PATCH /v1/workspaces/{id}",
-        "workspaces:write",
-        Workspace,
-        r#"{"kind": "team"}"#,
-    ),
-    (
-        "DELETE /v1/workspaces/{id}",
-        "workspaces:write",
-        Workspace,
-        "",
-    ),
-    ("GET /v1/consumers", "read", All, ""),
-    (
-        "POST /v1/consumers",
-        "consumers:write",
-        New,
-        r#"{"name": "new $number", "workspace": "$workspace"}"#,
-    ),
-    ("GET /v1/consumers/{id}", "read", Consumer, ""),
-    (
-        "PUT /v1/consumers/{id}",
-        "consumers:write",
-        Consumer,
-        r#"{"name": "other $number"}"#,
-    ),
-    (
-        "PATCH /v1/consumers/{id}",
-        "consumers:write",
-        Consumer,
-        r#"{"description": "other"}"#,
-    ),
-    ("DELETE /v1/consumers/{id}", "consumers:write", Consumer, ""),
-    ("GET /v1/audit", "audit:read", All, ""),
-    ("GET /v1/audit/head", "audit:read", All, ""),
-    ("POST /v1/audit/verify", "audit:read", All, ""),
-    ("GET /v1/audit/export", "audit:export", All, ""),
-    ("GET /v1/audit/checkpoints", "audit:read", All, ""),
-    (
-        "POST /v1/audit/checkpoints",
-        "audit:cut",
-        Whole,
-        r#"{"before": "2020-01-01"}"#,
-    ),
-    ("GET /v1/notices", "read", All, ""),
-    ("GET /v1/notices/{id}", "read", Notice, ""),
-    ("POST /v1/notices/{id}/read", "read", Notice, ""),
-    ("POST /v1/notices/read", "read", All, ""),
-    ("GET /v1/webhooks", "webhooks:read", All, ""),
-    (
-        "POST /v1/webhooks",
-        "webhooks:write",
-        New,
-        r#"{"name": "new $number", "url": "https://127.0.0.1:9/", "workspace": "$workspace"}"#,
-    ),
-    ("GET /v1/webhooks/{id}", "webhooks:read", Webhook, ""),
-    (
-        "PATCH /v1/webhooks/{id}",
-        "webhooks:write",
-        Webhook,
-        r#"{"events": ["key.*"]}"#,
-    ),
-    ("DELETE /v1/webhooks/{id}", "webhooks:write", Webhook, ""),
-    (
-        "POST /v1/webhooks/{id}/rotate-secret",
-        "webhooks:write",
-        Webhook,
-        "",
-    ),
-    ("POST /v1/webhooks/{id}/test", "webhooks:write", Webhook, ""),
-    (
-        "POST /v1/webhooks/{id}/replay",
-        "webhooks:write",
-        Webhook,
-        "",
-    ),
-    (
-        "GET /v1/webhooks/{id}/deliveries",
-        "webhooks:read",
-        Webhook,
-        "",
-    ),
-    ("GET /v1/whoami", "", Own, ""),
-];
+/// A row of the table.
+type Row = (&'static str, &'static str, Target, &'static str);
 
 #[test]
 fn every_call_of_the_document_is_in_the_table() {
@@ -236,7 +27,8 @@ fn every_call_of_the_document_is_in_the_table() {
     }
     let known: BTreeSet<String> = CALLS.iter().map(|call| call.0.to_owned()).collect();
     assert_eq!(documented, known);
-    assert_eq!(known.len(), CALLS.len(), "each stands there once");
+    let rows: BTreeSet<_> = CALLS.iter().map(|call| (call.0, call.1)).collect();
+    assert_eq!(rows.len(), CALLS.len(), "each stands there once");
 }
 
 /// An object that a call can be made about, fresh, in a workspace.
@@ -264,9 +56,13 @@ fn target(house: &House, target: Target, workspace: &str, number: usize) -> Stri
             text(&api("/v1/webhooks", body)["webhook"]["id"])
         }
         Notice => house.notice(workspace, number),
-        Key => {
+        Key | Each => {
             let body = json!({"name": "some", "workspace": workspace});
             text(&api("/v1/keys", body)["key"]["id"])
+        }
+        Secret => {
+            let body = json!({"name": "some", "workspace": workspace});
+            text(&api("/v1/keys", body)["secret"])
         }
         Token => {
             let body = json!({"name": "some", "role": "auditor", "workspace": workspace});
@@ -281,7 +77,7 @@ fn target(house: &House, target: Target, workspace: &str, number: usize) -> Stri
 fn call(
     house: &House,
     token: &str,
-    (call, _, about, body): (&str, &str, Target, &str),
+    (call, _, about, body): Row,
     (workspace, number): (&str, usize),
 ) -> Answer {
     let id = target(house, about, workspace, number);
@@ -291,11 +87,26 @@ fn call(
         path = format!("{path}?member={id}");
     }
     let body = body
+        .replace("$id", &id)
+        .replace("$secret", &id)
         .replace("$workspace", workspace)
         .replace("$number", &number.to_string())
         .replace("$email", &format!("n{number}@example.com"));
     let body: Option<Value> = (!body.is_empty()).then(|| serde_json::from_str(&body).unwrap());
     house.gateway.api_as(token, method, &path, body)
+}
+
+#[test]
+fn nobody_may_anything() {
+    let upstream = Upstream::ok();
+    let house = House::new(&upstream);
+    for row in CALLS.iter().filter(|row| row.0 != "POST /v1/sessions") {
+        let (method, path) = row.0.split_once(' ').unwrap();
+        let path = path.replace("{id}", &house.north);
+        let answer = house.gateway.api_as("", method, &path, None);
+        let told = (answer.status, answer.code());
+        assert_eq!(told, (401, "unauthorized".into()), "{}", row.0);
+    }
 }
 
 #[test]
@@ -317,6 +128,12 @@ fn every_role_may_what_the_table_says_and_nothing_else() {
                 if may {
                     let refused = matches!(answer.status, 401 | 403 | 404 | 405 | 422 | 500..);
                     assert!(!refused, "{} {what}", answer.status);
+                    if row.2 == Each {
+                        assert_eq!(answer.json()["failed"], 0, "{what}");
+                    }
+                    if row.2 == Secret {
+                        assert_ne!(answer.json()["key"], Value::Null, "{what}");
+                    }
                 } else {
                     assert_eq!(
                         (answer.status, &*answer.code()),
@@ -339,6 +156,13 @@ fn every_role_may_what_the_table_says_and_nothing_else() {
                         assert_eq!(fault["code"], "unknown_value", "{what}");
                     }
                     New => assert_eq!((answer.status, may), (403, false), "{what}"),
+                    Each | Secret if !may => assert_eq!(answer.code(), "forbidden", "{what}"),
+                    Each => assert_eq!(answer.must(200)["failed"], 1, "{what}"),
+                    // A key acts below its workspace too: whoever it acts for may hear of it.
+                    Secret => {
+                        let known = answer.must(200)["key"] != Value::Null;
+                        assert_eq!(known, place == "above", "{what}");
+                    }
                     Consumer | Workspace | Webhook | Notice | Key | Token | Member | Session
                     | SessionsOf => {
                         assert_eq!(

@@ -1,6 +1,7 @@
 //! Admin tokens, members and sessions: who may do what on the admin API, and for how long.
 
 mod acts;
+mod calls;
 mod matrix;
 mod secrets;
 mod time;

@@ -238,6 +238,7 @@ pub(in crate::admin) async fn edit_consumer(
     let before = change.write.consumer(id).await?;
     check(&mut change, &call, &before).await?;
     let mut after = before.clone();
+    body.merge("metadata", &before.metadata);
     write(&mut body, &mut after);
     body.finish()?;
     save(&parts, change, &before, after).await

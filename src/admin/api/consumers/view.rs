@@ -110,5 +110,6 @@ pub(super) struct ConsumerPatch {
     external_id: Option<String>,
     #[schema(max_length = 1024)]
     description: Option<String>,
-    metadata: Option<BTreeMap<String, String>>,
+    /// Entries to set; null takes one away, the others stay.
+    metadata: Option<BTreeMap<String, Option<String>>>,
 }

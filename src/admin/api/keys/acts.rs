@@ -124,6 +124,7 @@ pub(in crate::admin) async fn edit_key(
     };
     key.after.editable()?;
     let now = key.change.write.now;
+    key.body.merge("metadata", &key.after.detail.metadata);
     fields::write(&mut key.body, &mut key.after, &parts.shared.snapshot(), now);
     key.close(&parts, "key.updated").await
 }

@@ -2,7 +2,7 @@
 //! the others; each has its own result.
 
 use super::view::managed;
-use crate::admin::body::{Body, Wrong, flag, invalid, list, text, whole};
+use crate::admin::body::{Body, Wrong, flag, invalid, list, said, text, whole};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -179,6 +179,7 @@ pub(in crate::admin) async fn change_keys(
     parameters.finish()?;
     let mut wanted = read(call.json()?, &call)?;
     wanted.dry_run |= dry_run;
+    call.caller.reach(wanted.action.permission())?;
     if let Which::Found(query, Some(workspace)) = &mut wanted.which {
         query.workspace = Some(super::subtree(&parts, &call, *workspace).await?);
     }
@@ -421,7 +422,7 @@ fn pairs(value: &Value) -> Result<Vec<(String, String)>, Wrong> {
             Value::String(text) => text.clone(),
             Value::Bool(flag) => json!(flag).to_string(),
             Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                return invalid(format!("`{name}`: expected text, true or false"));
+                return invalid(format!("`{}`: expected text, true or false", said(name)));
             }
         };
         pairs.push((name.clone(), text));

@@ -2,7 +2,7 @@
 
 use super::verify::{NOWHERE, address, host, look_up, method, path, secret};
 use super::view::KeySummary;
-use crate::admin::body::{Body, Wrong, invalid};
+use crate::admin::body::{Body, Wrong, invalid, said};
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
 use crate::admin::schema::Refusals;
@@ -342,7 +342,10 @@ fn headers(value: &Value) -> Result<HeaderMap, Wrong> {
                 .as_str()
                 .and_then(|text| HeaderValue::from_str(text).ok());
             let Some(value) = value else {
-                return invalid(format!("`{name}` is not the text of a header field"));
+                return invalid(format!(
+                    "`{}` is not the text of a header field",
+                    said(name.as_str())
+                ));
             };
             if headers.len() >= 256 {
                 return Err(("out_of_range", "at most 256 fields".into()));

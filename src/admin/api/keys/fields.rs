@@ -160,7 +160,7 @@ fn route(value: &Value, snapshot: &Snapshot) -> Result<String, Wrong> {
     if known {
         Ok(name)
     } else {
-        Err(("unknown_value", format!("there is no route `{name}`")))
+        Err(("unknown_value", "there is no such route".into()))
     }
 }
 

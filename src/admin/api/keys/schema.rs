@@ -54,7 +54,8 @@ pub(in crate::admin) struct KeyPatch {
     ip_allow: Option<Vec<String>>,
     locations: Option<Vec<String>>,
     tags: Option<Vec<String>>,
-    metadata: Option<BTreeMap<String, String>>,
+    /// Entries to set; null takes one away, the others stay.
+    metadata: Option<BTreeMap<String, Option<String>>>,
     not_before: Option<String>,
     expires_at: Option<String>,
     inactivity: Option<NewInactivity>,

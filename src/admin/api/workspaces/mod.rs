@@ -188,6 +188,7 @@ pub(in crate::admin) async fn edit_workspace(
         .check(Permission::WorkspacesWrite, &before.lineage)?;
     call.check_version(before.revision)?;
     let mut after = before.clone();
+    body.merge("metadata", &before.metadata);
     write(&mut body, &mut after);
     body.finish()?;
     save(&parts, change, &before, after).await

@@ -95,6 +95,7 @@ pub(super) struct WorkspacePatch {
     kind: Option<String>,
     #[schema(max_length = 256)]
     external_id: Option<String>,
-    metadata: Option<BTreeMap<String, String>>,
+    /// Entries to set; null takes one away, the others stay.
+    metadata: Option<BTreeMap<String, Option<String>>>,
     inactivity: Option<NewInactivity>,
 }

@@ -1,0 +1,256 @@
+//! What each call of the admin API needs, and what it is about: one table, read by the tests of permissions.
+
+/// What `{id}` in a path is, or where something new is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// There is none: the call is about what the caller reaches.
+    All,
+    /// Something new in the workspace that the body names.
+    New,
+    /// The whole, such as the log: it needs the permission everywhere.
+    Whole,
+    /// Each key of a list: the answer tells what became of it.
+    Each,
+    /// A key that the caller was shown.
+    Secret,
+    /// One of these.
+    Key,
+    Consumer,
+    Workspace,
+    Webhook,
+    Notice,
+    Token,
+    Member,
+    Session,
+    /// `?member=`.
+    SessionsOf,
+    /// Anybody's own affairs, looked at in tests of their own.
+    Own,
+}
+
+use Target::{
+    All, Consumer, Each, Key, Member, New, Notice, Own, Secret, Session, SessionsOf, Token,
+    Webhook, Whole, Workspace,
+};
+
+/// Call, what it needs, what it is about, and what is sent: `$id` is the target, `$workspace` its place. A call that needs
+/// another permission for another body stands there more than once.
+pub(super) const CALLS: [(&str, &str, Target, &str); 77] = [
+    ("GET /v1/config", "system:read", Whole, ""),
+    ("GET /v1/nodes", "system:read", Whole, ""),
+    ("GET /v1/keys/export", "keys:export", All, ""),
+    ("GET /v1/keys/review", "read", All, ""),
+    (
+        "POST /v1/explain",
+        "read",
+        Key,
+        r#"{"key_id": "$id", "request": {"path": "/"}}"#,
+    ),
+    ("POST /v1/verify", "read", Secret, r#"{"key": "$secret"}"#),
+    (
+        "POST /v1/verify",
+        "keys:write",
+        Secret,
+        r#"{"key": "$secret", "count": true}"#,
+    ),
+    (
+        "POST /v1/keys/bulk",
+        "keys:write",
+        Each,
+        r#"{"action": "disable", "ids": ["$id"]}"#,
+    ),
+    (
+        "POST /v1/keys/bulk",
+        "keys:end",
+        Each,
+        r#"{"action": "revoke", "ids": ["$id"]}"#,
+    ),
+    (
+        "POST /v1/keys/import",
+        "keys:import",
+        Each,
+        r#"{"keys": [{"name": "some", "secret": "$email", "workspace": "$workspace"}]}"#,
+    ),
+    (
+        "PUT /v1/keys/{id}",
+        "keys:write",
+        Key,
+        r#"{"name": "other"}"#,
+    ),
+    ("GET /v1/keys", "read", All, ""),
+    (
+        "POST /v1/keys",
+        "keys:write",
+        New,
+        r#"{"name": "new", "workspace": "$workspace"}"#,
+    ),
+    ("GET /v1/keys/{id}", "read", Key, ""),
+    (
+        "PATCH /v1/keys/{id}",
+        "keys:write",
+        Key,
+        r#"{"name": "other"}"#,
+    ),
+    ("DELETE /v1/keys/{id}", "keys:end", Key, ""),
+    ("POST /v1/keys/{id}/disable", "keys:write", Key, ""),
+    ("POST /v1/keys/{id}/enable", "keys:write", Key, ""),
+    ("POST /v1/keys/{id}/revoke", "keys:end", Key, ""),
+    ("POST /v1/keys/{id}/rotate", "keys:write", Key, ""),
+    ("POST /v1/keys/{id}/retire", "keys:write", Key, ""),
+    (
+        "POST /v1/keys/{id}/transfer",
+        "keys:end",
+        Key,
+        r#"{"consumer": null}"#,
+    ),
+    ("POST /v1/keys/{id}/keep", "keys:write", Key, ""),
+    ("POST /v1/keys/{id}/restore", "keys:end", Key, ""),
+    ("GET /v1/members", "members:read", All, ""),
+    (
+        "POST /v1/members",
+        "members:write",
+        New,
+        r#"{"email": "$email", "name": "New", "role": "auditor", "workspace": "$workspace"}"#,
+    ),
+    ("GET /v1/members/{id}", "members:read", Member, ""),
+    (
+        "PATCH /v1/members/{id}",
+        "members:write",
+        Member,
+        r#"{"name": "Other"}"#,
+    ),
+    (
+        "PUT /v1/members/{id}/roles/{workspace}",
+        "members:write",
+        Member,
+        r#"{"role": "auditor"}"#,
+    ),
+    (
+        "DELETE /v1/members/{id}/roles/{workspace}",
+        "members:write",
+        Member,
+        "",
+    ),
+    (
+        "POST /v1/members/{id}/password",
+        "members:write",
+        Member,
+        r#"{"new": "another horse battery"}"#,
+    ),
+    ("GET /v1/members/{id}/export", "members:erase", Member, ""),
+    ("POST /v1/members/{id}/erase", "members:erase", Member, ""),
+    ("GET /v1/sessions", "sessions:manage", SessionsOf, ""),
+    ("POST /v1/sessions", "", Own, ""),
+    ("DELETE /v1/sessions/current", "", Own, ""),
+    ("DELETE /v1/sessions/{id}", "sessions:manage", Session, ""),
+    ("GET /v1/tokens", "tokens:read", All, ""),
+    (
+        "POST /v1/tokens",
+        "tokens:write",
+        New,
+        r#"{"name": "new", "role": "auditor", "workspace": "$workspace"}"#,
+    ),
+    ("GET /v1/tokens/{id}", "tokens:read", Token, ""),
+    ("DELETE /v1/tokens/{id}", "tokens:write", Token, ""),
+    ("POST /v1/tokens/{id}/revoke", "tokens:write", Token, ""),
+    ("GET /v1/keys/preview", "read", All, ""),
+    ("GET /v1/workspaces", "read", All, ""),
+    (
+        "POST /v1/workspaces",
+        "workspaces:write",
+        New,
+        r#"{"name": "new $number", "parent": "$workspace"}"#,
+    ),
+    ("GET /v1/workspaces/{id}", "read", Workspace, ""),
+    (
+        "PUT /v1/workspaces/{id}",
+        "workspaces:write",
+        Workspace,
+        r#"{"name": "other $number"}"#,
+    ),
+    (
+        "PATCH /v1/workspaces/{id}",
+        "workspaces:write",
+        Workspace,
+        r#"{"kind": "team"}"#,
+    ),
+    (
+        "DELETE /v1/workspaces/{id}",
+        "workspaces:write",
+        Workspace,
+        "",
+    ),
+    ("GET /v1/consumers", "read", All, ""),
+    (
+        "POST /v1/consumers",
+        "consumers:write",
+        New,
+        r#"{"name": "new $number", "workspace": "$workspace"}"#,
+    ),
+    ("GET /v1/consumers/{id}", "read", Consumer, ""),
+    (
+        "PUT /v1/consumers/{id}",
+        "consumers:write",
+        Consumer,
+        r#"{"name": "other $number"}"#,
+    ),
+    (
+        "PATCH /v1/consumers/{id}",
+        "consumers:write",
+        Consumer,
+        r#"{"description": "other"}"#,
+    ),
+    ("DELETE /v1/consumers/{id}", "consumers:write", Consumer, ""),
+    ("GET /v1/audit", "audit:read", All, ""),
+    ("GET /v1/audit/head", "audit:read", All, ""),
+    ("POST /v1/audit/verify", "audit:read", All, ""),
+    ("GET /v1/audit/export", "audit:export", All, ""),
+    ("GET /v1/audit/checkpoints", "audit:read", All, ""),
+    (
+        "POST /v1/audit/checkpoints",
+        "audit:cut",
+        Whole,
+        r#"{"before": "2020-01-01"}"#,
+    ),
+    ("GET /v1/notices", "read", All, ""),
+    ("GET /v1/notices/{id}", "read", Notice, ""),
+    ("POST /v1/notices/{id}/read", "read", Notice, ""),
+    ("POST /v1/notices/read", "read", All, ""),
+    ("GET /v1/webhooks", "webhooks:read", All, ""),
+    (
+        "POST /v1/webhooks",
+        "webhooks:write",
+        New,
+        r#"{"name": "new $number", "url": "https://127.0.0.1:9/", "workspace": "$workspace"}"#,
+    ),
+    ("GET /v1/webhooks/{id}", "webhooks:read", Webhook, ""),
+    (
+        "PATCH /v1/webhooks/{id}",
+        "webhooks:write",
+        Webhook,
+        r#"{"events": ["key.*"]}"#,
+    ),
+    ("DELETE /v1/webhooks/{id}", "webhooks:write", Webhook, ""),
+    (
+        "POST /v1/webhooks/{id}/rotate-secret",
+        "webhooks:write",
+        Webhook,
+        "",
+    ),
+    ("POST /v1/webhooks/{id}/test", "webhooks:write", Webhook, ""),
+    (
+        "POST /v1/webhooks/{id}/replay",
+        "webhooks:write",
+        Webhook,
+        "",
+    ),
+    (
+        "GET /v1/webhooks/{id}/deliveries",
+        "webhooks:read",
+        Webhook,
+        "",
+    ),
+    ("GET /v1/usage", "read", All, ""),
+    ("GET /v1/keys/{id}/usage", "read", Key, ""),
+    ("GET /v1/whoami", "", Own, ""),
+];
