@@ -565,7 +565,12 @@ fn pages_lose_and_repeat_nothing_while_keys_are_added() {
     assert_eq!(total("q=T3"), 43, "a tag, whatever its case");
     assert_eq!(total("tag=t3"), 43);
     assert_eq!(total("q=017%20key"), 3, "words in any order");
-    assert_eq!(total("q=01"), 30, "the start of a word");
+    // A hint is found too, and may begin so by chance.
+    let started = total("q=01");
+    assert!(
+        (30..40).contains(&started),
+        "{started}: the start of a word"
+    );
     assert_eq!(total("q=17"), 0, "but not its middle");
     assert_eq!(total(&format!("q={}", wanted.first().unwrap())), 1);
     assert_eq!(total("scope=app:write"), 1, "the declared one");
