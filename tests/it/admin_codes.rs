@@ -256,8 +256,7 @@ fn keys(heard: &mut Heard) {
     let deleted = new();
     gateway.api("DELETE", &deleted, None).must(200);
     heard.note(409, "key_deleted", &act(&deleted, "rotate", json!({})));
-    let declared = gateway.api("GET", "/v1/keys?q=ci", None).must(200);
-    let declared = format!("/v1/keys/{}", id(&declared["data"][0]));
+    let declared = format!("/v1/keys/{}", gateway.declared_key());
     heard.note(
         409,
         "managed_by_file",

@@ -55,11 +55,10 @@ impl House {
             (text(&made["key"]["id"]), text(&made["secret"]))
         };
         let (owned, other) = (key(&north, Some(&globex)), key(&south, None));
-        let keys = gateway.api("GET", "/v1/keys?q=ci", None).must(200);
         let consumers = gateway.api("GET", "/v1/consumers?q=acme", None).must(200);
         Self {
             root: root().text(Kind::Workspace).to_string(),
-            declared: text(&keys["data"][0]["id"]),
+            declared: gateway.declared_key(),
             acme: text(&consumers["data"][0]["id"]),
             gateway,
             clock,

@@ -238,6 +238,15 @@ impl Gateway {
         ask(self.management, &format!("GET {target}"), &[])
     }
 
+    /// The id of the key that the configuration file declares. Found by its whole name: a search finds hints too, and
+    /// those are random.
+    pub(crate) fn declared_key(&self) -> String {
+        let found = self.api("GET", "/v1/keys?q=ci&limit=200", None).must(200);
+        let mut keys = found["data"].as_array().unwrap().iter();
+        let key = keys.find(|key| key["name"] == "ci").expect("the key ci");
+        key["id"].as_str().unwrap().to_owned()
+    }
+
     /// A call of the admin API with the setup token; `None`: without a body.
     pub(crate) fn api(&self, method: &str, path: &str, body: impl Into<Option<Value>>) -> Answer {
         self.api_as(&self.admin, method, path, body)

@@ -28,6 +28,8 @@ MEANING = {
     ("/overlap", "out_of_range"),
     ("/expires_at", "out_of_range"),
     ("/metadata", "out_of_range"),
+    # A time that has to be later than another one.
+    ("?to", "out_of_range"),
     # One field decides what another one may be.
     ("/ids", "required"),
     ("/expected", "required"),
