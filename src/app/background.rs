@@ -1,31 +1,27 @@
-//! What goes on beside the requests while there is a store: time's work on keys, webhooks, e-mails, word of this node, and
-//! the line that tells where the audit log ends. All of it stops when the drain begins.
+//! What goes on beside the requests while there is a store: time's work on keys, webhooks, e-mails, and the line that
+//! tells where the audit log ends. All of it stops when the drain begins.
 
 use crate::clock::Clock;
-use crate::config::{AuditConfig, Config, EmailConfig, SmtpSecurity, WebhookConfig};
+use crate::config::{AuditConfig, Config, EmailConfig, SmtpSecurity, UsageConfig, WebhookConfig};
 use crate::domain::id::Id;
 use crate::domain::key::record::Inactivity;
-use crate::domain::time::Timestamp;
 use crate::domain::workspace::{Lineage, root};
 use crate::notify::{
     Deliverer, EmailSettings, Emailer, Recipient, Recipients, Security, SweepSettings, Sweeper,
     WebhookSettings,
 };
-use crate::snapshot::handle::Shared;
-use crate::store::nodes::NodeRecord;
 use crate::store::people::{MemberRecord, MemberState};
 use crate::store::{Store, StoreError};
 use crate::vault::Keyring;
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often a node says how it is.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A node that says nothing for so long is forgotten.
-const FORGOTTEN_MILLIS: i64 = 10 * 60 * 1000;
+/// What was counted before is in the store after so long, or it is not for some other reason.
+const WRITTEN: Duration = Duration::from_secs(30);
 
 /// What of the configuration it goes by.
 #[derive(Clone)]
@@ -34,21 +30,32 @@ pub(super) struct Background {
     webhooks: WebhookConfig,
     email: Option<EmailConfig>,
     audit: AuditConfig,
+    usage: UsageConfig,
     inactivity: Inactivity,
+    node: Id,
+    written: watch::Receiver<bool>,
 }
 
 /// What it works with.
 #[derive(Clone)]
 pub(super) struct Beside {
     pub(super) store: Store,
-    pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: CancellationToken,
 }
 
 impl Background {
-    pub(super) fn of(config: &Config, vault: Option<Arc<Keyring>>) -> Self {
+    /// `written`: whether the store has all uses that this node counted.
+    pub(super) fn of(
+        config: &Config,
+        vault: Option<Arc<Keyring>>,
+        node: Id,
+        written: watch::Receiver<bool>,
+    ) -> Self {
         Self {
+            node,
+            written,
+            usage: config.usage,
             vault,
             webhooks: config.webhooks,
             email: config.email.clone(),
@@ -61,28 +68,28 @@ impl Background {
     pub(super) async fn run(self, beside: Beside) {
         let tasks = TaskTracker::new();
         let stop = || beside.stop.clone();
-        tasks.spawn(self.sweeper(&beside).run(stop()));
+        tasks.spawn(sweep(self.sweeper(&beside), self.written.clone(), stop()));
         if let Some(deliverer) = self.deliverer(&beside) {
             tasks.spawn(deliverer.run(stop()));
         }
         if let Some(emailer) = self.emailer(&beside) {
             tasks.spawn(emailer.run(stop()));
         }
-        tasks.spawn(heartbeat(beside.clone()));
         tasks.spawn(tell_head(beside.clone(), self.audit.head_interval));
         tasks.close();
         tasks.wait().await;
     }
 
     fn sweeper(&self, beside: &Beside) -> Sweeper {
-        let inactivity = self.inactivity;
+        let (inactivity, written) = (self.inactivity, self.written.clone());
         let settings = SweepSettings {
             inactivity: Arc::new(move || inactivity),
-            // Uses are not written to the store yet: no key ends for want of uses that nobody has noted.
-            uses_missing: Arc::new(|| true),
+            uses_missing: Arc::new(move || !*written.borrow()),
             audit_retention: self.audit.retention,
+            usage_retention: self.usage.retention,
         };
-        Sweeper::new(beside.store.clone(), Arc::clone(&beside.clock), settings)
+        let clock = Arc::clone(&beside.clock);
+        Sweeper::new(beside.store.clone(), clock, self.node, settings)
     }
 
     /// Without a master key there are no signing secrets, and so no webhooks.
@@ -153,36 +160,11 @@ fn recipient(member: MemberRecord, place: &Lineage) -> Option<Recipient> {
     })
 }
 
-/// Says how this node is, again and again; and at the end, that it is no more.
-async fn heartbeat(beside: Beside) {
-    let started_at = beside.clock.now();
-    let mut node = NodeRecord {
-        id: Id::new(started_at),
-        name: host_name(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        started_at,
-        seen_at: started_at,
-        observed: 0,
-        applied: 0,
-    };
-    loop {
-        node.seen_at = beside.clock.now();
-        node.observed = beside.shared.store().observed;
-        node.applied = beside.shared.applied();
-        let oldest = Timestamp::from_millis(node.seen_at.as_millis() - FORGOTTEN_MILLIS);
-        let said = async {
-            beside.store.note_node(&node).await?;
-            beside.store.forget_nodes(oldest).await
-        };
-        if let Err(fault) = said.await {
-            tracing::debug!(error = %fault, "this node cannot say how it is");
-        }
-        if !pause(&beside.stop, HEARTBEAT).await {
-            break;
-        }
-    }
-    // Should it not be heard, the others forget this node anyway.
-    let _ = beside.store.forget_node(node.id).await;
+/// Sweeps from when the uses are written that were counted while there was no store: until then nothing ends anyway.
+async fn sweep(sweeper: Sweeper, mut written: watch::Receiver<bool>, stop: CancellationToken) {
+    let first = timeout(WRITTEN, written.wait_for(|written| *written));
+    let _ = stop.run_until_cancelled(first).await;
+    sweeper.run(stop).await;
 }
 
 /// Tells where the audit log ends, so that whoever keeps the logs can show later that nothing was cut off its end.
@@ -206,13 +188,4 @@ async fn tell_head(beside: Beside, every: Duration) {
 async fn pause(stop: &CancellationToken, time: Duration) -> bool {
     let waited = stop.run_until_cancelled(tokio::time::sleep(time)).await;
     waited.is_some()
-}
-
-/// The host's name, as the kernel has it.
-fn host_name() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "unknown".into(),
-        name => name.chars().take(253).collect(),
-    }
 }

@@ -7,6 +7,7 @@ use crate::admin::server::{Admin, AdminParts, AuditDesk, ListenerInfo, Settings}
 use crate::admin::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{Config, VaultConfig};
+use crate::domain::id::Id;
 use crate::domain::key::{GenerateError, PlainKey};
 use crate::domain::secret::Secret;
 use crate::proxy::{self, BindError, BoundListener, Proxy, ProxyParts, WorkerFault};
@@ -179,18 +180,24 @@ impl App {
             let stop = shutdown.drain.clone();
             control.spawn(file::follow(source, Arc::clone(&publisher), stop));
         }
-        let flush = config.store.is_some().then(|| {
+        let node = Id::new(clock.now());
+        let flusher = {
             let (slot, metrics) = (Arc::clone(&store), Arc::clone(&metrics));
-            let flusher = Flusher::new(Arc::clone(&shared), slot, metrics, Arc::clone(&clock));
-            Flush::start(&control, flusher)
-        });
+            let (shared, clock) = (Arc::clone(&shared), Arc::clone(&clock));
+            Flusher::new(node, shared, slot, metrics, clock)
+        };
+        let background = Background::of(config, vault, node, flusher.written());
+        let flush = config
+            .store
+            .is_some()
+            .then(|| Flush::start(&control, flusher));
         let parts = store::Parts {
             slot: store,
             publisher,
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             stop: shutdown.drain.clone(),
-            background: Background::of(config, vault),
+            background,
         };
         let setup_token = match &config.store {
             Some(location) => store::start(&control, location, config, parts)?,

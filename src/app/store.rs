@@ -85,7 +85,6 @@ pub(super) fn start(
 fn background(store: &Store, parts: &Parts) -> impl Future<Output = ()> + Send + use<> {
     let beside = Beside {
         store: store.clone(),
-        shared: parts.publisher.shared(),
         clock: Arc::clone(&parts.clock),
         stop: parts.stop.clone(),
     };

@@ -24,6 +24,8 @@ pub struct SweepSettings {
     pub uses_missing: Arc<dyn Fn() -> bool + Send + Sync>,
     /// How long the audit log is kept; `None`: for ever.
     pub audit_retention: Option<Duration>,
+    /// How long figures of use are kept.
+    pub usage_retention: Duration,
 }
 
 /// Sweeps.
@@ -38,13 +40,12 @@ pub struct Sweeper {
 
 impl Sweeper {
     /// Makes one.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, settings: SweepSettings) -> Self {
-        let node = Id::new(clock.now()).text(Kind::Node).to_string();
+    pub fn new(store: Store, clock: Arc<dyn Clock>, node: Id, settings: SweepSettings) -> Self {
         Self {
             store,
             clock,
             settings,
-            node,
+            node: node.text(Kind::Node).to_string(),
             before: Mutex::new(None),
         }
     }
@@ -74,10 +75,8 @@ impl Sweeper {
             default: (self.settings.inactivity)(),
             uses_missing: (self.settings.uses_missing)(),
             clock_jumped: self.clock_jumped(),
-            audit_retention: self
-                .settings
-                .audit_retention
-                .map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)),
+            audit_retention: self.settings.audit_retention.map(millis),
+            usage_retention: Some(millis(self.settings.usage_retention)),
         };
         if input.clock_jumped {
             tracing::warn!("the clock has jumped: no key ends for a day");
@@ -96,6 +95,10 @@ impl Sweeper {
         let shown = now.0.as_millis() - wall.as_millis();
         shown.saturating_sub(passed).saturating_abs() > DRIFT_MILLIS
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn tell(report: &SweepReport) {
@@ -141,6 +144,7 @@ mod tests {
             inactivity: Arc::new(|| Inactivity::DEFAULT),
             uses_missing: Arc::new(|| false),
             audit_retention: None,
+            usage_retention: Duration::from_hours(24),
         }
     }
 
@@ -153,7 +157,7 @@ mod tests {
             passed_millis: AtomicI64::new(0),
         });
         let shared = Arc::clone(&clock) as Arc<dyn Clock>;
-        let sweeper = Sweeper::new(home.store.clone(), shared, settings());
+        let sweeper = Sweeper::new(home.store.clone(), shared, Id::from_bits(1), settings());
         let pass = async |wall: i64, real: i64| {
             home.clock.advance_millis(wall);
             clock.passed_millis.fetch_add(real, Ordering::SeqCst);
@@ -181,7 +185,7 @@ mod tests {
         })
         .await;
         let shared = Arc::clone(&home.clock) as Arc<dyn Clock>;
-        let sweeper = Sweeper::new(home.store.clone(), shared, settings());
+        let sweeper = Sweeper::new(home.store.clone(), shared, Id::from_bits(1), settings());
         let stop = CancellationToken::new();
         let tasks = tokio_util::task::TaskTracker::new();
         let mut committed = home.store.committed();

@@ -56,12 +56,33 @@ impl Store {
         rows.iter().map(node).collect()
     }
 
-    /// Forgets nodes that have not been seen since a time; how many.
-    pub async fn forget_nodes(&self, before: Timestamp) -> Result<u64, StoreError> {
+    /// Forgets nodes that have not been seen since a time; their names. Uses that they had not written are lost: that is
+    /// noted first, so that it is known whatever happens in between.
+    pub async fn forget_nodes(&self, before: Timestamp) -> Result<Vec<String>, StoreError> {
+        let mut silent = Sql::new("SELECT name FROM nodes WHERE seen_at < ");
+        silent.bind(before).push(" ORDER BY started_at, id");
+        let silent = silent.query().fetch_all(&self.pools.read).await?;
+        if silent.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.note_usage_gap(self.clock.now()).await?;
         let mut delete = Sql::new("DELETE FROM nodes WHERE seen_at < ");
         delete.bind(before);
-        let gone = delete.query().execute(&self.pools.write).await?;
-        Ok(gone.rows_affected())
+        delete.query().execute(&self.pools.write).await?;
+        silent.iter().map(|row| row.text("name")).collect()
+    }
+
+    /// Whether a node other than this one has not been seen since a time.
+    pub(super) async fn is_another_silent(
+        &self,
+        node: &str,
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut silent = Sql::new("SELECT id FROM nodes WHERE seen_at < ");
+        silent.bind(since).push(" AND id <> ").bind(node);
+        silent.push(" LIMIT 1");
+        let silent = silent.query().fetch_optional(&self.pools.read).await?;
+        Ok(silent.is_some())
     }
 
     /// Forgets one node: it has stopped.

@@ -3,6 +3,7 @@
 pub mod file;
 mod fixed;
 pub mod last_good;
+mod node;
 pub mod publisher;
 pub mod store;
 pub mod usage;

@@ -21,6 +21,7 @@ mod headers;
 mod keys_api;
 mod keys_import;
 mod lifecycle;
+mod lifetime;
 mod logs;
 mod management;
 mod merge_patch;

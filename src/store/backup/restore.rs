@@ -53,6 +53,8 @@ impl Store {
             progress(done, contents.rows());
         }
         write.go_on().await?;
+        // Nobody knows what was used between the backup and now.
+        write.note_usage_gap().await?;
         write
             .record(fact(&contents, before, write.revision))
             .await?;

@@ -29,7 +29,7 @@ async fn nodes_say_how_they_are_and_are_forgotten(home: Arc<Home>) {
     other.applied = 9;
     store.note_node(&other).await.unwrap();
     assert_eq!(store.nodes().await.unwrap(), [one, other.clone()]);
-    assert_eq!(store.forget_nodes(later).await.unwrap(), 1);
+    assert_eq!(store.forget_nodes(later).await.unwrap(), ["host"]);
     assert_eq!(store.nodes().await.unwrap(), [other.clone()]);
     store.forget_node(other.id).await.unwrap();
     assert_eq!(store.nodes().await.unwrap(), []);

@@ -12,6 +12,7 @@ pub use preview::Preview;
 use super::Store;
 use super::error::StoreError;
 use super::sql::{Columns, Sql};
+use super::write::Write;
 use crate::domain::actor::Actor;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::KeyRecord;
@@ -43,10 +44,13 @@ const PRUNED: &str = "sweep.pruned_at";
 const AUDIT_CUT: &str = "sweep.audit_cut_at";
 const JOURNAL_GAP: &str = "usage.gap_at";
 
+/// A node that says nothing for so long may have uses that nobody else knows of.
+const SILENT: i64 = MINUTE;
+
 /// What a sweep goes by.
 #[derive(Debug, Clone)]
 pub struct SweepInput {
-    /// Tells this process from others that sweep.
+    /// This process, as it is noted among the nodes.
     pub node: String,
     /// Policy of workspaces that have none and inherit none.
     pub default: Inactivity,
@@ -56,6 +60,8 @@ pub struct SweepInput {
     pub clock_jumped: bool,
     /// How long the audit log is kept, in milliseconds; `None`: for ever.
     pub audit_retention: Option<i64>,
+    /// How long figures of use are kept, in milliseconds; `None`: for ever.
+    pub usage_retention: Option<i64>,
 }
 
 /// What a sweep did.
@@ -102,9 +108,11 @@ impl Store {
         }
         report.acted = true;
         let hold = self.note_sweep_time(input).await?;
+        let silent = later(self.clock.now(), -SILENT);
+        let missing = input.uses_missing || self.is_another_silent(&input.node, silent).await?;
         let context = Context {
             policies: self.refresh_policies(input.default).await?,
-            hold: hold || input.uses_missing,
+            hold: hold || missing,
             journal_gap: self.setting_time(JOURNAL_GAP).await?,
         };
         let mut acts: HashMap<Id, u8> = HashMap::new();
@@ -118,7 +126,7 @@ impl Store {
                 .await?;
         }
         if !hold {
-            self.prune_all().await?;
+            self.prune_all(input.usage_retention).await?;
             self.cut_audit(input.audit_retention).await?;
         }
         Ok(report)
@@ -358,7 +366,7 @@ impl Store {
     }
 
     /// Removes what is kept for a time only; once an hour.
-    async fn prune_all(&self) -> Result<(), StoreError> {
+    async fn prune_all(&self, usage_retention: Option<i64>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let before = self.setting_time(PRUNED).await?;
         let fresh = |before: Timestamp| {
@@ -369,7 +377,12 @@ impl Store {
             return Ok(());
         }
         let ago = |days: i64| later(now, -days * DAY_MILLIS);
+        // Where no gateway tells webhooks, nobody else takes events out.
+        while self.spread_outbox().await? > 0 {}
         self.prune_outbox(ago(30)).await?;
+        if let Some(retention) = usage_retention {
+            self.prune_usage(later(now, -retention)).await?;
+        }
         self.prune("idempotency", "created_at", "", ago(1)).await?;
         self.prune("changes", "at", "", ago(7)).await?;
         for column in ["ended_at", "expires_at"] {
@@ -382,6 +395,18 @@ impl Store {
         reads.query().execute(&self.pools.write).await?;
         self.prune("notices", "at", "", ago(366)).await?;
         self.put_setting(PRUNED, &now.as_millis().to_string()).await
+    }
+}
+
+impl Write {
+    /// As [`Store::note_usage_gap`], now.
+    pub(super) async fn note_usage_gap(&mut self) -> Result<(), StoreError> {
+        let now = self.now.as_millis().to_string();
+        let mut put = Sql::new("INSERT INTO settings (name, value) VALUES (");
+        put.bind(JOURNAL_GAP).push(", ").bind(now);
+        put.push(") ON CONFLICT (name) DO UPDATE SET value = excluded.value");
+        self.run(put).await?;
+        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@ fn input() -> SweepInput {
         uses_missing: false,
         clock_jumped: false,
         audit_retention: None,
+        usage_retention: None,
     }
 }
 
@@ -71,7 +72,7 @@ fn day_of(at: Timestamp) -> i64 {
 }
 
 async fn events(home: &Home, kind: &str) -> i64 {
-    let mut select = Sql::new("SELECT COUNT(*) AS number FROM outbox WHERE type = ");
+    let mut select = Sql::new("SELECT COUNT(*) AS number FROM audit WHERE action = ");
     select.bind(kind);
     let row = select.query().fetch_one(&home.store.pools.read).await;
     row.unwrap().number("number").unwrap()
@@ -294,6 +295,64 @@ async fn while_uses_may_be_missing_nothing_goes_and_a_gap_counts_as_a_use() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_silent_may_have_uses_and_one_that_is_gone_took_them_along() {
+    let home = Home::new().await;
+    let key = home.key(root(), |_| {}).await;
+    until(&home, 89).await;
+    let node = |seen_at| crate::store::nodes::NodeRecord {
+        id: Id::from_bits(7),
+        name: "other".into(),
+        version: "1".into(),
+        started_at: seen_at,
+        seen_at,
+        observed: 1,
+        applied: 1,
+    };
+    home.store.note_node(&node(home.now())).await.unwrap();
+    assert_eq!(until(&home, 95).await.deleted, 0);
+    // Its own silence is the sweep's own clock.
+    let own = SweepInput {
+        node: node(home.now()).id.text(Kind::Node).to_string(),
+        ..input()
+    };
+    let forgotten = home.store.forget_nodes(home.now()).await.unwrap();
+    assert_eq!(forgotten, ["other"]);
+    assert_eq!(until(&home, 180).await.deleted, 0);
+    home.store.note_node(&node(home.now())).await.unwrap();
+    home.store.sweep(&input()).await.unwrap();
+    home.clock.advance_millis(6 * DAY_MILLIS / 10);
+    assert_eq!(until_with(&home, 186, &own).await.deleted, 1);
+    let gone = home.store.key(key.id).await.unwrap();
+    assert_eq!(gone.state, KeyState::Deleted);
+}
+
+#[tokio::test]
+async fn figures_of_use_are_kept_as_long_as_is_said() {
+    let home = Home::new().await;
+    let insert = "INSERT INTO usage_hours (key_id, route, requests, refusals, status_2xx, status_3xx, status_4xx, \
+        status_5xx, bytes_in, bytes_out, hour) VALUES ('k', 'r', 1, 0, 1, 0, 0, 0, 0, 0, ";
+    for day in [0, 5] {
+        let mut put = Sql::new(insert);
+        put.bind(home.later(day * DAY_MILLIS)).push(")");
+        put.query().execute(&home.store.pools.write).await.unwrap();
+    }
+    let kept = SweepInput {
+        usage_retention: Some(10 * DAY_MILLIS),
+        ..input()
+    };
+    let count = async || {
+        let rows = sqlx::query("SELECT hour FROM usage_hours")
+            .fetch_all(&home.store.pools.read)
+            .await;
+        rows.unwrap().len()
+    };
+    for (day, left) in [(9, 2), (11, 1), (16, 0)] {
+        until_with(&home, day, &kept).await;
+        assert_eq!(count().await, left, "on day {day}");
+    }
+}
+
+#[tokio::test]
 async fn an_end_is_told_in_steps_once_each_and_anew_when_it_moves() {
     let home = Home::new().await;
     let end = home.later(20 * DAY_MILLIS);
@@ -400,7 +459,7 @@ async fn what_is_kept_for_a_time_goes() {
             .await
             .unwrap();
     }
-    home.store.spread_outbox().await.unwrap();
+    // Nobody tells webhooks here: what is on its way out goes all the same.
     assert_eq!(count("changes").await, 1);
     sweep(&home).await;
     let counts = (

@@ -1,5 +1,5 @@
 //! What keys do, on its way from the workers to the store: fetched often, kept while the store is away, written in
-//! portions.
+//! portions. Who counted it says how it is as part of the same, so that it is only seen while its uses are.
 
 mod audit;
 mod hints;
@@ -7,12 +7,14 @@ mod pending;
 
 use crate::clock::Clock;
 use crate::domain::actor::Actor;
+use crate::domain::id::Id;
 use crate::domain::key::KeyHash;
 use crate::snapshot::events::{Batch, Rehash};
 use crate::snapshot::handle::Shared;
 use crate::snapshot::key::SymbolId;
 use crate::store::usage::KeyUse;
 use crate::store::{Store, StoreError, StoreSlot};
+use crate::sync::node::Node;
 use crate::telemetry::metrics::Metrics;
 use audit::Span;
 use hints::Hints;
@@ -20,6 +22,7 @@ use pending::Pending;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -45,18 +48,28 @@ pub struct Flusher {
     hints: Hints,
     rehashes: HashMap<KeyHash, Rehash>,
     routes: HashMap<SymbolId, Arc<str>>,
+    node: Node,
+    /// Requests that there was no room for, as far as the store has been told.
+    dropped: u64,
+    /// Whether the store had all of it at the last try.
+    written: watch::Sender<bool>,
     failing: bool,
 }
 
 impl Flusher {
     /// A flusher for the store that is, or will be, in the slot.
     pub fn new(
+        node: Id,
         shared: Arc<Shared>,
         slot: Arc<StoreSlot>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let node = Node::new(node, Arc::clone(&shared), Arc::clone(&clock));
         Self {
+            node,
+            dropped: 0,
+            written: watch::Sender::new(false),
             shared,
             slot,
             metrics,
@@ -68,6 +81,11 @@ impl Flusher {
             routes: HashMap::new(),
             failing: false,
         }
+    }
+
+    /// Whether the store had all that was counted when it was last to be written; not before that.
+    pub fn written(&self) -> watch::Receiver<bool> {
+        self.written.subscribe()
     }
 
     /// Writes until `stop`, and then once more.
@@ -83,7 +101,13 @@ impl Flusher {
                     self.fetch();
                     self.write(false).await;
                 }
-                () = tokio::time::sleep(FETCH_EVERY) => self.fetch(),
+                () = tokio::time::sleep(FETCH_EVERY) => {
+                    self.fetch();
+                    // Others wait for the first time.
+                    if !*self.written.borrow() && !self.failing {
+                        self.write(false).await;
+                    }
+                }
                 () = shared.events.called() => self.fetch(),
             }
         }
@@ -139,6 +163,7 @@ impl Flusher {
         };
         let outcome = self.try_write(&store, all).await;
         self.show(0);
+        self.written.send_replace(outcome.is_ok());
         match outcome {
             Ok(()) => self.failing = false,
             Err(fault) => {
@@ -153,7 +178,27 @@ impl Flusher {
         self.flush(store).await?;
         self.rehash(store).await?;
         self.span.write(store, self.clock.now(), all).await?;
-        self.hints.write(store, self.clock.now()).await
+        self.hints.write(store, self.clock.now()).await?;
+        self.note_dropped(store).await?;
+        if all {
+            self.node.leave(store).await
+        } else {
+            self.node.say(store).await
+        }
+    }
+
+    /// Of what was dropped, nobody knows whether it was the last use of a key.
+    async fn note_dropped(&mut self, store: &Store) -> Result<(), StoreError> {
+        let dropped = self.metrics.usage_dropped.get();
+        if dropped > self.dropped {
+            store.note_usage_gap(self.clock.now()).await?;
+            tracing::warn!(
+                requests = dropped - self.dropped,
+                "uses of keys were dropped: the time until a key ends for want of uses begins anew"
+            );
+            self.dropped = dropped;
+        }
+        Ok(())
     }
 
     /// Writes what waits, and fetches in between, so that nothing is dropped meanwhile.
