@@ -8,13 +8,15 @@ use crate::admin::error::AdminError;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
 use crate::domain::host::host_name;
-use crate::domain::key::MAX_PRESENTED_LEN;
+use crate::domain::key::{Algorithm, KeyHash, MAX_PRESENTED_LEN};
 use crate::domain::role::Permission;
 use crate::gate::Denied;
 use crate::gate::trace::{self, Verdict};
+use crate::snapshot::events::{Rehash, Seen, Tally};
 use crate::snapshot::handle::Snapshot;
-use crate::snapshot::key::Key;
-use crate::snapshot::router::CompiledRoute;
+use crate::snapshot::key::{Key, route_symbol};
+use crate::snapshot::router::{CompiledRoute, RouteFault};
+use crate::telemetry::metrics::Decision;
 use axum::Json;
 use axum::extract::State;
 use axum::http::Method;
@@ -104,16 +106,14 @@ pub(in crate::admin) async fn verify_key(
         Err(denied) => Err(denied),
     };
     let when_where = (parts.clock.now(), wanted.from);
+    let route = route_asked(&snapshot, &wanted);
     let verdict = match &found {
-        Ok(key) => decide(&snapshot, key, &wanted, when_where),
+        Ok(key) => decide(key, route, &wanted, when_where),
         Err(denied) => Verdict::Denied(*denied),
     };
     if let (Ok(key), true) = (&found, wanted.count) {
-        if verdict.passes() {
-            key.usage.used(when_where.0, when_where.1);
-        } else {
-            key.usage.refused();
-        }
+        let secret = wanted.key.trim_ascii().as_bytes();
+        count(&parts, (key, secret), (route, verdict), when_where);
     }
     let (status, code) = verdict.told();
     Ok(Json(Verified {
@@ -137,20 +137,67 @@ pub(super) fn look_up(
     trace::look_up(&parts.shared.keys, &snapshot.key_format, secret)
 }
 
-fn decide(
-    snapshot: &Snapshot,
-    key: &Key,
+/// The route that is asked about; `None`: any.
+fn route_asked<'a>(
+    snapshot: &'a Snapshot,
     wanted: &Wanted,
-    when_where: (crate::domain::time::Timestamp, IpAddr),
-) -> Verdict {
+) -> Result<Option<&'a CompiledRoute>, RouteFault> {
     let routes = snapshot.router.routes();
-    let route: Option<&CompiledRoute> = match &wanted.target {
+    Ok(match &wanted.target {
         Target::Anything => None,
         Target::Route(name) => routes.iter().find(|route| route.route.name == *name),
-        Target::Path { host, path } => match snapshot.router.find(host, path, &wanted.method) {
-            Ok(place) => routes.get(place),
-            Err(fault) => return Verdict::NoRoute(fault),
-        },
+        Target::Path { host, path } => {
+            let place = snapshot.router.find(host, path, &wanted.method)?;
+            routes.get(place)
+        }
+    })
+}
+
+/// Counts as a worker of the proxy would. Without a route the use is noted under none, which no route's name can be.
+fn count(
+    parts: &AdminParts,
+    (key, secret): (&Key, &[u8]),
+    (route, verdict): (Result<Option<&CompiledRoute>, RouteFault>, Verdict),
+    when_where: Seen,
+) {
+    let decision = match verdict {
+        Verdict::Permitted | Verdict::Anonymous => Decision::Permitted,
+        Verdict::Denied(denied) => denied.decision(),
+        // What no route takes is not a use of the key.
+        Verdict::NoRoute(_) => return,
+    };
+    if decision == Decision::Permitted {
+        key.usage.used(when_where.0, when_where.1);
+    } else {
+        key.usage.refused();
+    }
+    if parts.store.is_none() {
+        return;
+    }
+    let symbol = match route {
+        Ok(Some(route)) => route.symbol,
+        Ok(None) | Err(_) => parts.shared.symbols.id(&route_symbol("")),
+    };
+    let (mark, mut tally) = (key.mark(), Tally::default());
+    tally.decided(decision, (Some(mark), symbol), when_where);
+    if decision == Decision::Permitted && mark.algorithm == Algorithm::Sha256 {
+        let blake3 = KeyHash::of(secret);
+        tally.rehash(Rehash { key: mark, blake3 }, when_where.0);
+    }
+    if let Err(left) = parts.shared.events.push(tally.take()) {
+        parts.metrics.usage_dropped.inc_by(left.requests());
+    }
+}
+
+fn decide(
+    key: &Key,
+    route: Result<Option<&CompiledRoute>, RouteFault>,
+    wanted: &Wanted,
+    when_where: Seen,
+) -> Verdict {
+    let route = match route {
+        Ok(route) => route,
+        Err(fault) => return Verdict::NoRoute(fault),
     };
     let target = route.map(|route| (route, &wanted.method));
     if let Err(denied) = trace::verify(key, target, when_where) {
