@@ -3,9 +3,11 @@
 //! Long because it is the one place where every act, its refusals and its conventions are seen on one gateway.
 
 use crate::harness::{
-    Answer, Client, Gateway, GatewayBuilder, KEY, Upstream, token, wait_until, workspace,
+    Answer, Client, Desk, Gateway, GatewayBuilder, KEY, Upstream, token, wait_until, with_store,
+    workspace,
 };
 use keygate::clock::TestClock;
+use keygate::domain::id::{Id, Kind};
 use keygate::domain::role::Role;
 use keygate::domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -443,6 +445,37 @@ fn fields_are_patched_and_put_and_every_fault_is_told() {
     let moved = json!({"name": "chosen", "environment": "test"});
     let moved = gateway.api("PUT", &chosen, moved);
     assert_eq!(moved.json()["errors"][0]["code"], "immutable");
+}
+
+/// Whether days count that passed under a milder policy is known to nobody here: a key inherits from its workspace and from
+/// the config.
+#[test]
+fn an_edit_of_the_policy_begins_the_time_anew() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let key = create(&gateway, &json!({}));
+    let desk = Desk::of(&gateway);
+    let delete = |days: &str| json!({"mode": "delete", "after": days});
+    let id = Id::parse(Kind::Key, &key.id).unwrap();
+    for (policy, anew) in [
+        // Under a config or a workspace with `off`, or with a year, each of these is stricter than what held.
+        (delete("90d"), true),
+        (delete("90d"), false),
+        (delete("180d"), true),
+        (json!({"mode": "notify", "after": "60d"}), true),
+        // To a workspace with 30 days.
+        (Value::Null, true),
+        (Value::Null, false),
+        (delete("365d"), true),
+        (json!({"mode": "off"}), false),
+    ] {
+        desk.sql("UPDATE keys SET policy_enabled_at = NULL");
+        let body = json!({"inactivity": policy});
+        gateway.api("PATCH", &key.path(""), body).must(200);
+        let kept = with_store(&gateway, async |store| store.key(id).await.unwrap());
+        let marked = kept.marks.policy_enabled_at.is_some();
+        assert_eq!(marked, anew, "{policy}");
+    }
 }
 
 #[test]

@@ -170,7 +170,7 @@ pub struct InactivityMarks {
     pub restored_at: Option<Timestamp>,
     /// Last kept: somebody said that it is to stay.
     pub kept_at: Option<Timestamp>,
-    /// When the policy was last switched on or made stricter.
+    /// When the key's own policy was last changed to one that may end it.
     pub policy_enabled_at: Option<Timestamp>,
     /// When it will go, once a notice has said so.
     pub inactive_at: Option<Timestamp>,

@@ -72,20 +72,17 @@ pub(super) fn write(body: &mut Body, key: &mut KeyRecord, snapshot: &Snapshot, n
     }
     let policy = body.object("inactivity", inactivity);
     if let Some(policy) = policy {
-        if is_stricter(policy, key.inactivity) {
+        if begins_anew(policy, key.inactivity) {
             key.marks.policy_enabled_at = Some(now);
         }
         key.inactivity = policy;
     }
 }
 
-/// A policy that could take a key sooner than the one before; then its time counts from now on.
-fn is_stricter(new: Option<Inactivity>, old: Option<Inactivity>) -> bool {
-    let (new, old) = (
-        new.unwrap_or(Inactivity::DEFAULT),
-        old.unwrap_or(Inactivity::DEFAULT),
-    );
-    new.mode > old.mode || new.after < old.after
+/// Whether the days that have passed do not count under the new policy. Which of two is stricter cannot be told here: what
+/// a key without a policy inherits is known to the sweep, so each change begins the time anew, but one that ends nothing.
+fn begins_anew(new: Option<Inactivity>, old: Option<Inactivity>) -> bool {
+    new != old && new.is_none_or(|new| new.mode != InactivityMode::Off)
 }
 
 #[expect(clippy::option_option, reason = "absent, null, or a value")]
