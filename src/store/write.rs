@@ -6,6 +6,7 @@ use super::error::StoreError;
 use super::sql::{Columns, Sql, VALUES};
 use crate::domain::actor::{Actor, Who};
 use crate::domain::id::{Id, Kind};
+use crate::domain::key::{Algorithm, KeyHash};
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value, json};
 use sqlx::{Any, AnyConnection, Transaction};
@@ -54,6 +55,8 @@ impl Class {
 pub enum Touched {
     /// A key.
     Key(Id),
+    /// A secret that is gone, by its hash: its key does not name it any more.
+    Secret(KeyHash, Algorithm),
     /// A consumer: all its keys show its name.
     Consumer(Id),
     /// The tree of workspaces.
@@ -66,6 +69,7 @@ impl Touched {
     fn row(self) -> (&'static str, String) {
         match self {
             Self::Key(id) => ("key", id.text(Kind::Key).to_string()),
+            Self::Secret(hash, algorithm) => ("secret", hash.at_rest_as(algorithm)),
             Self::Consumer(id) => ("consumer", id.text(Kind::Consumer).to_string()),
             Self::Workspace(id) => ("workspace", id.text(Kind::Workspace).to_string()),
             Self::Everything => ("everything", String::new()),
@@ -77,6 +81,9 @@ impl Touched {
         let id = |of: Kind| Id::parse(of, object);
         match kind {
             "key" => id(Kind::Key).map(Self::Key),
+            "secret" => KeyHash::parse_any(object)
+                .ok()
+                .map(|(hash, algorithm)| Self::Secret(hash, algorithm)),
             "consumer" => id(Kind::Consumer).map(Self::Consumer),
             "workspace" => id(Kind::Workspace).map(Self::Workspace),
             _ => None,
@@ -257,19 +264,30 @@ impl Write {
 
     /// Names keys that the data plane must look at again, beside those of recorded facts.
     pub async fn touch_keys(&mut self, keys: &[Id]) -> Result<(), StoreError> {
-        for batch in keys.chunks(VALUES / 4) {
+        let names = keys.iter().map(|key| key.text(Kind::Key).to_string());
+        self.touch("key", names.collect()).await
+    }
+
+    /// Names objects of a kind, see [`Touched::parse`].
+    pub(super) async fn touch(
+        &mut self,
+        kind: &'static str,
+        objects: Vec<String>,
+    ) -> Result<(), StoreError> {
+        for batch in objects.chunks(VALUES / 5) {
             let mut insert =
                 Sql::new("INSERT INTO changes (revision, place, kind, object, at) VALUES ");
-            for (place, key) in batch.iter().enumerate() {
+            for (place, object) in batch.iter().enumerate() {
                 self.places += 1;
                 insert.push(if place == 0 { "(" } else { ", (" });
                 insert
                     .bind(self.revision_number())
                     .push(", ")
                     .bind(self.places)
-                    .push(", 'key', ");
-                insert
-                    .bind(key.text(Kind::Key).to_string())
+                    .push(", ")
+                    .bind(kind)
+                    .push(", ")
+                    .bind(object.clone())
                     .push(", ")
                     .bind(self.now)
                     .push(")");

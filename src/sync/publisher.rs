@@ -177,6 +177,16 @@ impl Publisher {
         }
     }
 
+    /// Takes secrets of managed keys out of the table, those behind a declared key too.
+    pub fn forget_keys(&self, gone: impl IntoIterator<Item = (KeyHash, Algorithm)>) {
+        let mut state = self.state();
+        for (hash, algorithm) in gone {
+            self.shared.keys.remove_of(&hash, algorithm, Origin::Store);
+            state.hidden.remove(&hash);
+        }
+        self.shared.store().hidden = state.hidden.len() as u64;
+    }
+
     /// Tells declared keys what the store remembers of their use.
     pub fn recall(&self, uses: Vec<(Id, RecordedUse)>) {
         let recorded = |one: RecordedUse| {

@@ -4,6 +4,7 @@ use super::publisher::{KeptHashes, Publisher, number};
 use crate::clock::Clock;
 use crate::domain::id::Id;
 use crate::domain::key::record::DAY_MILLIS;
+use crate::domain::key::{Algorithm, KeyHash};
 use crate::domain::time::Timestamp;
 use crate::snapshot::handle::Shared;
 use crate::snapshot::workspaces::Workspaces;
@@ -146,12 +147,14 @@ impl Follower {
 
     async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
         let mut keys: BTreeSet<Id> = BTreeSet::new();
+        let mut secrets: Vec<(KeyHash, Algorithm)> = Vec::new();
         let mut tree = false;
         for change in changes {
             match change.touched {
                 Touched::Key(id) => {
                     keys.insert(id);
                 }
+                Touched::Secret(hash, algorithm) => secrets.push((hash, algorithm)),
                 Touched::Consumer(id) => keys.extend(self.store.key_ids_of(id).await?),
                 Touched::Workspace(_) => tree = true,
                 Touched::Everything => {}
@@ -163,10 +166,26 @@ impl Follower {
         let keys: Vec<Id> = keys.into_iter().collect();
         let loaded = self.store.load_some(&keys).await?;
         self.publisher.put_keys(loaded);
+        self.forget(&secrets).await?;
         if let Some(last) = changes.last() {
             let lag = self.clock.now().as_millis() - last.at.as_millis();
             self.metrics.revocation_lag(lag);
         }
+        Ok(())
+    }
+
+    /// Takes secrets out of force that are not in the store any more. One that another key has by now stays.
+    async fn forget(&self, secrets: &[(KeyHash, Algorithm)]) -> Result<(), StoreError> {
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let hashes: Vec<KeyHash> = secrets.iter().map(|(hash, _)| *hash).collect();
+        let there = self.store.load_by_hash(&hashes).await?;
+        let gone = secrets.iter().filter(|(hash, algorithm)| {
+            let same = |one: &LoadedKey| one.hash == *hash && one.algorithm == *algorithm;
+            !there.iter().any(same)
+        });
+        self.publisher.forget_keys(gone.copied());
         Ok(())
     }
 

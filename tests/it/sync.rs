@@ -1,11 +1,12 @@
 //! The gateway follows its store, whoever changes it; and serves on, and starts, while the store is away.
 
 use crate::harness::{
-    Answer, Durability, Gateway, GatewayBuilder, Manager, Place, Served, Upstream, ask, hash_of,
-    wait_until,
+    Answer, Durability, Gateway, GatewayBuilder, Manager, Place, Served, Upstream, actor, ask,
+    hash_of, wait_until,
 };
-use keygate::domain::id::Kind;
-use keygate::domain::key::KeyState;
+use keygate::domain::id::{Id, Kind};
+use keygate::domain::key::record::SecretVersion;
+use keygate::domain::key::{KeyHash, KeyRecord, KeyState};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -267,7 +268,7 @@ fn a_restored_store_is_noticed_within_a_second(place: Place) {
         let secret = format!("new{round}");
         manager.add("new", &secret);
         wait_for(gateway, &secret, "200");
-        let actor = crate::harness::actor();
+        let actor = actor();
         let restored = manager.store.restore(&saved, true, &actor, |_, _| {});
         manager.run(restored).unwrap();
         timed(|| wait_for(gateway, &secret, "invalid_api_key"))
@@ -275,8 +276,44 @@ fn a_restored_store_is_noticed_within_a_second(place: Place) {
     assert_eq!(outcome(gateway, "old"), "200");
 }
 
+/// A secret that its key does not name any more, and one that another key has by now.
+fn a_forgotten_secret_goes(place: Place) {
+    let served = Managed::start(place);
+    let (gateway, manager) = (&served.gateway, &served.manager);
+    let drop_first = |key: &KeyRecord, hash: &str| {
+        manager.run(async {
+            let mut write = manager.store.begin(&actor()).await.unwrap();
+            let before = write.key(key.id).await.unwrap();
+            let mut after = before.clone();
+            let newer = SecretVersion {
+                id: Id::from_bits(u128::from(fastrand::u64(..))),
+                number: 2,
+                hash: KeyHash::of(hash.as_bytes()),
+                ..before.secrets[0].clone()
+            };
+            after.secrets = vec![newer];
+            write.save_key(&before, after, "key.changed").await.unwrap();
+            write.commit().await.unwrap();
+        });
+    };
+    let key = manager.add("rotated", "first");
+    wait_for(gateway, "first", "200");
+    drop_first(&key, "second");
+    wait_for(gateway, "first", "invalid_api_key");
+    assert_eq!(outcome(gateway, "second"), "200");
+    drop_first(&key, "third");
+    manager.add("another", "second");
+    wait_for(gateway, "third", "200");
+    wait_for(gateway, "second", "200");
+}
+
 mod sqlite {
     use super::*;
+
+    #[test]
+    fn a_secret_that_is_forgotten_goes_everywhere() {
+        a_forgotten_secret_goes(Place::sqlite());
+    }
 
     #[test]
     fn changes_of_another_process_are_in_force_within_a_second() {
@@ -311,6 +348,11 @@ mod sqlite {
 
 mod postgres {
     use super::*;
+
+    #[test]
+    fn a_secret_that_is_forgotten_goes_everywhere() {
+        a_forgotten_secret_goes(Place::postgres());
+    }
 
     #[test]
     fn changes_of_another_process_are_in_force_within_a_second() {
@@ -423,7 +465,7 @@ fn the_store_wins_over_the_last_good_state_whatever_its_revision() {
         let other = Place::sqlite();
         let manager = other.manager();
         if same {
-            let actor = crate::harness::actor();
+            let actor = actor();
             let restored = manager.store.restore(&saved, false, &actor, |_, _| {});
             manager.run(restored).unwrap();
         } else {
@@ -454,7 +496,7 @@ fn a_gateway_that_is_killed_leaves_a_whole_last_good_state() {
     );
     let manager = place.manager();
     manager.run(async {
-        let mut write = manager.store.begin(&crate::harness::actor()).await.unwrap();
+        let mut write = manager.store.begin(&actor()).await.unwrap();
         let key = |number| crate::harness::new_key("k", &format!("many{number}"));
         let mut keys: Vec<_> = (0..3_000).map(key).collect();
         write.insert_keys(&mut keys).await.unwrap();

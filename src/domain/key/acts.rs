@@ -2,7 +2,7 @@
 
 use super::record::{
     DAY_MILLIS, KeyRecord, MAX_GRACE_MILLIS, MAX_LIVE_SECRETS, RESTORABLE_MILLIS, SecretVersion,
-    StateNote,
+    StateNote, forgotten_at,
 };
 use super::spec::KeyState;
 use crate::domain::consumer::Consumer;
@@ -181,6 +181,12 @@ impl KeyRecord {
         } else {
             Err(ActFault::NothingToRetire)
         }
+    }
+
+    /// Drops the secrets that retired so long ago that nobody needs to hear of them.
+    pub fn forget(&mut self, at: Timestamp) {
+        self.secrets
+            .retain(|old| forgotten_at(old).is_none_or(|end| at < end));
     }
 
     fn note_rotation(&mut self, at: Timestamp) {

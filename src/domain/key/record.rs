@@ -16,6 +16,9 @@ pub const MAX_GRACE_MILLIS: i64 = 30 * DAY_MILLIS;
 pub const RESTORABLE_MILLIS: i64 = 30 * DAY_MILLIS;
 /// A day.
 pub const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+/// How long a secret that has retired is still told apart from an unknown one: 30 days, as long as a deleted key can be
+/// restored. Then it is forgotten, so that a key that rotates for years does not grow.
+pub const FORGOTTEN_MILLIS: i64 = 30 * DAY_MILLIS;
 /// Most secrets of one key that are good at a time: the newest and two in their grace.
 pub const MAX_LIVE_SECRETS: usize = 3;
 
@@ -239,6 +242,16 @@ impl KeyRecord {
         self.secrets.first()
     }
 
+    /// Whether one of its secrets is good, or was at its last change: what it is found by.
+    pub fn has_in_use(&self, secret: &SecretVersion) -> bool {
+        secret.retires_at.is_none_or(|end| self.updated_at < end)
+    }
+
+    /// When the next of its older secrets is forgotten.
+    pub fn forgets_at(&self) -> Option<Timestamp> {
+        self.secrets.iter().filter_map(forgotten_at).min()
+    }
+
     /// From when on nobody has used the key, for its inactivity policy.
     pub fn baseline(&self) -> Timestamp {
         let marks = &self.marks;
@@ -253,4 +266,12 @@ impl KeyRecord {
         .flatten()
         .fold(self.created_at, Timestamp::max)
     }
+}
+
+/// When a secret is forgotten; the newest never is.
+pub(super) fn forgotten_at(secret: &SecretVersion) -> Option<Timestamp> {
+    let end = secret.retires_at?;
+    Some(Timestamp::from_millis(
+        end.as_millis().saturating_add(FORGOTTEN_MILLIS),
+    ))
 }

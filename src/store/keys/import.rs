@@ -35,14 +35,23 @@ impl Write {
         let secrets = keys.iter().flat_map(secret_rows).collect();
         self.insert_rows("secrets", &SECRET_COLUMNS, secrets)
             .await?;
-        let labels = keys.iter().flat_map(label_rows).collect();
-        self.insert_rows("labels", &["kind", "value", "key_id"], labels)
-            .await?;
+        self.put_label_rows(&*keys).await?;
         let ids: Vec<Id> = keys.iter().map(|key| key.id).collect();
         self.touch_keys(&ids).await
     }
 
-    async fn insert_rows(
+    /// Writes what keys are found by.
+    pub(super) async fn put_label_rows(
+        &mut self,
+        keys: impl IntoIterator<Item = &KeyRecord>,
+    ) -> Result<(), StoreError> {
+        let rows = keys.into_iter().flat_map(label_rows).collect();
+        self.insert_rows("labels", &["kind", "value", "key_id"], rows)
+            .await
+    }
+
+    /// Writes rows of a table, as many in a statement as it may have values.
+    pub(in crate::store) async fn insert_rows(
         &mut self,
         table: &str,
         names: &[&str],

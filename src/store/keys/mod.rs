@@ -13,10 +13,10 @@ pub use list::{KeyPage, KeyQuery, SortBy};
 pub use load::LoadedKey;
 pub use review::{Finding, Reason, ReviewQuery};
 
+use super::Store;
 use super::error::StoreError;
-use super::sql::Sql;
+use super::sql::{Columns, Sql, VALUES};
 use super::write::{Fact, Touched, Write};
-use super::{Store, sql};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::SecretVersion;
 use crate::domain::key::{Algorithm, KeyHash, KeyRecord, KeyState};
@@ -37,26 +37,13 @@ impl Store {
         row::some(&mut connection, ids).await
     }
 
-    /// The key that has a secret with this hash.
-    pub async fn key_by_hash(&self, hash: &str) -> Result<Option<Id>, StoreError> {
-        let found = sqlx::query("SELECT key_id FROM secrets WHERE hash = $1")
-            .bind(hash)
-            .fetch_optional(&self.pools.read)
-            .await?;
-        found
-            .map(|row| sql::Columns::id(&row, "key_id", Kind::Key))
-            .transpose()
-    }
-
     /// The keys of a consumer, by id.
     pub async fn key_ids_of(&self, consumer: Id) -> Result<Vec<Id>, StoreError> {
         let rows = sqlx::query("SELECT id FROM keys WHERE consumer = $1 ORDER BY id")
             .bind(consumer.text(Kind::Consumer).to_string())
             .fetch_all(&self.pools.read)
             .await?;
-        rows.iter()
-            .map(|row| sql::Columns::id(row, "id", Kind::Key))
-            .collect()
+        rows.iter().map(|row| row.id("id", Kind::Key)).collect()
     }
 }
 
@@ -184,6 +171,10 @@ impl Write {
                 None => self.put_secret(after.id, secret).await?,
             }
         }
+        let kept = |old: &SecretVersion| after.secrets.iter().any(|one| one.id == old.id);
+        let gone = before.secrets.iter().filter(|old| !kept(old));
+        self.drop_secrets(&gone.map(|old| old.id).collect::<Vec<_>>())
+            .await?;
         if labels(before) != labels(after) {
             let mut gone = Sql::new("DELETE FROM labels WHERE key_id = ");
             gone.bind(id);
@@ -245,32 +236,27 @@ impl Write {
         self.run(insert).await.map(|_| ())
     }
 
-    async fn put_labels(&mut self, key: &KeyRecord) -> Result<(), StoreError> {
-        let labels = labels(key);
-        if labels.is_empty() {
-            return Ok(());
+    /// Removes secrets for good. By their hashes the data plane is told to forget them: nothing else names them then.
+    async fn drop_secrets(&mut self, ids: &[Id]) -> Result<(), StoreError> {
+        for batch in ids.chunks(VALUES) {
+            let names = || batch.iter().map(|id| id.text(Kind::Secret).to_string());
+            let mut select = Sql::new("SELECT hash, imported_hash FROM secrets WHERE id IN (");
+            select.bind_list(names()).push(")");
+            let mut hashes = Vec::new();
+            for row in select.query().fetch_all(self.connection()).await? {
+                hashes.push(row.text("hash")?);
+                hashes.extend(row.maybe_text("imported_hash")?);
+            }
+            let mut gone = Sql::new("DELETE FROM secrets WHERE id IN (");
+            gone.bind_list(names()).push(")");
+            self.run(gone).await?;
+            self.touch("secret", hashes).await?;
         }
-        let id = key.id.text(Kind::Key).to_string();
-        let mut insert = Sql::new("INSERT INTO labels (kind, value, key_id) VALUES ");
-        for (place, (kind, value)) in labels.into_iter().enumerate() {
-            insert.push(if place == 0 { "(" } else { ", (" });
-            insert
-                .bind(kind)
-                .push(", ")
-                .bind(value)
-                .push(", ")
-                .bind(id.clone())
-                .push(")");
-        }
-        self.run(insert).await.map(|_| ())
+        Ok(())
     }
 
-    /// Whether any key has a secret with this hash, whichever way it was made.
-    pub async fn hash_is_taken(&mut self, hash: &KeyHash) -> Result<bool, StoreError> {
-        let mut select = Sql::new("SELECT key_id FROM secrets WHERE hash IN (");
-        select.bind_list(forms_at_rest(hash)).push(")");
-        let found = select.query().fetch_optional(self.connection()).await?;
-        Ok(found.is_some())
+    async fn put_labels(&mut self, key: &KeyRecord) -> Result<(), StoreError> {
+        self.put_label_rows([key]).await
     }
 }
 

@@ -234,12 +234,14 @@ pub(super) fn columns(key: &KeyRecord) -> Result<Vec<(&'static str, Value)>, Sto
     ])
 }
 
-/// What a key is found by.
+/// What a key is found by: of its secrets, those that were good when it was last changed. The end of a grace is such a
+/// change.
 pub(super) fn labels(key: &KeyRecord) -> BTreeSet<(&'static str, String)> {
     let mut labels = BTreeSet::new();
     let hints = key
         .secrets
         .iter()
+        .filter(|secret| key.has_in_use(secret))
         .filter_map(|secret| secret.hint.as_deref());
     let texts = [key.name.as_str()]
         .into_iter()

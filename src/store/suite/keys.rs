@@ -2,21 +2,26 @@
 
 use super::{
     Arc, Home, START, Store, StoreError, actor, add, id, new_key, new_secret, number, sql, texts,
+    touched_after,
 };
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::acts::{Act, ActFault, days};
 use crate::domain::key::record::{
-    DAY_MILLIS, Inactivity, InactivityMarks, InactivityMode, KeyDetail, RecordedUse, StateNote,
+    DAY_MILLIS, FORGOTTEN_MILLIS, Inactivity, InactivityMarks, InactivityMode, KeyDetail,
+    RecordedUse, SecretVersion, StateNote,
 };
-use crate::domain::key::{Algorithm, KeyRecord, KeyState};
+use crate::domain::key::{Algorithm, KeyHash, KeyRecord, KeyState};
 use crate::domain::time::Timestamp;
+use crate::store::write::Touched;
 use std::collections::BTreeMap;
 
 on_both!(
     a_key_comes_back_as_it_was_kept,
     every_act_is_kept_and_recorded,
     an_edit_changes_what_a_key_is_found_by,
+    what_only_retired_secrets_have_finds_no_key,
+    a_secret_that_is_dropped_is_told_by_its_hashes,
     an_edit_does_not_repeat_the_reason_of_an_act,
     what_is_taken_is_told,
     a_key_that_is_not_there_is_not_found,
@@ -122,13 +127,13 @@ async fn a_key_comes_back_as_it_was_kept(home: Arc<Home>) {
         assert_eq!(write.key(kept.id).await.unwrap(), want);
         for secret in &want.secrets {
             let hash = secret.hash.at_rest_as(secret.algorithm);
-            assert_eq!(store.key_by_hash(&hash).await.unwrap(), Some(kept.id));
-            assert!(write.hash_is_taken(&secret.hash).await.unwrap());
+            let taken = write.taken_hashes(std::slice::from_ref(&hash)).await;
+            assert!(taken.unwrap().contains(&hash));
         }
-        assert!(!write.hash_is_taken(&new_secret().hash).await.unwrap());
+        let free = write.taken_hashes(&[new_secret().hash.at_rest()]).await;
+        assert!(free.unwrap().is_empty());
     }
     assert_eq!(store.key_ids_of(consumer.id).await.unwrap().len(), 1);
-    assert_eq!(store.key_by_hash("blake3:00").await.unwrap(), None);
 }
 
 /// Does one act and keeps it; what was kept must be what the act made of it.
@@ -247,6 +252,82 @@ async fn an_edit_changes_what_a_key_is_found_by(home: Arc<Home>) {
             "word neu"
         ]
     );
+}
+
+async fn what_only_retired_secrets_have_finds_no_key(home: Arc<Home>) {
+    let store = home.open().await;
+    let hinted = |hint: &str| SecretVersion {
+        hint: Some(hint.into()),
+        ..new_secret()
+    };
+    let mut key = new_key("ci");
+    key.secrets = vec![hinted("first")];
+    // More labels than one statement has values for.
+    key.detail.tags = (0..200).map(|number| format!("tag{number}")).collect();
+    let key = add(&store, key).await.id;
+    let hints = async || {
+        let select = "SELECT value AS text FROM labels WHERE kind = 'word' AND value NOT LIKE 'tag%' ORDER BY value";
+        texts(&store, select).await.join(" ")
+    };
+    assert_eq!(hints().await, "ci first");
+    act(&store, key, "key.rotated", |key, why| {
+        key.rotate(hinted("second"), DAY_MILLIS, why.at)
+    })
+    .await;
+    assert_eq!(hints().await, "ci first second", "both are good");
+    home.clock.advance_millis(DAY_MILLIS);
+    act(&store, key, "key.retired", |key, _| {
+        key.rotating_until = None;
+        Ok(())
+    })
+    .await;
+    assert_eq!(hints().await, "ci second");
+    act(&store, key, "key.rotated", |key, why| {
+        key.rotate(hinted("third"), 0, why.at)
+    })
+    .await;
+    assert_eq!(hints().await, "ci third");
+}
+
+async fn a_secret_that_is_dropped_is_told_by_its_hashes(home: Arc<Home>) {
+    let store = home.open().await;
+    let key = add(&store, new_key("ci")).await;
+    let old = key.secrets[0].hash;
+    let imported = KeyHash::sha256_of(b"as it was imported");
+    sql(
+        &store,
+        &format!(
+            "UPDATE secrets SET imported_hash = '{}'",
+            imported.at_rest_as(Algorithm::Sha256)
+        ),
+    )
+    .await;
+    let rotated = act(&store, key.id, "key.rotated", |key, why| {
+        key.rotate(new_secret(), 0, why.at)
+    })
+    .await;
+    home.clock.advance_millis(FORGOTTEN_MILLIS - 1);
+    let early = act(&store, key.id, "key.updated", |key, why| {
+        key.forget(why.at);
+        Ok(())
+    })
+    .await;
+    assert_eq!(early.secrets.len(), 2);
+    home.clock.advance_millis(1);
+    let kept = act(&store, key.id, "key.secret_forgotten", |key, why| {
+        key.forget(why.at);
+        Ok(())
+    })
+    .await;
+    assert_eq!(kept.secrets, rotated.secrets[..1]);
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM secrets").await, 1);
+    let (touched, head) = touched_after(&store, kept.revision - 1).await;
+    let want = [
+        Touched::Secret(old, Algorithm::Blake3),
+        Touched::Secret(imported, Algorithm::Sha256),
+        Touched::Key(key.id),
+    ];
+    assert_eq!(touched, want.map(|one| (head, one)));
 }
 
 async fn an_edit_does_not_repeat_the_reason_of_an_act(home: Arc<Home>) {

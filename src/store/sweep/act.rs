@@ -34,6 +34,12 @@ impl Write {
                     key = self.save_key(&before, key, "key.retired").await?;
                     done.retired += 1;
                 }
+                Task::Forget => {
+                    let before = key.clone();
+                    key.forget(self.now);
+                    key = self.save_key(&before, key, "key.secret_forgotten").await?;
+                    done.forgotten += 1;
+                }
                 Task::Withdraw => {
                     key = self.withdraw(key).await?;
                     done.withdrawn += 1;

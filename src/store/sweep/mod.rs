@@ -85,6 +85,8 @@ pub struct SweepReport {
     pub expired: u64,
     /// Rotations whose grace is over.
     pub retired: u64,
+    /// Keys that lost secrets which had retired long ago.
+    pub forgotten: u64,
     /// Tombstones removed.
     pub purged: u64,
 }
@@ -419,6 +421,7 @@ impl SweepReport {
         self.expiring += more.expiring;
         self.expired += more.expired;
         self.retired += more.retired;
+        self.forgotten += more.forgotten;
         self.purged += more.purged;
     }
 }

@@ -18,6 +18,8 @@ const OLD_NEWS: i64 = 30 * DAY_MILLIS;
 pub(super) enum Task {
     /// The grace of a rotation is over.
     EndRotation,
+    /// Drop secrets that retired long ago.
+    Forget,
     /// Take back what was announced.
     Withdraw,
     /// Announce that it will go.
@@ -72,6 +74,7 @@ pub(super) fn plan(key: &KeyRecord, known: &Known, context: &Context, now: Times
                     plan.look(end);
                 }
             }
+            forget(&mut plan, key, context, now);
         }
     }
     if key.state == KeyState::Active {
@@ -84,6 +87,14 @@ pub(super) fn plan(key: &KeyRecord, known: &Known, context: &Context, now: Times
         withdraw_ends(&mut plan, known, |_| false);
     }
     plan
+}
+
+fn forget(plan: &mut Plan, key: &KeyRecord, context: &Context, now: Timestamp) {
+    match key.forgets_at() {
+        Some(end) if now < end || context.hold => plan.look(end),
+        Some(_) => plan.tasks.push(Task::Forget),
+        None => {}
+    }
 }
 
 fn purge(plan: &mut Plan, key: &KeyRecord, context: &Context, now: Timestamp) {

@@ -500,3 +500,42 @@ async fn the_audit_log_is_cut_once_a_day_where_it_is_older_than_it_is_kept() {
     let verdict = home.store.verify_audit(|_, _| {}).await.unwrap();
     assert!(matches!(verdict, crate::store::audit::Verdict::Intact(_)));
 }
+
+#[tokio::test]
+async fn a_secret_that_retired_is_forgotten_after_thirty_days() {
+    let home = Home::new().await;
+    let key = home.key(root(), |_| {}).await;
+    let ended = home.key(root(), |_| {}).await;
+    for id in [key.id, ended.id] {
+        let newer = home.key(root(), |_| {}).await.secrets.remove(0);
+        let newer = crate::domain::key::record::SecretVersion {
+            id: Id::new(home.now()),
+            hash: KeyHash::of(&newer.id.bits().to_be_bytes()),
+            ..newer
+        };
+        home.edit(id, |key, now| key.rotate(newer, DAY_MILLIS, now).unwrap())
+            .await;
+    }
+    let act = crate::domain::key::acts::Act {
+        by: "tok_a".into(),
+        at: home.now(),
+        reason: None,
+        text: None,
+    };
+    home.edit(ended.id, |key, _| key.revoke(act).unwrap()).await;
+    let report = until(&home, 30).await;
+    assert_eq!((report.retired, report.forgotten), (2, 0));
+    assert_eq!(home.store.key(key.id).await.unwrap().secrets.len(), 2);
+    // A clock that jumps forgets nothing.
+    let jumped = SweepInput {
+        clock_jumped: true,
+        ..input()
+    };
+    assert_eq!(until_with(&home, 32, &jumped).await.forgotten, 0);
+    assert_eq!(until(&home, 34).await.forgotten, 2);
+    for id in [key.id, ended.id] {
+        let secrets = home.store.key(id).await.unwrap().secrets;
+        assert_eq!((secrets.len(), secrets[0].number), (1, 2));
+    }
+    assert_eq!(events(&home, "key.secret_forgotten").await, 2);
+}
