@@ -168,7 +168,6 @@ impl From<StoreError> for AdminError {
                 code: taken_code(what),
                 message: format!("this {what} is taken already"),
             },
-            StoreError::Stale => Self::PreconditionFailed,
             StoreError::Refused { code, message } => Self::Conflict { code, message },
             StoreError::Foreign(_) | StoreError::Statement(_) => {
                 tracing::error!(error = %fault, "an admin call failed");

@@ -14,9 +14,6 @@ pub enum StoreError {
     /// Another object has this name, id, hash or address already.
     #[error("taken already: {0}")]
     Taken(&'static str),
-    /// The object has changed since the caller read it.
-    #[error("the object has changed since it was read")]
-    Stale,
     /// The object's state does not allow it.
     #[error("{message}")]
     Refused {

@@ -1,6 +1,5 @@
 //! Replies of earlier calls, sealed so that only their caller can read them.
 
-use super::Store;
 use super::error::StoreError;
 use super::sql::{Columns, Sql};
 use super::write::Write;
@@ -81,19 +80,5 @@ impl Write {
             .bind(self.now)
             .push(")");
         self.run(insert).await.map(|_| ())
-    }
-}
-
-impl Store {
-    /// Forgets replies that do not count any more.
-    pub async fn prune_idempotency(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let oldest = Timestamp::from_millis(now.as_millis() - REMEMBERED_MILLIS);
-        let mut delete = Sql::new("DELETE FROM idempotency WHERE created_at <= ");
-        delete.bind(oldest);
-        Ok(delete
-            .query()
-            .execute(&self.pools.write)
-            .await?
-            .rows_affected())
     }
 }

@@ -114,14 +114,6 @@ impl Store {
         update.query().execute(&self.pools.write).await?;
         Ok(())
     }
-
-    /// Removes sessions that ended or expired before a moment; how many. Their events stay.
-    pub async fn purge_sessions(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let mut delete = Sql::new("DELETE FROM sessions WHERE expires_at < ");
-        delete.bind(before).push(" OR ended_at < ").bind(before);
-        let done = delete.query().execute(&self.pools.write).await?;
-        Ok(done.rows_affected())
-    }
 }
 
 impl Write {
