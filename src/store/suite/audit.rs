@@ -345,7 +345,8 @@ async fn an_erased_person_leaves_an_intact_log(home: Arc<Home>) {
 async fn checkpoint(store: &Store, before: i64) -> Option<u64> {
     let mut write = store.begin(&actor()).await.unwrap();
     let before = Timestamp::from_millis(START.as_millis() + before);
-    let cut = write.checkpoint_audit(before).await.unwrap()?;
+    let (cut, more) = write.checkpoint_audit(before).await.unwrap()?;
+    assert!(!more);
     write.commit().await.unwrap();
     assert_eq!(cut.by, "system:suite");
     Some(cut.sequence)

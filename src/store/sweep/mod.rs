@@ -355,13 +355,15 @@ impl Store {
         if before.is_some_and(|before| (0..DAY_MILLIS).contains(&age(before))) {
             return Ok(());
         }
-        let mut write = self.begin(&Actor::system("retention")).await?;
-        let cut = write.checkpoint_audit(later(now, -retention)).await?;
-        if let Some(cut) = cut {
-            write.commit().await?;
-            tracing::info!(through = cut.sequence, hash = %cut.hash, "the audit log was cut");
-        } else {
-            drop(write);
+        let mut more = true;
+        while more {
+            let mut write = self.begin(&Actor::system("retention")).await?;
+            let cut = write.checkpoint_audit(later(now, -retention)).await?;
+            more = cut.as_ref().is_some_and(|(_, more)| *more);
+            if let Some((cut, _)) = cut {
+                write.commit().await?;
+                tracing::info!(through = cut.sequence, hash = %cut.hash, "the audit log was cut");
+            }
         }
         self.put_setting(AUDIT_CUT, &now.as_millis().to_string())
             .await

@@ -502,6 +502,39 @@ async fn the_audit_log_is_cut_once_a_day_where_it_is_older_than_it_is_kept() {
 }
 
 #[tokio::test]
+async fn a_long_log_is_cut_in_portions_and_whole_behind_each() {
+    let home = Home::new().await;
+    let mut write = home.store.begin(&system()).await.unwrap();
+    for _ in 0..11_000 {
+        let fact = crate::store::Fact::new("thing.done", root(), "thing");
+        write.record(fact).await.unwrap();
+    }
+    write.commit().await.unwrap();
+    home.clock.advance_millis(11 * DAY_MILLIS);
+    home.workspace("shop").await;
+    let before = home.later(-DAY_MILLIS);
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        let mut write = home.store.begin(&system()).await.unwrap();
+        let cut = write.checkpoint_audit(before).await.unwrap();
+        left.push(cut.map(|(cut, more)| (cut.sequence, more)));
+        write.commit().await.unwrap();
+        let verdict = home.store.verify_audit(|_, _| {}).await.unwrap();
+        assert!(matches!(verdict, crate::store::audit::Verdict::Intact(_)));
+    }
+    assert_eq!(left, [Some((5000, true)), Some((10_000, true))]);
+    let kept = SweepInput {
+        audit_retention: Some(DAY_MILLIS),
+        ..input()
+    };
+    sweep(&home).await;
+    home.store.sweep(&kept).await.unwrap();
+    let cuts = home.store.audit_checkpoints().await.unwrap();
+    let cuts: Vec<u64> = cuts.iter().map(|cut| cut.sequence).collect();
+    assert_eq!(cuts, [11_000, 10_000, 5000], "the rest in one sweep");
+}
+
+#[tokio::test]
 async fn a_secret_that_retired_is_forgotten_after_thirty_days() {
     let home = Home::new().await;
     let key = home.key(root(), |_| {}).await;

@@ -3,7 +3,7 @@
 use super::place::{id_parameter, on_the_whole, time_parameter, within};
 use crate::admin::body::{Wrong, time};
 use crate::admin::call::Call;
-use crate::admin::change::{Begun, Reply, begin};
+use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
 use crate::admin::page::{Page, Parameters, cursor};
 use crate::admin::schema::{IdempotencyKey, Refusals};
@@ -355,17 +355,31 @@ pub(in crate::admin) async fn create_checkpoint(
     let mut body = call.json()?;
     let before = body.required("before", time);
     body.finish()?;
-    let before = before.ok_or(AdminError::Internal)?;
-    let mut change = match begin(&parts, &call).await? {
-        Begun::Replay(answer) => return Ok(answer),
-        Begun::Change(change) => change,
-    };
-    let cut = change.write.checkpoint_audit(before).await?;
-    if dry_run || cut.is_none() {
-        change.only_try();
+    let mut before = before.ok_or(AdminError::Internal)?;
+    loop {
+        let mut change = match begin(&parts, &call).await? {
+            Begun::Replay(answer) => return Ok(answer),
+            Begun::Change(change) => change,
+        };
+        // Of the first portion: what tells of it is not cut by the next.
+        before = before.min(change.write.now);
+        let cut = if dry_run {
+            let end = change.write.audit_before(before, i64::MAX).await?;
+            end.map(|cut| (cut, false))
+        } else {
+            change.write.checkpoint_audit(before).await?
+        };
+        if let Some((_, true)) = cut {
+            let Change { write, .. } = *change;
+            write.commit().await?;
+            continue;
+        }
+        if dry_run || cut.is_none() {
+            change.only_try();
+        }
+        let revision = cut.as_ref().map(|_| change.write.revision);
+        let cut = cut.map(|(cut, _)| CheckpointView::from(cut));
+        let reply = json!({"checkpoint": cut, "revision": revision});
+        return change.finish(&parts, Reply::ok("audit", reply)).await;
     }
-    let revision = cut.as_ref().map(|_| change.write.revision);
-    let cut = cut.map(CheckpointView::from);
-    let reply = json!({"checkpoint": cut, "revision": revision});
-    change.finish(&parts, Reply::ok("audit", reply)).await
 }
