@@ -1,10 +1,15 @@
 //! A store that is away or locked says so in bounded time, loses nothing, and works again once the cause is gone.
 
 use super::{
-    Arc, Durability, Home, Place, Postgres, Store, StoreError, actor, add, new_key, number,
+    Arc, Durability, Home, Place, Postgres, Store, StoreError, actor, add, new_key, number, texts,
 };
 use crate::config::StoreLocation;
+use crate::domain::id::Id;
+use crate::domain::key::record::Inactivity;
 use crate::domain::secret::Secret;
+use crate::store::Write;
+use crate::store::sql::Columns;
+use crate::store::sweep::SweepInput;
 use futures_util::future::join_all;
 use futures_util::join;
 use std::io::{BufRead, BufReader};
@@ -95,6 +100,48 @@ fn postgres_whose_writer_hangs_is_unavailable() {
         drop(held);
         assert_eq!(try_add(&other, "now").await.unwrap(), 1);
     });
+}
+
+/// A change has one key and goes on to another, while the sweep notes its looks at both.
+#[test]
+fn a_change_and_the_sweep_do_not_wait_for_each_other() {
+    super::run(Home::postgres(), async |home| {
+        let store = home.open().await;
+        let first = add(&store, new_key("first")).await;
+        let second = add(&store, new_key("second")).await;
+        for (one, other) in [(&first, &second), (&second, &first)] {
+            let mut write = store.begin(&actor()).await.unwrap();
+            rename(&mut write, one.id).await.unwrap();
+            let sweeper = store.clone();
+            let input = SweepInput {
+                node: "a".into(),
+                default: Inactivity::DEFAULT,
+                uses_missing: false,
+                clock_jumped: false,
+                audit_retention: None,
+                usage_retention: None,
+            };
+            let runtime = tokio::runtime::Handle::current();
+            let sweep =
+                tokio::task::spawn_blocking(move || runtime.block_on(sweeper.sweep(&input)));
+            let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while number(&store, waits).await == 0 {
+                assert!(!sweep.is_finished(), "it waits for the change");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            rename(&mut write, other.id).await.unwrap();
+            write.commit().await.unwrap();
+            assert!(sweep.await.unwrap().unwrap().acted);
+        }
+    });
+}
+
+async fn rename(write: &mut Write, id: Id) -> Result<(), StoreError> {
+    let before = write.key(id).await?;
+    let mut after = before.clone();
+    after.name.push('x');
+    write.save_key(&before, after, "key.updated").await?;
+    Ok(())
 }
 
 #[test]

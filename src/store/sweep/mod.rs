@@ -189,8 +189,17 @@ impl Store {
             "UPDATE keys SET sweep_at = 0 WHERE inactive_at IS NOT NULL AND sweep_at > 0 AND last_used_at >= ",
         );
         wake.bind(since);
-        wake.query().execute(&self.pools.write).await?;
-        Ok(())
+        self.run_behind_head(wake).await.map(|_| ())
+    }
+
+    /// Runs a statement on many rows of keys. Whoever changes keys takes the head first, so this does too: two that took the
+    /// rows in different orders would wait for each other.
+    async fn run_behind_head(&self, sql: Sql) -> Result<u64, StoreError> {
+        let mut tx = self.transaction().await?;
+        self.dialect.lock_head(&mut tx).await?;
+        let done = sql.query().execute(&mut *tx).await?.rows_affected();
+        tx.commit().await?;
+        Ok(done)
     }
 
     /// Has all keys looked at, some at a time, so that others can write in between.
@@ -201,8 +210,7 @@ impl Store {
                 "UPDATE keys SET sweep_at = 0 WHERE id IN (SELECT id FROM keys WHERE sweep_at > 0 LIMIT ",
             );
             reset.bind(SOME).push(")");
-            let done = reset.query().execute(&self.pools.write).await?;
-            if done.rows_affected() == 0 {
+            if self.run_behind_head(reset).await? == 0 {
                 return Ok(());
             }
         }
@@ -302,6 +310,7 @@ impl Store {
         }
         let soonest = later(self.clock.now(), MINUTE);
         let mut tx = self.transaction().await?;
+        self.dialect.lock_head(&mut tx).await?;
         for (key, next) in looks {
             let next = next.map_or(Timestamp::from_millis(i64::MAX), |next| next.max(soonest));
             let mut note = Sql::new("UPDATE keys SET sweep_at = ");
