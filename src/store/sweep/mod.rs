@@ -112,13 +112,17 @@ impl Store {
         let hold = self.note_sweep_time(input).await?;
         let silent = later(self.clock.now(), -SILENT);
         let missing = input.uses_missing || self.is_another_silent(&input.node, silent).await?;
-        let context = Context {
+        let mut context = Context {
             policies: self.refresh_policies(input.default).await?,
             hold: hold || missing,
             journal_gap: self.setting_time(JOURNAL_GAP).await?,
         };
         let mut acts: HashMap<Id, u8> = HashMap::new();
         while self.take_sweep_lease(&input.node).await? {
+            // A sweep of many keys lasts: a policy that is switched off meanwhile ends no more of them.
+            if !self.policies_hold(&context.policies).await? {
+                context.policies = self.refresh_policies(input.default).await?;
+            }
             let keys = self.due_keys().await?;
             if keys.is_empty() {
                 break;
@@ -332,6 +336,10 @@ impl Store {
         report: &mut SweepReport,
     ) -> Result<(), StoreError> {
         let mut write = self.begin(&Actor::system("sweep")).await?;
+        if !context.policies.hold(write.connection()).await? {
+            // Decided by what held before; they are due still, and looked at again.
+            return Ok(());
+        }
         let mut done = SweepReport::default();
         let mut any = false;
         let mut known = known::of(write.connection(), ids).await?;

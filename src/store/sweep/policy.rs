@@ -7,7 +7,9 @@ use crate::domain::key::KeyRecord;
 use crate::domain::key::record::{Inactivity, InactivityMode};
 use crate::domain::time::Timestamp;
 use crate::store::error::StoreError;
+use crate::store::sql::Columns;
 use crate::store::workspaces::WorkspaceRecord;
+use sqlx::AnyConnection;
 use std::collections::{BTreeMap, HashMap};
 
 const NAME: &str = "sweep.policies";
@@ -24,9 +26,27 @@ struct Effective {
 pub(super) struct Policies {
     by_workspace: HashMap<Id, Effective>,
     default: Inactivity,
+    mark: Mark,
+}
+
+/// Tells one state of the workspaces from another: how many there are, and the last revision of any of them.
+type Mark = (i64, i64);
+
+async fn mark(connection: &mut AnyConnection) -> Result<Mark, StoreError> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS number, COALESCE(MAX(revision), 0) AS last FROM workspaces",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((row.number("number")?, row.number("last")?))
 }
 
 impl Policies {
+    /// Whether no workspace has changed since they were read.
+    pub(super) async fn hold(&self, connection: &mut AnyConnection) -> Result<bool, StoreError> {
+        Ok(mark(connection).await? == self.mark)
+    }
+
     /// What holds for a key, and since when nobody has used it.
     pub(super) fn of(&self, key: &KeyRecord) -> (Inactivity, Timestamp) {
         // A key that is not valid yet cannot be used.
@@ -45,7 +65,7 @@ impl Policies {
     /// Policies as they are now, given what they were.
     fn compute(
         before: &HashMap<Id, Effective>,
-        workspaces: &[WorkspaceRecord],
+        (workspaces, mark): (&[WorkspaceRecord], Mark),
         default: Inactivity,
         now: Timestamp,
     ) -> Self {
@@ -67,6 +87,7 @@ impl Policies {
         Self {
             by_workspace,
             default,
+            mark,
         }
     }
 
@@ -113,9 +134,16 @@ impl Store {
     ) -> Result<(Policies, Option<String>), StoreError> {
         let seen = self.setting(NAME).await?;
         let before = seen.as_deref().map(parse).transpose()?.unwrap_or_default();
+        // Before the workspaces: what changes in between is read once too often then, and not too seldom.
+        let mark = mark(&mut *self.pools.read.acquire().await?).await?;
         let workspaces = self.workspaces().await?;
-        let policies = Policies::compute(&before, &workspaces, default, self.clock.now());
+        let policies = Policies::compute(&before, (&workspaces, mark), default, self.clock.now());
         Ok((policies, seen))
+    }
+
+    /// Whether policies that were read before still hold.
+    pub(super) async fn policies_hold(&self, policies: &Policies) -> Result<bool, StoreError> {
+        policies.hold(&mut *self.pools.read.acquire().await?).await
     }
 
     /// Notes which policies hold since when. Where one has changed all keys are looked at again.

@@ -534,6 +534,40 @@ async fn a_long_log_is_cut_in_portions_and_whole_behind_each() {
     assert_eq!(cuts, [11_000, 10_000, 5000], "the rest in one sweep");
 }
 
+/// Takes the policies as they are, and does what is due by them for a key.
+#[tokio::test]
+async fn a_policy_that_is_switched_off_while_a_sweep_runs_ends_nothing_more() {
+    let home = Home::new().await;
+    let shop = home.workspace("shop").await;
+    let key = home.key(shop, |_| {}).await;
+    until(&home, 89).await;
+    home.clock.advance_millis(2 * DAY_MILLIS);
+    let context = Context {
+        policies: home
+            .store
+            .refresh_policies(Inactivity::DEFAULT)
+            .await
+            .unwrap(),
+        hold: false,
+        journal_gap: None,
+    };
+    let mut write = home.store.begin(&system()).await.unwrap();
+    let before = write.workspace(shop).await.unwrap();
+    let mut after = before.clone();
+    after.inactivity = Some(policy(InactivityMode::Off, 90));
+    write.save_workspace(&before, after).await.unwrap();
+    write.commit().await.unwrap();
+    let mut report = SweepReport::default();
+    home.store
+        .act_on(&[key.id], &context, &mut report)
+        .await
+        .unwrap();
+    assert_eq!(report, SweepReport::default());
+    assert!(!home.store.policies_hold(&context.policies).await.unwrap());
+    let report = sweep(&home).await;
+    assert_eq!((report.withdrawn, report.deleted), (1, 0));
+}
+
 #[tokio::test]
 async fn a_secret_that_retired_is_forgotten_after_thirty_days() {
     let home = Home::new().await;
