@@ -12,8 +12,14 @@ use std::time::Duration;
 
 /// Longest wait for a connection; an admin waits no longer to hear that the store is away.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections for reading from `SQLite`, and all connections to `PostgreSQL`.
-const CONNECTIONS: u32 = 8;
+/// Connections for reading.
+const READERS: u32 = 8;
+/// Connections to `PostgreSQL` for writing: one writes at a time, the others wait for it.
+const WRITERS: u32 = 4;
+/// How a reader's connection to `PostgreSQL` is limited: the management port cuts a caller off with whom nothing moves for 45
+/// seconds, so nobody would get the answer to a statement that takes longer. What reads everything reads it in a
+/// transaction of its own, see [`Dialect::take_time`].
+const READ_LIMIT: &str = "; SET statement_timeout = '30s'";
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,27 +50,17 @@ impl Dialect {
             StoreLocation::Sqlite(file) => {
                 create(file)?;
                 let write = sqlite(file, 1, "").await?;
-                let read = sqlite(file, CONNECTIONS, "PRAGMA query_only = ON;").await?;
+                let read = sqlite(file, READERS, "PRAGMA query_only = ON;").await?;
                 Ok(Pools { read, write })
             }
             StoreLocation::Postgres(url) => {
                 let options = AnyConnectOptions::from_str(url.expose()).map_err(|_| {
                     StoreError::Unavailable("the store's URL cannot be read".into())
                 })?;
-                let pool = pool(CONNECTIONS)
-                    .after_connect(|connection, _| {
-                        Box::pin(async move {
-                            let setup = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; \
-                                         SET TIME ZONE 'UTC'; SET client_min_messages = warning";
-                            connection.execute(setup).await.map(|_| ())
-                        })
-                    })
-                    .connect_with(options.disable_statement_logging())
-                    .await?;
-                Ok(Pools {
-                    read: pool.clone(),
-                    write: pool,
-                })
+                let options = options.disable_statement_logging();
+                let write = postgres(options.clone(), WRITERS, "").await?;
+                let read = postgres(options, READERS, READ_LIMIT).await?;
+                Ok(Pools { read, write })
             }
         }
     }
@@ -82,6 +78,19 @@ impl Dialect {
         match self {
             Self::Sqlite => "BEGIN DEFERRED",
             Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
+    /// Lets the statements of a transaction that reads take as long as they need.
+    pub(super) async fn take_time(self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite => Ok(()),
+            Self::Postgres => {
+                connection
+                    .execute("SET LOCAL statement_timeout = 0")
+                    .await?;
+                Ok(())
+            }
         }
     }
 
@@ -179,6 +188,22 @@ fn pool(connections: u32) -> AnyPoolOptions {
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
         .max_lifetime(Duration::from_hours(1))
+}
+
+async fn postgres(
+    options: AnyConnectOptions,
+    connections: u32,
+    more: &'static str,
+) -> Result<AnyPool, StoreError> {
+    let pool = pool(connections).after_connect(move |connection, _| {
+        Box::pin(async move {
+            let setup = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; \
+                         SET TIME ZONE 'UTC'; SET client_min_messages = warning";
+            let setup = format!("{setup}{more}");
+            connection.execute(AssertSqlSafe(setup)).await.map(|_| ())
+        })
+    });
+    Ok(pool.connect_with(options).await?)
 }
 
 async fn sqlite(file: &Path, connections: u32, more: &'static str) -> Result<AnyPool, StoreError> {

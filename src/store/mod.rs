@@ -35,6 +35,7 @@ use crate::config::StoreLocation;
 use crate::domain::time::Timestamp;
 use dialect::{Dialect, Pools};
 use sql::Columns;
+use sqlx::{Any, Transaction};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -109,6 +110,14 @@ impl Store {
             .fetch_one(&self.pools.read)
             .await?;
         row.natural("revision")
+    }
+
+    /// A transaction that reads everything as it stood at one revision, for as long as it takes.
+    async fn reading(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        let begin = self.dialect.begin_reading();
+        let mut tx = self.pools.read.begin_with(begin).await?;
+        self.dialect.take_time(&mut tx).await?;
+        Ok(tx)
     }
 
     /// What was touched after a revision, in order, at most so many, and the last revision of all. Revisions that touched

@@ -85,8 +85,7 @@ impl Store {
         &self,
         mut progress: impl FnMut(u64, u64) + Send,
     ) -> Result<Verdict, StoreError> {
-        let begin = self.dialect.begin_reading();
-        let mut tx = self.pools.read.begin_with(begin).await?;
+        let mut tx = self.reading().await?;
         let head = head(&mut tx).await?;
         let checkpoint = checkpoints(&mut tx).await?.into_iter().next();
         let start = checkpoint.as_ref().map_or(0, |cut| cut.sequence);

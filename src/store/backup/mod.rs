@@ -126,8 +126,7 @@ impl Store {
         place: &Path,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Contents, BackupFault> {
-        let begin = self.dialect.begin_reading();
-        let mut tx = self.pools.read.begin_with(begin).await?;
+        let mut tx = self.reading().await?;
         let layout = layout(self.dialect, &mut tx).await?;
         let contents = self.contents(&mut tx, &layout).await?;
         let mut file = FrameWriter::create(place, FORMAT)?;

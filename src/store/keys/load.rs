@@ -39,11 +39,7 @@ const SELECT: &str = "SELECT k.id, k.workspace, k.consumer, c.name AS consumer_n
 impl Store {
     /// Every secret of every key that the data plane serves, as it stood at one revision, which is given first.
     pub async fn load_keys(&self, mut each: impl FnMut(LoadedKey)) -> Result<u64, StoreError> {
-        let mut tx = self
-            .pools
-            .read
-            .begin_with(self.dialect.begin_reading())
-            .await?;
+        let mut tx = self.reading().await?;
         let head = sqlx::query("SELECT revision FROM head WHERE id = 1")
             .fetch_one(&mut *tx)
             .await?;

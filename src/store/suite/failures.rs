@@ -145,6 +145,23 @@ async fn rename(write: &mut Write, id: Id) -> Result<(), StoreError> {
 }
 
 #[test]
+fn readers_of_postgres_are_limited_but_for_those_who_read_everything() {
+    super::run(Home::postgres(), async |home| {
+        let store = home.open().await;
+        let limit = "SELECT current_setting('statement_timeout') AS text";
+        assert_eq!(texts(&store, limit).await, ["30s"]);
+        let mut whole = store.reading().await.unwrap();
+        let mut write = store.begin(&actor()).await.unwrap();
+        for connection in [&mut *whole, write.connection()] {
+            let row = sqlx::query(limit).fetch_one(connection).await.unwrap();
+            assert_eq!(row.text("text").unwrap(), "0");
+        }
+        drop(whole);
+        assert_eq!(texts(&store, limit).await, ["30s"]);
+    });
+}
+
+#[test]
 fn sqlite_that_another_process_holds_is_unavailable() {
     const HOLD: &str = "import sqlite3, sys\n\
         store = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
