@@ -3,7 +3,7 @@
 use super::Store;
 use super::error::StoreError;
 use super::reach::below;
-use super::sql::{Columns, Sql, words};
+use super::sql::{Columns, Sql, begins, words};
 use super::write::{Fact, Touched, Write};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A consumer as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Write {
         new.created_by = self.actor().text();
         self.sign_consumer(&mut new);
         let mut insert = Sql::new(
-            "INSERT INTO consumers (id, workspace, name, external_id, description, metadata, words, created_at, created_by, \
+            "INSERT INTO consumers (id, workspace, name, external_id, description, metadata, created_at, created_by, \
              updated_at, updated_by, revision) VALUES (",
         );
         insert.bind(text(new.id)).push(", ");
@@ -182,13 +182,13 @@ impl Write {
         insert
             .bind(serde_json::to_string(&new.metadata)?)
             .push(", ");
-        insert.bind(found_by(&new)).push(", ");
         insert.bind(new.created_at).push(", ");
         insert.bind(new.created_by.clone()).push(", ");
         insert.bind(new.updated_at).push(", ");
         insert.bind(new.updated_by.clone()).push(", ");
         insert.bind(self.revision_number()).push(")");
         self.run(insert).await?;
+        self.put_words(&new).await?;
         let mut fact = fact(&new, "consumer.created");
         fact.change("name", Value::Null, new.name.clone());
         self.record(fact).await?;
@@ -210,7 +210,6 @@ impl Write {
             .push(", description = ");
         update.bind(after.description.clone()).push(", metadata = ");
         update.bind(serde_json::to_string(&after.metadata)?);
-        update.push(", words = ").bind(found_by(&after));
         update.push(", updated_at = ").bind(after.updated_at);
         update
             .push(", updated_by = ")
@@ -219,6 +218,10 @@ impl Write {
         update.push(" WHERE id = ").bind(text(after.id));
         if self.run(update).await? == 0 {
             return Err(StoreError::NotFound);
+        }
+        if found_by(before) != found_by(&after) {
+            self.drop_words(after.id).await?;
+            self.put_words(&after).await?;
         }
         let mut fact = fact(&after, "consumer.updated");
         fact.change("name", before.name.clone(), after.name.clone());
@@ -256,8 +259,24 @@ impl Write {
         let mut delete = Sql::new("DELETE FROM consumers WHERE id = ");
         delete.bind(text(id));
         self.run(delete).await?;
+        self.drop_words(id).await?;
         self.record(fact(&gone, "consumer.deleted")).await?;
         Ok(gone)
+    }
+
+    async fn put_words(&mut self, consumer: &ConsumerRecord) -> Result<(), StoreError> {
+        let id = text(consumer.id);
+        let rows = found_by(consumer)
+            .into_iter()
+            .map(|word| vec![word.into(), id.clone().into()]);
+        self.insert_rows("consumer_words", &["word", "consumer"], rows.collect())
+            .await
+    }
+
+    async fn drop_words(&mut self, consumer: Id) -> Result<(), StoreError> {
+        let mut delete = Sql::new("DELETE FROM consumer_words WHERE consumer = ");
+        delete.bind(text(consumer));
+        self.run(delete).await.map(|_| ())
     }
 
     fn sign_consumer(&self, consumer: &mut ConsumerRecord) {
@@ -286,18 +305,19 @@ fn filter(sql: &mut Sql, query: &ConsumerQuery) {
         sql.push(" AND 1 = 0");
     }
     for word in words {
-        // Letters and digits only: nothing that LIKE reads otherwise.
-        sql.push(" AND c.words LIKE ").bind(format!("% {word}%"));
+        sql.push(" AND c.id IN (SELECT w.consumer FROM consumer_words w WHERE ");
+        begins(sql, "w.word", &word);
+        sql.push(")");
     }
 }
 
-/// The words it is found by, each with a space before it.
-fn found_by(consumer: &ConsumerRecord) -> String {
+/// The words it is found by.
+fn found_by(consumer: &ConsumerRecord) -> BTreeSet<String> {
     let external = consumer.external_id.as_deref().unwrap_or_default();
     [&consumer.name, external]
         .into_iter()
         .flat_map(words)
-        .fold(String::new(), |all, word| all + " " + &word)
+        .collect()
 }
 
 fn text(consumer: Id) -> String {

@@ -175,6 +175,14 @@ pub(super) fn id(text: &str, kind: Kind) -> Result<Id, StoreError> {
         .ok_or_else(|| StoreError::Foreign(format!("`{text}` is no id of this kind")))
 }
 
+/// A condition that an index serves: a column of words begins with this one.
+pub(super) fn begins(sql: &mut Sql, column: &str, word: &str) {
+    sql.push(column).push(" >= ").bind(word);
+    sql.push(" AND ").push(column).push(" < ");
+    // No word holds the last code point there is.
+    sql.bind(format!("{word}\u{10ffff}"));
+}
+
 /// Words that begin what `q` looks for: lower case, split where there is neither letter nor digit.
 pub(super) fn words(text: &str) -> Vec<String> {
     text.split(|letter: char| !letter.is_alphanumeric())

@@ -9,7 +9,7 @@ use crate::domain::key::KeyStatus;
 use crate::domain::time::Timestamp;
 use crate::store::error::StoreError;
 use crate::store::reach::{is_everything, within};
-use crate::store::sql::{Columns, Sql, words};
+use crate::store::sql::{Columns, Sql, begins, words};
 use sqlx::AnyConnection;
 
 /// Most candidates that are looked at one by one.
@@ -303,11 +303,8 @@ fn labelled(sql: &mut Sql, select: &str, kind: &str, value: &str) {
 
 fn worded(sql: &mut Sql, select: &str, word: &str) {
     sql.push(select);
-    sql.push(" FROM labels l WHERE l.kind = 'word' AND l.value >= ")
-        .bind(word);
-    // No word holds the last code point there is.
-    sql.push(" AND l.value < ")
-        .bind(format!("{word}\u{10ffff}"));
+    sql.push(" FROM labels l WHERE l.kind = 'word' AND ");
+    begins(sql, "l.value", word);
 }
 
 /// The state of keys that show a status, and whether that alone decides.

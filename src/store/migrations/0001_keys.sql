@@ -64,8 +64,6 @@ CREATE TABLE consumers (
     description TEXT,
     metadata    TEXT   NOT NULL,
     limits      TEXT,
-    -- What it is found by: lower case, a space before each.
-    words       TEXT   NOT NULL,
     created_at  BIGINT NOT NULL,
     created_by  TEXT   NOT NULL,
     updated_at  BIGINT NOT NULL,
@@ -75,6 +73,14 @@ CREATE TABLE consumers (
 CREATE UNIQUE INDEX consumers_by_name ON consumers (workspace, name);
 CREATE INDEX consumers_by_creation ON consumers (created_at, id);
 CREATE INDEX consumers_by_external_id ON consumers (external_id);
+
+-- What a consumer is found by: words of its name and its id elsewhere, in lower case.
+CREATE TABLE consumer_words (
+    word     TEXT NOT NULL,
+    consumer TEXT NOT NULL,
+    PRIMARY KEY (word, consumer)
+);
+CREATE INDEX consumer_words_by_consumer ON consumer_words (consumer);
 
 CREATE TABLE keys (
     id                 TEXT PRIMARY KEY,

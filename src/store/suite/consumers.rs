@@ -1,8 +1,8 @@
 //! Consumers.
 
 use super::{
-    Arc, Home, START, Store, StoreError, actor, add, add_workspace, id, new_key, touched_after,
-    workspace,
+    Arc, Home, START, Store, StoreError, actor, add, add_workspace, id, new_key, texts,
+    touched_after, workspace,
 };
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
@@ -16,6 +16,7 @@ on_both!(
     names_are_unique_in_one_workspace,
     a_consumer_with_keys_stays,
     filters_find_what_they_say,
+    words_of_a_consumer_are_in_an_index_and_follow_it,
     consumers_of_one_moment_are_paged_without_loss,
 );
 
@@ -190,6 +191,30 @@ async fn filters_find_what_they_say(home: Arc<Home>) {
     for (place, (change, want)) in cases.into_iter().enumerate() {
         assert_eq!(names(change).await, want, "case {place}");
     }
+}
+
+async fn words_of_a_consumer_are_in_an_index_and_follow_it(home: Arc<Home>) {
+    let store = home.open().await;
+    let mut new = new_consumer("Acme Acme Köln");
+    new.external_id = Some("crm-7".into());
+    let before = add_consumer(&store, new).await;
+    add_consumer(&store, new_consumer("other")).await;
+    let words = async || {
+        let select = "SELECT word AS text FROM consumer_words WHERE word <> 'other' ORDER BY word";
+        texts(&store, select).await.join(" ")
+    };
+    assert_eq!(words().await, "7 acme crm köln");
+    let mut write = store.begin(&actor()).await.unwrap();
+    let mut after = before.clone();
+    after.name = "Bonn".into();
+    after.external_id = None;
+    let after = write.save_consumer(&before, after).await.unwrap();
+    write.commit().await.unwrap();
+    assert_eq!(words().await, "bonn");
+    let mut write = store.begin(&actor()).await.unwrap();
+    write.delete_consumer(after.id).await.unwrap();
+    write.commit().await.unwrap();
+    assert_eq!(words().await, "");
 }
 
 /// What makes a query of one that finds everything.

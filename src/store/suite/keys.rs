@@ -96,8 +96,8 @@ fn full_key(consumer: Consumer) -> KeyRecord {
 pub(super) async fn consumer(store: &Store, name: &str) -> Consumer {
     let id = id();
     let statement = format!(
-        "INSERT INTO consumers (id, workspace, name, metadata, words, created_at, created_by, updated_at, updated_by, revision) \
-         VALUES ('{}', '{}', '{name}', '{{}}', '', 0, 'x', 0, 'x', 0)",
+        "INSERT INTO consumers (id, workspace, name, metadata, created_at, created_by, updated_at, updated_by, revision) \
+         VALUES ('{}', '{}', '{name}', '{{}}', 0, 'x', 0, 'x', 0)",
         id.text(Kind::Consumer),
         super::workspace::root().text(Kind::Workspace)
     );

@@ -185,8 +185,8 @@ async fn what_is_in_use_stays(home: Arc<Home>) {
     for (insert, table) in [
         (
             format!(
-                "INSERT INTO consumers (id, workspace, name, metadata, words, created_at, created_by, updated_at, updated_by, \
-                 revision) VALUES ('c', '{text}', 'n', '{{}}', '', 0, 'x', 0, 'x', 0)"
+                "INSERT INTO consumers (id, workspace, name, metadata, created_at, created_by, updated_at, updated_by, \
+                 revision) VALUES ('c', '{text}', 'n', '{{}}', 0, 'x', 0, 'x', 0)"
             ),
             "consumers",
         ),
