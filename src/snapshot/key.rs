@@ -14,6 +14,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A scope or a route name as a number, stable for the life of the process.
@@ -118,6 +119,8 @@ struct Rare {
     ip_allow: Box<[IpNet]>,
     not_before: Option<Timestamp>,
     metadata: Option<HeaderValue>,
+    /// In milliseconds, in half the room of a [`Timestamp`] that may be absent.
+    rotating_until: Option<NonZeroI64>,
 }
 
 /// Later than any time.
@@ -136,6 +139,8 @@ pub struct Key {
     pub origin: Origin,
     /// Whether a newer secret of the same key has taken over from this one.
     pub superseded: bool,
+    /// Whether it was announced that the key will go for want of use.
+    warned: bool,
     name: Box<str>,
     shared: Arc<SharedParts>,
     rare: Option<Box<Rare>>,
@@ -233,7 +238,20 @@ impl Key {
     /// What a person is shown.
     pub fn status(&self, now: Timestamp) -> KeyStatus {
         let limits = (self.not_before(), self.expires_at());
-        KeyStatus::of(self.state, limits, (None, None), now)
+        let rotating = self.rare.as_ref().and_then(|rare| rare.rotating_until);
+        let rotating = rotating.map(|end| Timestamp::from_millis(end.get()));
+        // That there is such a time is all that matters.
+        let inactive = self.warned.then_some(NEVER);
+        KeyStatus::of(self.state, limits, (rotating, inactive), now)
+    }
+
+    /// Notes what will become of the key by itself; only its status shows it.
+    pub fn foretell(&mut self, rotating_until: Option<Timestamp>, inactive_at: Option<Timestamp>) {
+        self.warned = inactive_at.is_some();
+        if let Some(end) = rotating_until {
+            let rare = self.rare.get_or_insert_default();
+            rare.rotating_until = NonZeroI64::new(end.as_millis());
+        }
     }
 
     /// Whether it may come from this address. IPv4-mapped IPv6 is the same address as IPv4.
@@ -288,6 +306,7 @@ impl Key {
             algorithm: self.algorithm,
             origin: self.origin,
             superseded: self.superseded,
+            warned: self.warned,
             name: self.name.clone(),
             shared: Arc::new(shared),
             rare: Some(Box::new(rare)),
@@ -341,6 +360,7 @@ impl Rare {
             ip_allow: met_networks(&new.ip_allow, &old.ip_allow),
             not_before: new.not_before.max(old.not_before),
             metadata: new.metadata.clone(),
+            rotating_until: new.rotating_until,
         }
     }
 }
@@ -398,6 +418,7 @@ impl KeyCompiler {
             algorithm: spec.algorithm,
             origin: spec.origin,
             superseded: spec.retires_at.is_some(),
+            warned: false,
             name: spec.name.as_str().into(),
             shared: self.shared(spec, symbols),
             rare: rare(spec, symbols),
@@ -487,6 +508,7 @@ fn rare(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Rare>> {
         } else {
             metadata()
         },
+        rotating_until: None,
     };
     (rare != Rare::default()).then(|| Box::new(rare))
 }
@@ -576,6 +598,25 @@ mod tests {
         };
         change(&mut spec);
         (KeyCompiler::default().compile(&spec, &symbols), symbols)
+    }
+
+    #[test]
+    fn the_status_shows_what_will_become_of_a_key() {
+        let now = Timestamp::from_millis(1000);
+        let (mut key, _) = key(|spec| spec.expires_at = Some(Timestamp::from_millis(1500)));
+        assert_eq!(key.status(now), KeyStatus::Expiring);
+        key.foretell(None, Some(now));
+        assert_eq!(key.status(now), KeyStatus::InactiveWarning);
+        key.foretell(Some(Timestamp::from_millis(1001)), Some(now));
+        assert_eq!(key.status(now), KeyStatus::Rotating);
+        let later = Timestamp::from_millis(1001);
+        assert_eq!(key.status(later), KeyStatus::InactiveWarning);
+    }
+
+    /// As much as the allocator gives for it anyway.
+    #[test]
+    fn what_most_keys_have_apart_stays_small() {
+        assert!(size_of::<Rare>() <= 112, "{}", size_of::<Rare>());
     }
 
     #[test]

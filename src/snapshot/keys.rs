@@ -204,6 +204,12 @@ impl KeyTable {
         both.map(|entry| Arc::clone(&entry.key().0)).collect()
     }
 
+    /// Looks at every secret of every key, in no order and without taking hold of any: for figures about all of them.
+    pub fn each(&self, mut look: impl FnMut(&Key)) {
+        let both = self.native.iter().chain(self.sha256.iter());
+        both.for_each(|entry| look(&entry.key().0));
+    }
+
     /// Every key of the config file, in no order.
     pub fn declared(&self) -> Vec<Arc<Key>> {
         self.declared.iter().map(|key| Arc::clone(&key)).collect()

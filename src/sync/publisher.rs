@@ -166,6 +166,7 @@ impl Publisher {
             return;
         };
         let mut key = state.compiler.compile(spec, &self.shared.symbols);
+        key.foretell(loaded.rotating_until, loaded.inactive_at);
         let usage = &loaded.usage;
         key.usage = KeyUsage::recorded(usage.first_used_at, usage.last_used_at, usage.last_used_ip);
         if let Some(key) = table.put_unless_declared(Arc::new(key)) {

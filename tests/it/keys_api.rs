@@ -478,6 +478,35 @@ fn an_edit_of_the_policy_begins_the_time_anew() {
     }
 }
 
+/// What `/metrics` says of keys with this status.
+fn counted(gateway: &Gateway, status: &str) -> u64 {
+    let metric = gateway.metric("keygate_keys", &[("status", status)]);
+    let shown = gateway.status()["keys"][status].as_f64().unwrap();
+    assert!((metric - shown).abs() < 0.5, "{status}: {metric} {shown}");
+    shown.round().to_string().parse().unwrap()
+}
+
+#[test]
+fn keys_are_counted_once_whatever_secrets_they_have() {
+    let upstream = Upstream::ok();
+    let clock = Arc::new(TestClock::at(Timestamp::parse("2027-01-01").unwrap()));
+    let gateway = GatewayBuilder::new(upstream.address)
+        .stored()
+        .clock(clock.clone())
+        .start();
+    // The one that is declared is there too.
+    let counts = || ["active", "rotating", "expired"].map(|status| counted(&gateway, status));
+    let key = create(&gateway, &json!({}));
+    assert_eq!(counts(), [2, 0, 0]);
+    for _ in 0..2 {
+        let grace = json!({"grace": "1h"});
+        gateway.api("POST", &key.path("/rotate"), grace).must(200);
+    }
+    assert_eq!(counts(), [1, 1, 0]);
+    clock.advance_millis(3_600_000);
+    assert_eq!(counts(), [2, 0, 0], "two secrets have retired");
+}
+
 #[test]
 fn declared_keys_are_read_only() {
     let upstream = Upstream::ok();

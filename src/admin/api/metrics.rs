@@ -54,15 +54,17 @@ async fn ask_store(parts: &AdminParts) -> Result<(), AdminError> {
     Ok(())
 }
 
-/// Number of keys by status; every status is there.
+/// Number of keys by status; every status is there. A key is counted with its newest secret, not with older ones.
 pub(super) fn count_by_status(parts: &AdminParts) -> BTreeMap<KeyStatus, i64> {
     let now = parts.clock.now();
     let mut counts: BTreeMap<KeyStatus, i64> = KeyStatus::ALL
         .into_iter()
         .map(|status| (status, 0))
         .collect();
-    for key in parts.shared.keys.all() {
-        *counts.entry(key.status(now)).or_default() += 1;
-    }
+    parts.shared.keys.each(|key| {
+        if !key.superseded {
+            *counts.entry(key.status(now)).or_default() += 1;
+        }
+    });
     counts
 }

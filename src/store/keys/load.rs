@@ -27,12 +27,16 @@ pub struct LoadedKey {
     pub algorithm: Algorithm,
     /// The sha256 it was known by before its first use.
     pub replaces: Option<KeyHash>,
+    /// Until when an older secret of its key is good beside it.
+    pub rotating_until: Option<Timestamp>,
+    /// When its key will go for want of use, if that was announced.
+    pub inactive_at: Option<Timestamp>,
     /// Its use so far.
     pub usage: RecordedUse,
 }
 
 const SELECT: &str = "SELECT k.id, k.workspace, k.consumer, c.name AS consumer_name, k.name, k.environment, k.state, \
-    k.not_before, k.expires_at, k.detail, s.hash, s.imported_hash, s.hint, s.retires_at, \
+    k.not_before, k.expires_at, k.rotating_until, k.inactive_at, k.detail, s.hash, s.imported_hash, s.hint, s.retires_at, \
     s.last_used_at, s.last_used_ip, s.uses, k.first_used_at \
     FROM secrets s JOIN keys k ON k.id = s.key_id LEFT JOIN consumers c ON c.id = k.consumer";
 
@@ -121,6 +125,8 @@ fn loaded(row: &AnyRow) -> Result<LoadedKey, StoreError> {
         hash,
         algorithm,
         replaces,
+        rotating_until: row.maybe_time("rotating_until")?,
+        inactive_at: row.maybe_time("inactive_at")?,
         usage,
     })
 }

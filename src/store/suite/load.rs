@@ -29,6 +29,8 @@ async fn all_keys_are_loaded_with_all_their_secrets(home: Arc<Home>) {
     older.retires_at = Some(super::START);
     older.uses = 3;
     key.secrets.push(older);
+    key.rotating_until = Some(super::START);
+    key.marks.inactive_at = Some(super::START);
     let key = add(&store, key).await;
     for (name, state) in [
         ("off", KeyState::Disabled),
@@ -55,6 +57,10 @@ async fn all_keys_are_loaded_with_all_their_secrets(home: Arc<Home>) {
         );
         assert_eq!(spec.consumer, Some(acme.clone()));
         assert_eq!(loaded.usage.uses, secret.uses);
+        assert_eq!(
+            (loaded.rotating_until, loaded.inactive_at),
+            (key.rotating_until, key.marks.inactive_at)
+        );
         assert_eq!(spec.scopes.len(), 1);
     }
     assert!(all.iter().all(|one| one.spec.is_some()));

@@ -245,6 +245,9 @@ fn loaded(entry: &Entry<'_>) -> Result<LoadedKey, FrameFault> {
         hash,
         algorithm,
         replaces: None,
+        // What is shown of a key only is not in the file.
+        rotating_until: None,
+        inactive_at: None,
         usage,
     })
 }
