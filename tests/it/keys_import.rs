@@ -1,6 +1,9 @@
 //! Keys that were made elsewhere: every form of a secret, item by item.
 
-use crate::harness::{Answer, Client, Gateway, GatewayBuilder, KEY, Upstream, hash_of, token};
+use crate::harness::{
+    Answer, Client, Desk, Gateway, GatewayBuilder, KEY, Upstream, hash_of, token, with_store,
+    workspace,
+};
 use keygate::domain::key::{Algorithm, KeyFormat, KeyHash};
 use keygate::domain::role::Role;
 use serde_json::{Value, json};
@@ -149,6 +152,49 @@ fn a_bad_item_keeps_no_good_one_out() {
     for place in [0, 13] {
         assert_eq!(again["data"][place]["errors"][0]["code"], "key_taken");
     }
+}
+
+#[test]
+fn each_workspace_hears_which_keys_came() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let [north, south] = ["north", "south"].map(|name| workspace(&gateway, None, name));
+    let auditor = Desk::of(&gateway).token(&north, Role::Auditor);
+    let item = |name: &str, place: &str| json!({"name": name, "secret": format!("secret of {name}"), "workspace": place});
+    let items = json!({"keys": [item("a", &north), item("b", &south), item("c", &north)]});
+    let reply = gateway.api("POST", "/v1/keys/import", items).must(200);
+    let id = |place: usize| &reply["data"][place]["id"];
+    let told = |token: &str| {
+        let path = "/v1/audit?action=keys.imported";
+        let list = gateway.api_as(token, "GET", path, None).must(200);
+        let events = list["data"].as_array().unwrap().iter();
+        let events = events.map(|one| json!([one["workspace"], one["changes"]]));
+        events.collect::<Vec<_>>()
+    };
+    let to_north = json!([north, {"count": 2, "ids": [id(0), id(2)]}]);
+    let to_south = json!([south, {"count": 1, "ids": [id(1)]}]);
+    assert_eq!(told(&auditor), std::slice::from_ref(&to_north));
+    let all = told(&gateway.admin);
+    assert_eq!(all.len(), 2);
+    assert!(
+        all.contains(&to_north) && all.contains(&to_south),
+        "{all:?}"
+    );
+    // Webhooks hear the same.
+    let list = gateway.api("GET", "/v1/audit?action=keys.imported&limit=1", None);
+    let event = list.must(200)["data"][0].clone();
+    let ids = [event["id"].as_str().unwrap().to_owned()];
+    let mut sent = with_store(&gateway, async |store| {
+        store.outbox_events(&ids).await.unwrap()
+    });
+    let sent = sent.remove(&ids[0]).unwrap();
+    assert_eq!(
+        (sent.workspace.as_str(), &sent.data["ids"]),
+        (
+            event["workspace"].as_str().unwrap(),
+            &event["changes"]["ids"]
+        )
+    );
 }
 
 #[test]

@@ -22,8 +22,8 @@ use crate::store::{Fact, StoreError};
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::Value;
-use std::collections::HashMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -128,9 +128,7 @@ pub(in crate::admin) async fn import_keys(
         change.only_try();
     } else {
         change.write.insert_keys(&mut keys).await?;
-        let mut fact = Fact::new("keys.imported", call.caller.home(), "keys");
-        fact.changes.insert("count".into(), keys.len().into());
-        change.write.record(fact).await?;
+        record(&mut change, &keys).await?;
     }
     let result = ImportResult {
         imported: keys.len(),
@@ -141,6 +139,28 @@ pub(in crate::admin) async fn import_keys(
     };
     let body = serde_json::to_value(result).map_err(|_| AdminError::Internal)?;
     change.finish(&parts, Reply::ok("import", body)).await
+}
+
+/// One event for each workspace that got keys, in that workspace, with their ids: who may read there finds out which keys
+/// came, and whoever has a key finds out where from.
+async fn record(change: &mut Change, keys: &[KeyRecord]) -> Result<(), AdminError> {
+    let mut places: BTreeMap<Id, Vec<String>> = BTreeMap::new();
+    for key in keys {
+        let ids = places.entry(key.workspace).or_default();
+        ids.push(key.id.text(Kind::Key).to_string());
+    }
+    for (workspace, ids) in places {
+        let mut fact = Fact::new("keys.imported", workspace, "keys");
+        fact.event = Some(json!({
+            "workspace": workspace.text(Kind::Workspace).to_string(),
+            "count": ids.len(),
+            "ids": ids,
+        }));
+        fact.changes.insert("count".into(), ids.len().into());
+        fact.changes.insert("ids".into(), ids.into());
+        change.write.record(fact).await?;
+    }
+    Ok(())
 }
 
 /// The items of a call: a line each, or a list.
