@@ -837,12 +837,19 @@ fn ten_thousand_keys_are_ended_at_once() {
         let reply = gateway.api("POST", "/v1/keys/import", json!({"keys": items}));
         assert_eq!(reply.must(200)["imported"], 1000);
     }
+    let before = with_store(&gateway, async |store| store.revision().await.unwrap());
     let body = json!({"action": "revoke", "filter": {"status": "active"}, "expected": 10_000});
     let done = gateway.api("POST", "/v1/keys/bulk", body).must(200);
     assert_eq!(
         (&done["changed"], &done["failed"]),
         (&json!(10_000), &json!(0))
     );
+    let portions = with_store(&gateway, async |store| {
+        let (changes, _) = store.changes_after(before, 20_000).await.unwrap();
+        let revisions = changes.iter().map(|change| change.revision);
+        revisions.collect::<BTreeSet<u64>>().len()
+    });
+    assert_eq!(portions, 20, "others could write in between");
     for portion in 0..10 {
         for number in [0, 500, 999] {
             let secret = format!("an-old-secret-{portion}-{number}");
@@ -853,4 +860,63 @@ fn ten_thousand_keys_are_ended_at_once() {
     let one_more = json!({"action": "keep", "filter": {}, "expected": 10_001});
     let many = gateway.api("POST", "/v1/keys/bulk", one_more);
     assert_eq!(told(&many), no(409, "too_many_keys"));
+}
+
+/// More keys than change in one transaction.
+#[test]
+fn a_bulk_act_in_portions_is_answered_and_remembered_once() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let item = |number: usize| json!({"name": "k", "secret": format!("an-old-secret-{number}"), "scopes": ["app:read"]});
+    let items: Vec<Value> = (0..600).map(item).collect();
+    let imported = gateway
+        .api("POST", "/v1/keys/import", json!({"keys": items}))
+        .must(200);
+    let ids: Vec<&Value> = (0..600)
+        .map(|place| &imported["data"][place]["id"])
+        .collect();
+    let bulk = |action: &str, dry_run: bool, extra: &[&str]| {
+        let body = json!({"action": action, "ids": ids, "dry_run": dry_run});
+        gateway.api_with(extra, "POST", "/v1/keys/bulk", body)
+    };
+    let revision = || with_store(&gateway, async |store| store.revision().await.unwrap());
+    let before = revision();
+    let tried = bulk("delete", true, &[]).must(200);
+    assert_eq!((&tried["changed"], revision()), (&json!(600), before));
+    // The last portion has nothing to do.
+    for id in &ids[550..] {
+        let path = format!("/v1/keys/{}", id.as_str().unwrap());
+        assert_eq!(gateway.api("DELETE", &path, None).status, 200);
+    }
+    let before = revision();
+    let again = ["idempotency-key: once"];
+    let done = bulk("delete", false, &again).must(200);
+    assert_eq!(
+        (&done["changed"], &done["failed"]),
+        (&json!(550), &json!(50))
+    );
+    assert_eq!(done["data"][599]["code"], "key_deleted");
+    assert_eq!(
+        (&done["revision"], revision()),
+        (&json!(before + 2), before + 2)
+    );
+    assert_eq!(bulk("delete", false, &again).must(200), done);
+    assert_eq!(revision(), before + 2, "it was remembered");
+    let told = gateway
+        .api("GET", "/v1/audit?action=keys.bulk_ended", None)
+        .must(200);
+    let changes = json!({"action": "delete", "changed": 550, "failed": 50});
+    assert_eq!(told["data"][0]["changes"], changes);
+    assert_eq!(told["data"][1], Value::Null);
+    // Without the header it is done anew, as after a fault in between: what was done is told, and not done twice.
+    let redone = bulk("delete", false, &[]).must(200);
+    assert_eq!(
+        (&redone["changed"], &redone["failed"]),
+        (&json!(0), &json!(600))
+    );
+    bulk("restore", false, &[]).must(200);
+    bulk("revoke", false, &[]).must(200);
+    let ended = revision();
+    let redone = bulk("revoke", false, &[]).must(200);
+    assert_eq!((&redone["changed"], revision()), (&json!(600), ended));
 }

@@ -1,5 +1,6 @@
-//! `POST /v1/keys/bulk`: one act on many keys, in one transaction. What cannot be done to one key does not keep it from
-//! the others; each has its own result.
+//! `POST /v1/keys/bulk`: one act on many keys, some hundred in a transaction, so that others who change something need not
+//! wait for all of them. What cannot be done to one key does not keep it from the others; each has its own result. Who
+//! asks again after a fault in between finds done what was done: no act does more when it is done twice.
 
 use super::view::managed;
 use crate::admin::body::{Body, Wrong, flag, invalid, list, said, text, whole};
@@ -15,6 +16,7 @@ use crate::domain::key::KeyRecord;
 use crate::domain::key::acts::{Act, ActFault};
 use crate::domain::role::Permission;
 use crate::domain::workspace::{Lineage, root};
+use crate::store::Fact;
 use crate::store::keys::KeyQuery;
 use axum::extract::State;
 use axum::response::Response;
@@ -27,6 +29,8 @@ use utoipa::ToSchema;
 
 /// Most keys that a call names.
 const MOST_IDS: usize = 1000;
+/// Keys that change in one transaction.
+const AT_ONCE: usize = 500;
 /// Most keys that a filter may find.
 const MOST_FOUND: usize = 10_000;
 
@@ -116,6 +120,10 @@ impl Action {
         ),
     ];
 
+    fn name(self) -> &'static str {
+        Self::TABLE[self as usize].1
+    }
+
     fn fact(self) -> &'static str {
         Self::TABLE[self as usize].2
     }
@@ -185,11 +193,6 @@ pub(in crate::admin) async fn change_keys(
     }
     let root = Lineage::new(vec![root()]);
     let sees_declared = call.caller.check(Permission::Read, &root).is_ok();
-    let mut change = match begin(&parts, &call).await? {
-        Begun::Replay(answer) => return Ok(answer),
-        Begun::Change(change) => change,
-    };
-    let (ids, keys) = choose(&mut change, &wanted).await?;
     let mut work = Work {
         parts: &parts,
         call: &call,
@@ -197,36 +200,16 @@ pub(in crate::admin) async fn change_keys(
         sees_declared,
         places: HashMap::new(),
         owners: HashMap::new(),
+        saved: 0,
+        data: Vec::new(),
     };
-    let mut data = Vec::with_capacity(ids.len());
-    let mut keys: HashMap<Id, KeyRecord> = keys.into_iter().map(|key| (key.id, key)).collect();
-    for id in ids {
-        let done = work.act(&mut change, id, keys.remove(&id)).await?;
-        data.push(item(id, done));
-    }
-    let failed = data.iter().filter(|item| !item.ok).count();
-    let changed = data.len() - failed;
-    if wanted.dry_run || changed == 0 {
-        change.only_try();
-    }
-    let result = BulkResult {
-        changed,
-        failed,
-        data,
-        dry_run: wanted.dry_run,
-        revision: change.write.revision,
-    };
-    let body = serde_json::to_value(result).map_err(|_| AdminError::Internal)?;
-    change.finish(&parts, Reply::ok("bulk", body)).await
+    work.run().await
 }
 
 /// The keys that are meant, as they are now.
-async fn choose(
-    change: &mut Change,
-    wanted: &Wanted,
-) -> Result<(Vec<Id>, Vec<KeyRecord>), AdminError> {
-    let (ids, keys) = match &wanted.which {
-        Which::These(ids) => (ids.clone(), change.write.keys(ids).await?),
+async fn choose(change: &mut Change, wanted: &Wanted) -> Result<Vec<Id>, AdminError> {
+    let ids = match &wanted.which {
+        Which::These(ids) => ids.clone(),
         Which::Found(query, _) => {
             let page = change.write.list_keys(query).await?;
             if page.more {
@@ -235,7 +218,7 @@ async fn choose(
                     message: format!("the filter finds more than {MOST_FOUND} keys"),
                 });
             }
-            (page.keys.iter().map(|key| key.id).collect(), page.keys)
+            page.keys.iter().map(|key| key.id).collect()
         }
     };
     match wanted.expected {
@@ -243,7 +226,7 @@ async fn choose(
             code: "expected_mismatch",
             message: format!("{} keys are meant, not {expected}", ids.len()),
         }),
-        Some(_) | None => Ok((ids, keys)),
+        Some(_) | None => Ok(ids),
     }
 }
 
@@ -257,9 +240,84 @@ struct Work<'a> {
     sees_declared: bool,
     places: HashMap<Id, Lineage>,
     owners: HashMap<Id, Option<Consumer>>,
+    /// Keys that are another now, in this transaction and those before it.
+    saved: usize,
+    data: Vec<BulkItem>,
 }
 
 impl Work<'_> {
+    /// Portion by portion. The reply is remembered with the last; who asks again before that acts on all of them anew.
+    async fn run(&mut self) -> Result<Response, AdminError> {
+        let mut change = match begin(self.parts, self.call).await? {
+            Begun::Replay(answer) => return Ok(answer),
+            Begun::Change(change) => change,
+        };
+        let ids = choose(&mut change, self.wanted).await?;
+        let mut portions = ids.chunks(AT_ONCE).peekable();
+        while let Some(portion) = portions.next() {
+            let before = self.saved;
+            self.act_on(&mut change, portion).await?;
+            if portions.peek().is_none() {
+                break;
+            }
+            let Change { write, .. } = *change;
+            if self.saved > before && !self.wanted.dry_run {
+                write.commit().await?;
+            } else {
+                drop(write);
+            }
+            change = match begin(self.parts, self.call).await? {
+                // The same call, sent again meanwhile, was faster.
+                Begun::Replay(answer) => return Ok(answer),
+                Begun::Change(change) => change,
+            };
+        }
+        self.finish(change, ids.len() > AT_ONCE).await
+    }
+
+    async fn act_on(&mut self, change: &mut Change, ids: &[Id]) -> Result<(), AdminError> {
+        let keys = change.write.keys(ids).await?;
+        let mut keys: HashMap<Id, KeyRecord> = keys.into_iter().map(|key| (key.id, key)).collect();
+        for id in ids {
+            let done = self.act(change, *id, keys.remove(id)).await?;
+            self.data.push(item(*id, done));
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        &mut self,
+        mut change: Box<Change>,
+        in_portions: bool,
+    ) -> Result<Response, AdminError> {
+        let data = std::mem::take(&mut self.data);
+        let failed = data.iter().filter(|item| !item.ok).count();
+        let changed = data.len() - failed;
+        if self.wanted.dry_run || self.saved == 0 {
+            change.only_try();
+        } else if in_portions {
+            // The last portion may have changed nothing; the reply is remembered with this then.
+            let mut fact = Fact::new("keys.bulk_ended", self.call.caller.home(), "keys");
+            for (name, value) in [
+                ("action", json!(self.wanted.action.name())),
+                ("changed", json!(changed)),
+                ("failed", json!(failed)),
+            ] {
+                fact.changes.insert(name.into(), value);
+            }
+            change.write.record(fact).await?;
+        }
+        let result = BulkResult {
+            changed,
+            failed,
+            data,
+            dry_run: self.wanted.dry_run,
+            revision: change.write.revision,
+        };
+        let body = serde_json::to_value(result).map_err(|_| AdminError::Internal)?;
+        change.finish(self.parts, Reply::ok("bulk", body)).await
+    }
+
     async fn act(
         &mut self,
         change: &mut Change,
@@ -304,11 +362,14 @@ impl Work<'_> {
         if let Err(fault) = wanted.action.apply(&mut after, act, owner) {
             return Ok(Err((fault.code(), fault.to_string())));
         }
-        let saved = change
-            .write
-            .save_key(&before, after, wanted.action.fact())
-            .await?;
-        Ok(Ok(managed(&saved, self.parts, change.write.now).status))
+        if after != before {
+            self.saved += 1;
+            if !wanted.dry_run {
+                let action = wanted.action.fact();
+                after = change.write.save_key(&before, after, action).await?;
+            }
+        }
+        Ok(Ok(managed(&after, self.parts, change.write.now).status))
     }
 
     /// To whom a key goes: the consumer of this name that is nearest to it.
