@@ -3,7 +3,7 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::sql::{Columns, Sql, VALUES};
+use super::sql::{Columns, Sql, VALUES, Value as Cell};
 use crate::domain::actor::{Actor, Who};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::{Algorithm, KeyHash};
@@ -161,9 +161,23 @@ pub struct Write {
     hash: String,
     /// Facts recorded so far.
     facts: i64,
-    /// Rows of `changes` written so far.
+    /// Rows of `changes` so far.
     places: i64,
+    pending: Pending,
 }
+
+/// Rows that facts have become. They are written many at a time: with a database elsewhere each statement is a journey, and
+/// an act on many keys would be mostly that.
+#[derive(Default)]
+struct Pending {
+    audit: Vec<Vec<Cell>>,
+    personal: Vec<Vec<Cell>>,
+    changes: Vec<Vec<Cell>>,
+    outbox: Vec<Vec<Cell>>,
+}
+
+/// Facts that are held back at most.
+const HELD_BACK: usize = 500;
 
 /// How often, and how many times, a connection is looked at again whose last transaction is still being rolled back.
 const ROLLBACK_LOOK: Duration = Duration::from_millis(2);
@@ -187,6 +201,7 @@ impl Store {
             hash: head.text("audit_hash")?,
             facts: 0,
             places: 0,
+            pending: Pending::default(),
             tx,
         })
     }
@@ -235,62 +250,84 @@ impl Write {
     pub async fn record(&mut self, fact: Fact) -> Result<Id, StoreError> {
         let id = Id::new(self.now);
         self.facts += 1;
-        self.chain(id, &fact).await?;
+        self.chain(id, &fact);
         if let Some(touched) = fact.touched {
             let (kind, object) = touched.row();
-            self.places += 1;
-            sqlx::query("INSERT INTO changes (revision, place, kind, object, at) VALUES ($1, $2, $3, $4, $5)")
-                .bind(self.revision_number())
-                .bind(self.places)
-                .bind(kind)
-                .bind(object)
-                .bind(self.now.as_millis())
-                .execute(&mut *self.tx)
-                .await?;
+            self.touch(kind, [object]);
         }
         if let Some(data) = fact.event {
-            sqlx::query("INSERT INTO outbox (id, revision, at, type, workspace, data) VALUES ($1, $2, $3, $4, $5, $6)")
-                .bind(id.text(Kind::Event).to_string())
-                .bind(self.revision_number())
-                .bind(self.now.as_millis())
-                .bind(fact.action)
-                .bind(fact.workspace.text(Kind::Workspace).to_string())
-                .bind(data.to_string())
-                .execute(&mut *self.tx)
-                .await?;
+            self.pending.outbox.push(vec![
+                id.text(Kind::Event).to_string().into(),
+                self.revision_number().into(),
+                self.now.into(),
+                fact.action.into(),
+                fact.workspace.text(Kind::Workspace).to_string().into(),
+                data.to_string().into(),
+            ]);
+        }
+        if self.pending.audit.len() >= HELD_BACK {
+            self.write_facts().await?;
         }
         Ok(id)
     }
 
     /// Names keys that the data plane must look at again, beside those of recorded facts.
-    pub async fn touch_keys(&mut self, keys: &[Id]) -> Result<(), StoreError> {
+    pub fn touch_keys(&mut self, keys: &[Id]) {
         let names = keys.iter().map(|key| key.text(Kind::Key).to_string());
-        self.touch("key", names.collect()).await
+        self.touch("key", names);
     }
 
     /// Names objects of a kind, see [`Touched::parse`].
-    pub(super) async fn touch(
+    pub(super) fn touch(&mut self, kind: &'static str, objects: impl IntoIterator<Item = String>) {
+        for object in objects {
+            self.places += 1;
+            self.pending.changes.push(vec![
+                self.revision_number().into(),
+                self.places.into(),
+                kind.into(),
+                object.into(),
+                self.now.into(),
+            ]);
+        }
+    }
+
+    /// Writes what was recorded so far, for whoever looks at these tables inside this transaction.
+    pub(super) async fn write_facts(&mut self) -> Result<(), StoreError> {
+        let Pending {
+            audit,
+            personal,
+            changes,
+            outbox,
+        } = std::mem::take(&mut self.pending);
+        let columns = ["sequence", "person", "salt", "data"];
+        self.insert_rows("audit_personal", &columns, personal)
+            .await?;
+        self.insert_rows("audit", &AUDIT_COLUMNS, audit).await?;
+        let columns = ["revision", "place", "kind", "object", "at"];
+        self.insert_rows("changes", &columns, changes).await?;
+        let columns = ["id", "revision", "at", "type", "workspace", "data"];
+        self.insert_rows("outbox", &columns, outbox).await
+    }
+
+    /// Writes rows of a table, as many in a statement as it may have values.
+    pub(super) async fn insert_rows(
         &mut self,
-        kind: &'static str,
-        objects: Vec<String>,
+        table: &str,
+        names: &[&str],
+        rows: Vec<Vec<Cell>>,
     ) -> Result<(), StoreError> {
-        for batch in objects.chunks(VALUES / 5) {
-            let mut insert =
-                Sql::new("INSERT INTO changes (revision, place, kind, object, at) VALUES ");
-            for (place, object) in batch.iter().enumerate() {
-                self.places += 1;
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut insert = Sql::new("INSERT INTO ");
+            insert
+                .push(table)
+                .push(" (")
+                .push(&names.join(", "))
+                .push(") VALUES ");
+            let most = VALUES / names.len().max(1);
+            for (place, row) in rows.by_ref().take(most).enumerate() {
                 insert.push(if place == 0 { "(" } else { ", (" });
-                insert
-                    .bind(self.revision_number())
-                    .push(", ")
-                    .bind(self.places)
-                    .push(", ")
-                    .bind(kind)
-                    .push(", ")
-                    .bind(object.clone())
-                    .push(", ")
-                    .bind(self.now)
-                    .push(")");
+                insert.bind_list(row).push(")");
             }
             self.run(insert).await?;
         }
@@ -298,7 +335,7 @@ impl Write {
     }
 
     /// Adds an event to the chain.
-    async fn chain(&mut self, id: Id, fact: &Fact) -> Result<(), StoreError> {
+    fn chain(&mut self, id: Id, fact: &Fact) {
         self.sequence += 1;
         let actor = self.actor.text();
         let mut digests = Vec::new();
@@ -309,15 +346,12 @@ impl Write {
             let salt = format!("{:032x}", Id::new(self.now).bits());
             let data = Value::Object(data).to_string();
             digests.push(json!({"person": person, "digest": digest(&salt, &data)}));
-            sqlx::query(
-                "INSERT INTO audit_personal (sequence, person, salt, data) VALUES ($1, $2, $3, $4)",
-            )
-            .bind(self.sequence)
-            .bind(person)
-            .bind(salt)
-            .bind(data)
-            .execute(&mut *self.tx)
-            .await?;
+            self.pending.personal.push(vec![
+                self.sequence.into(),
+                person.into(),
+                salt.into(),
+                data.into(),
+            ]);
         }
         let workspace = fact.workspace.text(Kind::Workspace).to_string();
         let via = match self.actor.who {
@@ -342,25 +376,20 @@ impl Write {
         })
         .to_string();
         let hash = link(&self.hash, &body);
-        let previous = std::mem::replace(&mut self.hash, hash);
-        sqlx::query(
-            "INSERT INTO audit (sequence, at, actor, action, class, outcome, workspace, target, body, previous, hash) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        )
-        .bind(self.sequence)
-        .bind(self.now.as_millis())
-        .bind(actor)
-        .bind(fact.action)
-        .bind(fact.class.name())
-        .bind(fact.outcome)
-        .bind(workspace)
-        .bind(&fact.target)
-        .bind(body)
-        .bind(previous)
-        .bind(&self.hash)
-        .execute(&mut *self.tx)
-        .await?;
-        Ok(())
+        let previous = std::mem::replace(&mut self.hash, hash.clone());
+        self.pending.audit.push(vec![
+            self.sequence.into(),
+            self.now.into(),
+            actor.into(),
+            fact.action.into(),
+            fact.class.name().into(),
+            fact.outcome.into(),
+            workspace.into(),
+            fact.target.clone().into(),
+            body.into(),
+            previous.into(),
+            hash.into(),
+        ]);
     }
 
     /// Goes on behind another head, which has been put in place of the one that this change began with: behind the last
@@ -390,6 +419,7 @@ impl Write {
                 "a change without an audit event".into(),
             ));
         }
+        self.write_facts().await?;
         sqlx::query("UPDATE head SET audit_sequence = $1, audit_hash = $2 WHERE id = 1")
             .bind(self.sequence)
             .bind(&self.hash)
@@ -401,6 +431,20 @@ impl Write {
         Ok(self.revision)
     }
 }
+
+const AUDIT_COLUMNS: [&str; 11] = [
+    "sequence",
+    "at",
+    "actor",
+    "action",
+    "class",
+    "outcome",
+    "workspace",
+    "target",
+    "body",
+    "previous",
+    "hash",
+];
 
 fn signal(committed: &watch::Sender<u64>, revision: u64) {
     committed.send_if_modified(|last| {

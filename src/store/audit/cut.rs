@@ -19,6 +19,7 @@ impl Write {
     /// Removes all personal data about a member from the log, what this change has recorded included; the number of
     /// events that had some.
     pub async fn erase_audit_of(&mut self, member: Id) -> Result<u64, StoreError> {
+        self.write_facts().await?;
         let mut delete = Sql::new("DELETE FROM audit_personal WHERE person = ");
         delete.bind(member.text(Kind::Member).to_string());
         self.run(delete).await
@@ -31,6 +32,7 @@ impl Write {
         before: Timestamp,
         most: i64,
     ) -> Result<Option<Checkpoint>, StoreError> {
+        self.write_facts().await?;
         let first = sqlx::query("SELECT MIN(sequence) AS first FROM audit")
             .fetch_one(self.connection())
             .await?;

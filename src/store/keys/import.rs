@@ -4,7 +4,7 @@ use super::row::{columns, labels};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::KeyRecord;
 use crate::store::error::StoreError;
-use crate::store::sql::{Columns, Sql, VALUES, Value, id};
+use crate::store::sql::{Columns, Sql, Value, id};
 use crate::store::write::Write;
 use std::collections::HashSet;
 
@@ -37,7 +37,8 @@ impl Write {
             .await?;
         self.put_label_rows(&*keys).await?;
         let ids: Vec<Id> = keys.iter().map(|key| key.id).collect();
-        self.touch_keys(&ids).await
+        self.touch_keys(&ids);
+        Ok(())
     }
 
     /// Writes what keys are found by.
@@ -48,31 +49,6 @@ impl Write {
         let rows = keys.into_iter().flat_map(label_rows).collect();
         self.insert_rows("labels", &["kind", "value", "key_id"], rows)
             .await
-    }
-
-    /// Writes rows of a table, as many in a statement as it may have values.
-    pub(in crate::store) async fn insert_rows(
-        &mut self,
-        table: &str,
-        names: &[&str],
-        rows: Vec<Vec<Value>>,
-    ) -> Result<(), StoreError> {
-        let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
-            let mut insert = Sql::new("INSERT INTO ");
-            insert
-                .push(table)
-                .push(" (")
-                .push(&names.join(", "))
-                .push(") VALUES ");
-            let most = VALUES / names.len().max(1);
-            for (place, row) in rows.by_ref().take(most).enumerate() {
-                insert.push(if place == 0 { "(" } else { ", (" });
-                insert.bind_list(row).push(")");
-            }
-            self.run(insert).await?;
-        }
-        Ok(())
     }
 
     /// Those of some hashes, as they stand at rest, that a secret has already, or was imported with.
