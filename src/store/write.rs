@@ -1,5 +1,7 @@
 //! One transaction that changes something: what is changed, the audit event, the event for others, and the revision stand
 //! together or not at all. Nothing leaves before the commit.
+//!
+//! Long because the order in which all of that is written is what must be seen in one place.
 
 use super::Store;
 use super::error::StoreError;

@@ -1,5 +1,7 @@
 //! What time does to keys. Each key has a time when it must be looked at next, so a sweep reads those that are due and
 //! no others; what is to be done is decided again inside the transaction that does it.
+//!
+//! Long because a sweep is told from its lease to what it removes last.
 
 mod act;
 mod known;

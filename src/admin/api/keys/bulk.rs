@@ -1,6 +1,8 @@
 //! `POST /v1/keys/bulk`: one act on many keys, some hundred in a transaction, so that others who change something need not
 //! wait for all of them. What cannot be done to one key does not keep it from the others; each has its own result. Who
 //! asks again after a fault in between finds done what was done: no act does more when it is done twice.
+//!
+//! Long because what a call asks, how it is carried out in portions and what becomes of each key are read together.
 
 use super::view::managed;
 use crate::admin::body::{Body, Wrong, flag, invalid, list, said, text, whole};
