@@ -23,11 +23,21 @@ impl Place {
         if let Some(told) = told.filter(|told| !told.is_empty()) {
             return address(told);
         }
+        if let Some(file) = self.config.as_deref() {
+            return management(file);
+        }
         let default = Path::new(DEFAULT_CONFIG);
-        let config = self.config.as_deref();
-        if let Some(file) = config.or_else(|| default.is_file().then_some(default)) {
-            let management = reachable(load(file)?.management.address);
-            return address(&format!("http://{management}"));
+        if default.is_file() {
+            let found = management(default)?;
+            // A folder that somebody sent must not decide where tokens go.
+            return if is_local(&found) {
+                Ok(found)
+            } else {
+                let words = format!(
+                    "{DEFAULT_CONFIG} names {found}, which is not this machine: say so by --url or --config"
+                );
+                Err(Failed::with(Exit::Usage, anyhow!(words)))
+            };
         }
         let last = self.logins().and_then(|logins| logins.default());
         address(last.as_deref().unwrap_or(DEFAULT_URL))
@@ -48,6 +58,12 @@ impl Place {
     pub(in crate::cli) fn logins(&self) -> Option<Logins> {
         self.environment.home().map(|home| Logins::new(&home))
     }
+}
+
+/// The management port of a config file.
+fn management(file: &Path) -> Result<Url, Failed> {
+    let management = reachable(load(file)?.management.address);
+    address(&format!("http://{management}"))
 }
 
 /// An address of a gateway, as it is typed.

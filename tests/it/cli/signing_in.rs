@@ -131,6 +131,16 @@ fn the_last_login_is_where_commands_go_but_a_config_file_goes_first() {
     shell.run("whoami --config named.yaml").is(4);
     assert_eq!(other.received().len(), 2);
     shell.run("whoami --config missing.yaml").is(3);
+    // What happens to lie here does not send a token to another machine.
+    let far = "listeners: [{ address: 127.0.0.1:0 }]\nmanagement: { address: \"203.0.113.1:8081\", token: \"file:reader\" }\n";
+    fs::write(
+        shell.file("config/reader"),
+        "a-token-of-more-than-sixteen-letters",
+    )
+    .unwrap();
+    fs::write(shell.file("config/keygate.yaml"), far).unwrap();
+    let ran = shell.with("KEYGATE_TOKEN", CANARY).run("whoami").is(2);
+    assert!(ran.err.contains("not this machine"), "{ran:?}");
 }
 
 #[test]
