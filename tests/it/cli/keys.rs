@@ -156,6 +156,13 @@ fn a_key_is_edited_by_field_and_by_entry() {
         (&json!(["d"]), &json!("2030-01-01T00:00:00.000Z"))
     );
     assert_eq!(key["inactivity"]["mode"], "off");
+    let key = edited("--metadata owner=ann --metadata tier=1");
+    assert_eq!(
+        key["metadata"],
+        json!({"plan": "gold", "owner": "ann", "tier": "1"})
+    );
+    let key = edited("--remove-metadata plan --remove-metadata tier");
+    assert_eq!(key["metadata"], json!({"owner": "ann"}));
     let key = edited("--clear metadata --clear expires --inactivity workspace");
     assert_eq!(
         (&key["metadata"], &key["expires_at"], &key["inactivity"]),

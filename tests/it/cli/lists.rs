@@ -1,10 +1,11 @@
 //! Lists: found by name, filtered, page by page, taken out.
 
-use super::{CANARY, SECRET, Shell, always, gateway, real};
-use crate::harness::Upstream;
+use super::{CANARY, SECRET, Shell, always, real};
+use crate::harness::{Upstream, wait_until};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
+use std::time::Duration;
 
 #[test]
 fn lists_are_filtered_and_sorted() {
@@ -201,19 +202,36 @@ fn what_should_go_is_reported() {
 
 #[test]
 fn use_is_shown_by_hour_and_route() {
-    let hour = json!({"hour": "2026-11-21T05:00:00.000Z", "route": "billing", "requests": 7, "refusals": {"expired_key": 2},
-        "status": {"2xx": 4, "5xx": 1}, "bytes_in": 10, "bytes_out": 20});
-    let gateway = gateway(move |line, _| {
-        let wanted = "GET /v1/keys/key_01jyzx5rhdf3sbz3hv1yqn2tp9/usage?from=2026-01-01T00%3A00%3A00.000Z&route=billing&limit=50";
-        assert_eq!(line, wanted);
-        super::answer(200, &json!({"data": [hour], "next": null}))
-    });
-    let ran = Shell::at(&gateway)
-        .run("keys usage key_01jyzx5rhdf3sbz3hv1yqn2tp9 --since 2026-01-01 --route billing")
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    shell
+        .run("keys create till --scope app:read --save-to key")
         .is(0);
+    let key = fs::read_to_string(shell.file("key")).unwrap();
+    let header = format!("x-api-key: {}", key.trim());
+    for (method, status) in [("GET", 200), ("GET", 200), ("POST", 403)] {
+        let answer = gateway.request(&format!("{method} /"), &[&header]);
+        assert_eq!(answer.status, status);
+    }
+    let ask = "keys usage till --since 2026-01-01 --route app";
+    let mut shown = String::new();
+    wait_until("it is in the store", Duration::from_secs(20), || {
+        shown = shell.run(ask).is(0).table();
+        shown.contains("scope=1")
+    });
+    let (head, row) = shown.split_once('\n').unwrap();
     assert_eq!(
-        ran.table(),
-        "HOUR | ROUTE | REQUESTS | REFUSALS | 2XX | 3XX | 4XX | 5XX | BYTES IN | BYTES OUT\n\
-         DATE | billing | 7 | expired_key=2 | 4 | - | - | 1 | 10 | 20"
+        head,
+        "HOUR | ROUTE | REQUESTS | REFUSALS | 2XX | 3XX | 4XX | 5XX | BYTES IN | BYTES OUT"
     );
+    let told = row.starts_with("DATE | app | 2 | scope=1 | 2 | 0 | 0 | 0 | 0 | ");
+    assert!(told, "{row}");
+    let row = &shell.run(&format!("{ask} -o json")).is(0).json()["data"][0];
+    assert_eq!(
+        (&row["requests"], &row["refusals"]),
+        (&json!(2), &json!({"scope": 1}))
+    );
+    let other = shell.run("keys usage till --route other").is(0);
+    assert_eq!(other.out, "");
 }
