@@ -138,7 +138,7 @@ impl Caller {
 /// For `/metrics` and `/status`: open on this machine while the config names no token, else for whoever may read them.
 pub(super) async fn guard_system(
     State(parts): State<Arc<AdminParts>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer(peer, _)): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Result<Response, AdminError> {
@@ -155,7 +155,7 @@ pub(super) async fn guard_system(
 /// For `/v1`: puts the [`Caller`] into the request.
 pub(super) async fn guard_api(
     State(parts): State<Arc<AdminParts>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer(peer, _)): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, AdminError> {
@@ -177,7 +177,7 @@ pub(super) async fn guard_api(
 /// For what a person does before there is a caller: signing in. Whoever it is has no role anywhere.
 pub(super) async fn guard_sign_in(
     State(parts): State<Arc<AdminParts>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer(peer, _)): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, AdminError> {

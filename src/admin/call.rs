@@ -3,14 +3,16 @@
 use super::auth::Caller;
 use super::body::Body;
 use super::error::AdminError;
+use super::listener::WHOLE;
 use super::page::Parameters;
 use super::server::AdminParts;
-use axum::body::to_bytes;
+use axum::body::{Body as RequestBody, to_bytes};
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, HeaderName, IF_MATCH, USER_AGENT};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most bytes of a body; an import is sent in portions.
 const MOST_BYTES: usize = 2 * 1024 * 1024;
@@ -124,15 +126,7 @@ impl FromRequest<Arc<AdminParts>> for Call {
                 "`Idempotency-Key` has 1 to 255 visible ASCII characters",
             ));
         }
-        let body = to_bytes(body, MOST_BYTES).await.map_err(|fault| {
-            if std::error::Error::source(&fault)
-                .is_some_and(|source| source.to_string().contains("length limit"))
-            {
-                AdminError::BodyTooLarge
-            } else {
-                AdminError::BadRequest("the request body did not arrive")
-            }
-        })?;
+        let body = receive(body, WHOLE).await?;
         Ok(Self {
             caller,
             method: parts.method.as_str().to_owned(),
@@ -145,6 +139,21 @@ impl FromRequest<Arc<AdminParts>> for Call {
             agent: agent(&parts.headers),
         })
     }
+}
+
+/// The whole of a body; one that comes in drops is not waited for, however steadily they fall.
+async fn receive(body: RequestBody, patience: Duration) -> Result<Bytes, AdminError> {
+    let all = tokio::time::timeout(patience, to_bytes(body, MOST_BYTES)).await;
+    let all = all.map_err(|_| AdminError::RequestTimeout)?;
+    all.map_err(|fault| {
+        if std::error::Error::source(&fault)
+            .is_some_and(|source| source.to_string().contains("length limit"))
+        {
+            AdminError::BodyTooLarge
+        } else {
+            AdminError::BadRequest("the request body did not arrive")
+        }
+    })
 }
 
 fn is_idempotency_key(key: &str) -> bool {
@@ -168,4 +177,22 @@ fn one(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, AdminEr
         .map(|value| value.to_str().map(str::to_owned))
         .transpose()
         .map_err(|_| AdminError::BadRequest("a header field is not ASCII"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+    use futures_util::{StreamExt, stream};
+    use std::convert::Infallible;
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_not_waited_for() {
+        let drop = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b"{")) });
+        let body = RequestBody::from_stream(drop.chain(stream::pending()));
+        let fault = receive(body, Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!(fault.into_response().status(), 408, "request_timeout");
+        let whole = receive(RequestBody::from("{}"), WHOLE).await.unwrap();
+        assert_eq!(whole, "{}");
+    }
 }

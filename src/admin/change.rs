@@ -4,6 +4,7 @@
 use super::call::{Call, etag};
 use super::error::AdminError;
 use super::server::AdminParts;
+use super::standing;
 use crate::store::Write;
 use crate::store::idempotency::Remembered;
 use crate::vault;
@@ -92,7 +93,7 @@ impl Reply {
 /// Begins a change by the caller of `call`.
 pub(super) async fn begin(parts: &AdminParts, call: &Call) -> Result<Begun, AdminError> {
     let store = parts.store()?;
-    let mut write = store.begin(&call.caller.actor).await?;
+    let mut write = standing::begin(store, &call.caller).await?;
     let memory = memory(call);
     if let Some(memory) = &memory
         && let Some(before) = write.remembered(&memory.caller, &memory.key_hash).await?

@@ -42,6 +42,12 @@ pub(super) enum AdminError {
     /// A role is given, taken or touched that is greater than the caller's own.
     #[error("this is about a role that yours does not cover")]
     RoleNotCovered,
+    /// The caller's roles are less than when the call began.
+    #[error("your roles have changed since this call began")]
+    RolesChanged,
+    /// The body takes too long to arrive.
+    #[error("the request body did not arrive in time")]
+    RequestTimeout,
     /// E-mail address or password is wrong; which of them, nobody is told.
     #[error("this e-mail address and this password open nothing")]
     SignInRefused,
@@ -110,9 +116,14 @@ impl AdminError {
                 "validation_failed",
                 "Validation failed",
             ),
-            Self::Forbidden(_) | Self::RoleNotCovered => {
+            Self::Forbidden(_) | Self::RoleNotCovered | Self::RolesChanged => {
                 (StatusCode::FORBIDDEN, "forbidden", "Forbidden")
             }
+            Self::RequestTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                "Request timeout",
+            ),
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
             Self::BodyTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

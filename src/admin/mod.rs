@@ -15,4 +15,5 @@ mod policy;
 mod routes;
 mod schema;
 pub mod server;
+mod standing;
 pub mod throttle;

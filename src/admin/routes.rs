@@ -6,10 +6,11 @@ use super::api::{
 };
 use super::auth;
 use super::error::AdminError;
+use super::listener;
 use super::policy;
 use super::server::AdminParts;
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use std::sync::Arc;
 use utoipa::OpenApi;
@@ -152,5 +153,6 @@ pub(super) fn all(parts: Arc<AdminParts>) -> Router {
         .fallback(async || AdminError::NotFound)
         .method_not_allowed_fallback(async || AdminError::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&parts), policy::dress))
+        .layer(from_fn(listener::note_head))
         .with_state(parts)
 }

@@ -44,6 +44,9 @@ pub(super) enum Refusals {
     /// There is no such object within reach.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] Problem),
+    /// The body took too long to arrive.
+    #[response(status = 408, content_type = "application/problem+json")]
+    RequestTimeout(#[to_schema] Problem),
     /// The state of things does not allow it.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(#[to_schema] Problem),

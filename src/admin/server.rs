@@ -3,7 +3,7 @@
 pub use super::api::audit::AuditDesk;
 pub use super::api::system::Settings;
 use super::error::AdminError;
-use super::listener::CappedListener;
+use super::listener::{Answering, CappedListener};
 use super::routes;
 use super::throttle::Throttle;
 use crate::clock::Clock;
@@ -38,7 +38,6 @@ pub struct ListenerInfo {
 #[derive(Debug)]
 pub struct AdminParts {
     /// How often anybody may ask and guess.
-    /// How often anybody may ask and guess.
     pub throttle: Throttle,
     /// Snapshot and keys.
     pub shared: Arc<Shared>,
@@ -72,13 +71,13 @@ pub struct AdminParts {
     pub started_at: Timestamp,
 }
 
-/// Address of a caller.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
+/// Address of a caller, and what its connection is told.
+#[derive(Debug, Clone)]
+pub(super) struct Peer(pub(super) SocketAddr, pub(super) Answering);
 
 impl Connected<IncomingStream<'_, CappedListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, CappedListener>) -> Self {
-        Self(*stream.remote_addr())
+        Self(*stream.remote_addr(), stream.io().answering())
     }
 }
 

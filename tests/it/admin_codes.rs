@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Provoked in tests of their own, which take their time.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
     ("draining", include_str!("management.rs")),
+    ("request_timeout", include_str!("../../src/admin/call.rs")),
     ("too_many_keys", include_str!("keys_api.rs")),
 ];
 

@@ -117,6 +117,15 @@ impl Store {
 }
 
 impl Write {
+    /// A session as it is inside this transaction.
+    pub async fn session(&mut self, id: Id) -> Result<SessionRecord, StoreError> {
+        let mut select = Sql::new(SELECT);
+        select
+            .push(" WHERE id = ")
+            .bind(id.text(Kind::Session).to_string());
+        session(&select.query().fetch_one(self.connection()).await?)
+    }
+
     /// Keeps a new session with the hash of its secret: its member has signed in.
     pub async fn insert_session(
         &mut self,

@@ -2,6 +2,7 @@
 
 mod acts;
 mod calls;
+mod late;
 mod matrix;
 mod secrets;
 mod time;

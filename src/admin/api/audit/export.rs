@@ -6,6 +6,7 @@ use crate::admin::call::Call;
 use crate::admin::error::AdminError;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
+use crate::admin::standing;
 use crate::domain::role::Permission;
 use crate::store::StoreError;
 use crate::store::audit::{AuditEvent, AuditQuery};
@@ -80,7 +81,7 @@ pub(in crate::admin) async fn export_audit(
     parameters.finish()?;
     let store = parts.store()?;
     query.workspace = within(store, &call.caller, Permission::AuditExport, workspace).await?;
-    let mut write = store.begin(&call.caller.actor).await?;
+    let mut write = standing::begin(store, &call.caller).await?;
     write.record(fact("audit.exported", &call)).await?;
     write.commit().await?;
     let events = store.export_audit(query).ready_chunks(AT_ONCE);

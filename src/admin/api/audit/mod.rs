@@ -8,6 +8,7 @@ use crate::admin::error::AdminError;
 use crate::admin::page::{Page, Parameters, cursor};
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
+use crate::admin::standing;
 use crate::domain::id::{Id, Kind};
 use crate::domain::role::Permission;
 use crate::domain::time::Timestamp;
@@ -293,7 +294,7 @@ async fn note_reading(parts: &AdminParts, store: &Store, call: &Call) -> Result<
     if parts.audit.readers.contains_key(&reader) {
         return Ok(());
     }
-    let mut write = store.begin(&call.caller.actor).await?;
+    let mut write = standing::begin(store, &call.caller).await?;
     write.record(fact("audit.read", call)).await?;
     write.commit().await?;
     parts.audit.readers.insert(reader, ());

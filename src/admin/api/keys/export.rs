@@ -6,6 +6,7 @@ use crate::admin::error::AdminError;
 use crate::admin::page::LARGEST_LIMIT;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
+use crate::admin::standing;
 use crate::domain::role::Permission;
 use crate::domain::workspace::{Lineage, root};
 use crate::store::keys::KeyQuery;
@@ -58,7 +59,7 @@ pub(in crate::admin) async fn export_keys(
     query.descending = false;
     query.limit = LARGEST_LIMIT;
     let store = parts.store()?.clone();
-    let mut write = store.begin(&call.caller.actor).await?;
+    let mut write = standing::begin(&store, &call.caller).await?;
     write
         .record(Fact::new("keys.exported", call.caller.home(), "keys"))
         .await?;

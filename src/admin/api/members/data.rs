@@ -10,6 +10,7 @@ use crate::admin::change::{Begun, begin, commit};
 use crate::admin::error::AdminError;
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
+use crate::admin::standing;
 use crate::domain::id::Kind;
 use crate::domain::role::Permission;
 use crate::domain::workspace::{Lineage, root};
@@ -57,7 +58,7 @@ pub(in crate::admin) async fn export_member(
         check_governed(&call.caller, &member, &places, needed)?;
         call.caller.reach(needed)?
     };
-    let mut write = store.begin(&call.caller.actor).await?;
+    let mut write = standing::begin(store, &call.caller).await?;
     write.record(exported(&member)).await?;
     commit(&parts, write).await?;
     let view = MemberView::of(&member, &call.caller, &places);
