@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +119,8 @@ pub struct App {
     drain_timeout: Duration,
     log: Option<LogThread>,
     flush: Option<Flush>,
-    setup_token: Option<PlainKey>,
+    /// Where a setup token comes from; `None`: there is none to come.
+    setup_token: Option<oneshot::Receiver<PlainKey>>,
 }
 
 impl App {
@@ -191,6 +193,7 @@ impl App {
             .store
             .is_some()
             .then(|| Flush::start(&control, flusher));
+        let (setup, setup_token) = oneshot::channel();
         let parts = store::Parts {
             slot: store,
             publisher,
@@ -198,11 +201,11 @@ impl App {
             clock: Arc::clone(&clock),
             stop: shutdown.drain.clone(),
             background,
+            setup: Some(setup),
         };
-        let setup_token = match &config.store {
-            Some(location) => store::start(&control, location, config, parts)?,
-            None => None,
-        };
+        if let Some(location) = &config.store {
+            store::start(&control, location, config, parts)?;
+        }
         let parts = ProxyParts {
             shared: Arc::clone(&shared),
             clock,
@@ -224,7 +227,7 @@ impl App {
             drain_timeout: config.drain_timeout,
             log,
             flush,
-            setup_token,
+            setup_token: Some(setup_token),
         })
     }
 
@@ -233,9 +236,27 @@ impl App {
         &self.listeners
     }
 
-    /// The token with which the first admin sets things up, if this start made one. It is shown once.
+    /// The token with which the first admin sets things up, if one was made so far. It is shown once.
     pub fn take_setup_token(&mut self) -> Option<PlainKey> {
-        self.setup_token.take()
+        match self.setup_token.as_mut()?.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            done => {
+                self.setup_token = None;
+                done.ok()
+            }
+        }
+    }
+
+    /// Does something with the setup token once there is one: a server that was away at the start may turn out to be new.
+    pub fn await_setup_token(&mut self, show: impl FnOnce(PlainKey) + Send + 'static) {
+        let Some(token) = self.setup_token.take() else {
+            return;
+        };
+        self.control.spawn(async move {
+            if let Ok(token) = token.await {
+                show(token);
+            }
+        });
     }
 
     /// The management port.

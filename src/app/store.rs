@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,28 +38,39 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: CancellationToken,
     pub(super) background: Background,
+    /// Where a setup token goes; `None`: one has gone there.
+    pub(super) setup: Option<oneshot::Sender<PlainKey>>,
+}
+
+impl Parts {
+    /// Hands a setup token to whoever reads the output of this process.
+    fn hand_over(&mut self, token: Option<PlainKey>) {
+        if let (Some(token), Some(way)) = (token, self.setup.take()) {
+            // Nobody waits for it any more when the gateway is ending.
+            let _ = way.send(token);
+        }
+    }
 }
 
 /// Opens the store and loads its keys before it returns. When it is away, the last good state is served, and the store is
 /// tried again and again beside that. Without a last good state, a server that is away leaves the gateway waiting for it; a
 /// file of our own that cannot be opened ends the start.
-///
-/// Gives the setup token if this start made one.
 pub(super) fn start(
     control: &Runtime,
     location: &StoreLocation,
     config: &Config,
-    parts: Parts,
-) -> Result<Option<PlainKey>, StartError> {
+    mut parts: Parts,
+) -> Result<(), StartError> {
     let opened = control.block_on(open(location, None, &parts));
     match opened {
         Ok((store, follower)) => {
-            let token = control.block_on(setup_token(&store, &config.key_format, &parts))?;
+            let token = control.block_on(setup_token(&store, &parts))?;
+            parts.hand_over(token);
             control.spawn(keeper(&store, &config.data_dir, &parts).keep(parts.stop.clone()));
             control.spawn(background(&store, &parts));
             parts.slot.fill(store);
             control.spawn(follower.follow(parts.stop.clone()));
-            Ok(token)
+            Ok(())
         }
         Err(StoreError::Unavailable(fault)) => {
             tracing::error!(
@@ -75,7 +87,7 @@ pub(super) fn start(
             }
             let data_dir = config.data_dir.clone();
             control.spawn(connect(location.clone(), data_dir, last_good, parts));
-            Ok(None)
+            Ok(())
         }
         Err(fault) => Err(fault.into()),
     }
@@ -112,7 +124,7 @@ async fn connect(
     location: StoreLocation,
     data_dir: PathBuf,
     last_good: Option<Head>,
-    parts: Parts,
+    mut parts: Parts,
 ) {
     loop {
         let stopped = parts
@@ -122,9 +134,10 @@ async fn connect(
         if stopped.is_none() {
             return;
         }
-        match open(&location, last_good.as_ref(), &parts).await {
-            Ok((store, follower)) => {
+        match reach(&location, last_good.as_ref(), &parts).await {
+            Ok((store, follower, token)) => {
                 tracing::info!("the store is there; everything was compared with it");
+                parts.hand_over(token);
                 let keep = keeper(&store, &data_dir, &parts).keep(parts.stop.clone());
                 // A task of its own: nothing of it holds up changes of keys.
                 TaskTracker::new().spawn(background(&store, &parts));
@@ -137,6 +150,17 @@ async fn connect(
             Err(fault) => note_away(&parts, &location, &fault.to_string()),
         }
     }
+}
+
+/// Opens a store that was away; one that turns out to be new is set up as at a start that finds it.
+async fn reach(
+    location: &StoreLocation,
+    last_good: Option<&Head>,
+    parts: &Parts,
+) -> Result<(Store, Follower, Option<PlainKey>), StartError> {
+    let (store, follower) = open(location, last_good, parts).await?;
+    let token = setup_token(&store, parts).await?;
+    Ok((store, follower, token))
 }
 
 /// Opens the store and loads its keys. Those of another store, from the last good state, are not served
@@ -175,15 +199,22 @@ async fn load(store: &Store, parts: &Parts) -> Result<Follower, StoreError> {
 
 /// A store in which nobody can do everything is new, or its owners are gone: whoever reads the output of this start may
 /// set it up.
-async fn setup_token(
-    store: &Store,
-    format: &KeyFormat,
-    parts: &Parts,
-) -> Result<Option<PlainKey>, StartError> {
-    let now = parts.clock.now();
-    if store.has_owner(now).await? {
+async fn setup_token(store: &Store, parts: &Parts) -> Result<Option<PlainKey>, StartError> {
+    // Most starts find an owner, and then write nothing.
+    if store.has_owner(parts.clock.now()).await? {
         return Ok(None);
     }
+    let format = parts.publisher.shared().snapshot().key_format.clone();
+    mint(store, &format).await
+}
+
+async fn mint(store: &Store, format: &KeyFormat) -> Result<Option<PlainKey>, StartError> {
+    let mut write = store.begin(&Actor::system("setup")).await?;
+    // Nodes that start at the same time take turns: the first one has made the owner.
+    if write.has_owner().await? {
+        return Ok(None);
+    }
+    let now = write.now;
     let secret = format.generate_admin()?;
     let token = TokenRecord {
         id: Id::new(now),
@@ -200,8 +231,25 @@ async fn setup_token(
         revoked_at: None,
         revision: 0,
     };
-    let mut write = store.begin(&Actor::system("setup")).await?;
     write.insert_token(token).await?;
     write.commit().await?;
     Ok(Some(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::Home;
+
+    #[tokio::test]
+    async fn nodes_that_find_a_new_store_make_one_setup_token() {
+        let home = Home::new().await;
+        let (one, other) = (home.open().await, home.open().await);
+        let format = KeyFormat::default();
+        let (first, second) = tokio::join!(mint(&one, &format), mint(&other, &format));
+        let made = [first.unwrap(), second.unwrap()];
+        assert_eq!(made.iter().flatten().count(), 1);
+        assert_eq!(one.tokens().await.unwrap().len(), 1);
+        assert!(mint(&other, &format).await.unwrap().is_none());
+    }
 }

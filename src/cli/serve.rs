@@ -66,6 +66,14 @@ fn run(file: &Path, setup_token_file: Option<&Path>) -> Result<Exit, Failed> {
     ));
     if let Some(token) = app.take_setup_token() {
         hand_over(&token, setup_token_file)?;
+    } else {
+        let file = setup_token_file.map(Path::to_owned);
+        app.await_setup_token(move |token| {
+            // Traffic is served already: it does not end for this.
+            if let Err(fault) = hand_over(&token, file.as_deref()) {
+                say(&format!("keygate: {:#}", fault.cause));
+            }
+        });
     }
     app.run_until_signal(signals);
     Ok(Exit::Ok)

@@ -99,17 +99,7 @@ impl Store {
     /// Whether somebody can do everything: an owner's token of the root workspace that is good, or an owner of it who
     /// can sign in. A store without one is new, or nobody can change it any more.
     pub async fn has_owner(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let root = workspace::root().text(Kind::Workspace).to_string();
-        let mut select = Sql::new("SELECT id FROM tokens WHERE role = 'owner' AND workspace = ");
-        select.bind(root.clone());
-        select.push(" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ");
-        select.bind(now);
-        select.push(
-            ") UNION ALL SELECT m.id FROM members m JOIN roles r ON r.member = m.id \
-             WHERE m.state = 'active' AND m.password IS NOT NULL AND r.role = 'owner' AND r.workspace = ",
-        );
-        select.bind(root).push(" LIMIT 1");
-        let found = select.query().fetch_optional(&self.pools.read).await?;
+        let found = owners(now).query().fetch_optional(&self.pools.read).await?;
         Ok(found.is_some())
     }
 
@@ -126,7 +116,29 @@ impl Store {
     }
 }
 
+/// One of those who can do everything.
+fn owners(now: Timestamp) -> Sql {
+    let root = workspace::root().text(Kind::Workspace).to_string();
+    let mut select = Sql::new("SELECT id FROM tokens WHERE role = 'owner' AND workspace = ");
+    select.bind(root.clone());
+    select.push(" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ");
+    select.bind(now);
+    select.push(
+        ") UNION ALL SELECT m.id FROM members m JOIN roles r ON r.member = m.id \
+         WHERE m.state = 'active' AND m.password IS NOT NULL AND r.role = 'owner' AND r.workspace = ",
+    );
+    select.bind(root).push(" LIMIT 1");
+    select
+}
+
 impl Write {
+    /// As [`Store::has_owner`], inside this transaction: nobody becomes one before it ends.
+    pub async fn has_owner(&mut self) -> Result<bool, StoreError> {
+        let select = owners(self.now);
+        let found = select.query().fetch_optional(self.connection()).await?;
+        Ok(found.is_some())
+    }
+
     /// A token as it is inside this transaction.
     pub async fn token(&mut self, id: Id) -> Result<TokenRecord, StoreError> {
         let mut select = Sql::new(SELECT);

@@ -420,6 +420,31 @@ mod postgres {
         wait_for(&gateway, "key", "200");
         assert_eq!(gateway.manage("/readyz").status, 200);
     }
+
+    /// As when both are started together, and the gateway is faster.
+    #[test]
+    fn a_new_server_that_comes_after_the_gateway_is_set_up() {
+        let place = Place::own_postgres(Durability::None);
+        place.leave();
+        let (upstream, data) = (Upstream::ok(), tempfile::tempdir().unwrap());
+        let mut served = Served::start(&builder(&upstream, &place, data.path()).yaml());
+        assert_eq!(served.manage("/readyz").code(), "not_ready");
+        assert!(!served.out.all().contains("kg_admin_"));
+        place.come_back();
+        let mut token = String::new();
+        wait_until("the setup token is shown", PATIENCE, || {
+            let shown = served.out.all();
+            let found = shown.lines().find(|line| line.starts_with("kg_admin_"));
+            token = found.unwrap_or_default().to_owned();
+            !token.is_empty()
+        });
+        let bearer = format!("authorization: Bearer {token}");
+        wait_until("the store is there", PATIENCE, || {
+            let answer = ask(served.management, "GET /v1/whoami", &[&bearer]);
+            answer.status == 200
+        });
+        assert_eq!(served.stop(), Some(0));
+    }
 }
 
 #[test]
