@@ -3,7 +3,9 @@
 use crate::harness::{
     Gateway, GatewayBuilder, Served, Upstream, hash_of, tell, token, wait_until, workspace,
 };
+use keygate::domain::id::Kind;
 use keygate::domain::role::Role;
+use keygate::domain::workspace::root;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -373,6 +375,47 @@ fn a_key_beside_ones_own_workspace_is_an_unknown_one() {
     let body = json!({"key_id": made["key"]["id"], "request": {"path": "/"}});
     let answer = gateway.api_as(&foreign, "POST", "/v1/explain", body);
     assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"));
+}
+
+#[test]
+fn a_route_of_another_workspace_is_not_told_of() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let [north, south] = ["north", "south"].map(|name| workspace(&gateway, None, name));
+    let key = |place: &Value| {
+        let body = json!({"name": "k", "workspace": place, "scopes": ["r"]});
+        let made = gateway.api("POST", "/v1/keys", body).must(201);
+        made["secret"].clone()
+    };
+    let root = json!(root().text(Kind::Workspace).to_string());
+    // A key of the whole may use the route, and acts in both.
+    let body = json!({"key": key(&root), "request": {"path": "/north"}});
+    wait_until("the route is open", Duration::from_secs(5), || {
+        explain(&gateway, body.clone())["allowed"] == true
+    });
+    let all = explain(&gateway, body.clone());
+    let ask = |place: &str, role: Role| {
+        let token = token(&gateway, Some(place), role);
+        let answer = gateway.api_as(&token, "POST", "/v1/explain", body.clone());
+        answer.must(200)
+    };
+    for role in Role::ALL {
+        assert_eq!(ask(&north, role), all, "{role}");
+        let told = ask(&south, role);
+        for field in ["route", "location", "upstream"] {
+            assert_ne!(all[field], Value::Null, "{field}");
+            assert_eq!(told[field], Value::Null, "{role}: {told}");
+        }
+        assert_eq!(told["readings"], json!([null, null]));
+        assert_eq!(
+            (&told["code"], &told["allowed"]),
+            (&all["code"], &json!(true))
+        );
+    }
+    let token = token(&gateway, Some(&south), Role::Editor);
+    let own = json!({"key": key(&json!(south)), "request": {"path": "/shop/orders"}});
+    let told = gateway.api_as(&token, "POST", "/v1/explain", own).must(200);
+    assert_eq!(told["route"]["name"], "orders", "it belongs to nobody");
 }
 
 /// The presented key is in no log line, no fault and nowhere in the store.

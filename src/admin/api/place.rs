@@ -8,7 +8,6 @@ use crate::admin::page::Parameters;
 use crate::domain::id::{Id, Kind};
 use crate::domain::role::Permission;
 use crate::domain::time::Timestamp;
-use crate::domain::workspace::{Lineage, root};
 use crate::store::workspaces::WorkspaceRecord;
 use crate::store::{Store, Write};
 use axum::extract::Path;
@@ -66,12 +65,7 @@ pub(super) async fn within(
 
 /// Whether the caller has the permission everywhere, for what is not of one workspace.
 pub(super) fn on_the_whole(caller: &Caller, permission: Permission) -> Result<(), AdminError> {
-    let all = Lineage::new(vec![root()]);
-    match caller.check(permission, &all) {
-        // That there is a root is no secret.
-        Err(AdminError::NotFound) => Err(AdminError::Forbidden(permission.name())),
-        other => other,
-    }
+    caller.check_whole(permission)
 }
 
 /// The parameter that names an object of a kind.

@@ -201,6 +201,16 @@ fn what_is_of_the_whole_is_done_from_the_root_only() {
             let answer = call(&house, &north, *row, (&house.north, 0));
             assert_eq!(answer.code(), "forbidden", "{role}: {}", row.0);
         }
+        for path in ["/metrics", "/status"] {
+            let answer = house.gateway.api_as(&top, "GET", path, None);
+            assert_eq!(answer.status, 200, "{role}: {path}");
+            let answer = house.gateway.api_as(&north, "GET", path, None);
+            assert_eq!(
+                (answer.status, &*answer.code()),
+                (403, "forbidden"),
+                "{role}: {path}"
+            );
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::verify::{NOWHERE, address, host, look_up, method, path, secret};
 use super::view::KeySummary;
+use crate::admin::auth::Caller;
 use crate::admin::body::{Body, Wrong, invalid, said};
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
@@ -12,7 +13,7 @@ use crate::domain::role::Permission;
 use crate::domain::route::Location;
 use crate::gate::Denied;
 use crate::gate::trace::{self, Given, Outgoing, Question, Rule, Trace, Verdict};
-use crate::snapshot::router::RoutePlace;
+use crate::snapshot::router::{CompiledRoute, RoutePlace, Router};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -67,9 +68,11 @@ pub(in crate::admin) struct Explanation {
     reason: String,
     /// The rules in the order in which they are asked.
     steps: Vec<Step>,
+    /// Null: no route takes it, or one of a workspace that is out of reach.
     route: Option<RouteView>,
-    /// Names of the routes that the path leads to as it stands, and as a lax service may read it.
+    /// Names of the routes that the path leads to as it stands, and as a lax service may read it; null as `route` is.
     readings: [Option<String>; 2],
+    /// Null as `route` is.
     location: Option<LocationView>,
     key: Option<KeySummary>,
     /// What would go upstream; null: nothing would.
@@ -178,7 +181,33 @@ pub(in crate::admin) async fn explain_request(
         trace.outgoing = None;
         trace.verdict = Verdict::Denied(Denied::Unknown);
     }
+    hide_routes(&mut trace, &call.caller, &snapshot.router);
     Ok(Json(view(&trace, &question)))
+}
+
+/// Leaves out what is told of routes that the caller does not reach. How the request ends stays: making it tells as much.
+fn hide_routes(trace: &mut Trace<'_>, caller: &Caller, all: &Router) {
+    for reading in &mut trace.readings {
+        let mut routes = all.routes().iter();
+        let named = reading.and_then(|name| routes.find(|one| one.route.name == name));
+        if named.is_some_and(|route| !sees(caller, route)) {
+            *reading = None;
+        }
+    }
+    if trace.route.is_some_and(|route| !sees(caller, route)) {
+        trace.route = None;
+        trace.location = None;
+        trace.outgoing = None;
+    }
+}
+
+/// A route that belongs nowhere is for keys of every workspace, and whoever looks after those may hear of it.
+fn sees(caller: &Caller, route: &CompiledRoute) -> bool {
+    match &route.place {
+        RoutePlace::Anywhere => true,
+        RoutePlace::In(place) => caller.check(Permission::Read, place).is_ok(),
+        RoutePlace::Unknown => caller.check_whole(Permission::Read).is_ok(),
+    }
 }
 
 /// The key with an id, as requests are served by it.
