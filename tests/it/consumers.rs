@@ -200,3 +200,28 @@ fn what_is_out_of_reach_is_not_there() {
         .api_as(&editor, "PATCH", &path(&mine), edit)
         .must(200);
 }
+
+/// Whoever may make keys in one place could else ask what consumers others have.
+#[test]
+fn consumers_of_a_foreign_workspace_are_not_asked_for() {
+    let upstream = Upstream::ok();
+    let gateway = stored(&upstream);
+    let (north, south) = (made(&gateway, "north", None), made(&gateway, "south", None));
+    created(&gateway, json!({"name": "theirs", "workspace": south}));
+    let editor = Desk::of(&gateway).token(&north, Role::Editor);
+    let nowhere = "ws_01jyzx5rhdf3sbz3hv1yqn2tp9";
+    let put = "/v1/keys/key_01jyzx5rhdf3sbz3hv1yqn2tp9";
+    for (method, path) in [("POST", "/v1/keys"), ("PUT", put)] {
+        for workspace in [&*south, nowhere] {
+            let faults = ["theirs", "nobody"].map(|consumer| {
+                let body = json!({"name": "k", "workspace": workspace, "consumer": consumer});
+                let answer = gateway.api_as(&editor, method, path, body).must(422);
+                answer["errors"].clone()
+            });
+            assert_eq!(faults[0], faults[1], "{method} {workspace}");
+            let known = (&faults[0][0]["pointer"], &faults[0][0]["code"]);
+            assert_eq!(known, (&json!("/workspace"), &json!("unknown_value")));
+            assert_eq!(faults[0].as_array().unwrap().len(), 1);
+        }
+    }
+}

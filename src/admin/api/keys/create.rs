@@ -82,8 +82,13 @@ pub(super) async fn read(
     if !body.has("name") {
         body.required("name", name);
     }
-    key.workspace = workspace(&mut change.write, &mut body, call).await?;
-    key.consumer = consumer(&mut change.write, &mut body, key.workspace).await?;
+    if let Some(place) = workspace(&mut change.write, &mut body, call).await? {
+        key.workspace = place;
+        key.consumer = consumer(&mut change.write, &mut body, place).await?;
+    } else {
+        // Nothing is looked up where the caller is not: the answer would tell what is there.
+        body.optional("consumer", text(1, 128));
+    }
     let format = &snapshot.key_format;
     let environment = body.optional("environment", |value| environment(value, format));
     key.environment =
@@ -153,15 +158,20 @@ pub(super) fn blank(now: Timestamp) -> KeyRecord {
     }
 }
 
-/// The workspace a body names, else the caller's own; where the caller may make keys.
-async fn workspace(write: &mut Write, body: &mut Body, call: &Call) -> Result<Id, AdminError> {
+/// The workspace a body names, else the caller's own; where the caller may make keys. `None`: there is none such, and that
+/// is a fault.
+async fn workspace(
+    write: &mut Write,
+    body: &mut Body,
+    call: &Call,
+) -> Result<Option<Id>, AdminError> {
     let named = body.optional("workspace", |value| id(value, Kind::Workspace, "workspace"));
     let id = named.unwrap_or_else(|| call.caller.home());
     let found = match write.workspace(id).await {
         Ok(found) => call
             .caller
             .check(Permission::KeysWrite, &found.lineage)
-            .map(|()| found.id),
+            .map(|()| Some(found.id)),
         Err(fault) => Err(fault.into()),
     };
     match found {
@@ -171,7 +181,7 @@ async fn workspace(write: &mut Write, body: &mut Body, call: &Call) -> Result<Id
                 "workspace",
                 ("unknown_value", "there is no such workspace".into()),
             );
-            Ok(id)
+            Ok(None)
         }
         other => other,
     }
