@@ -98,7 +98,13 @@ pub(super) async fn begin(parts: &AdminParts, call: &Call) -> Result<Begun, Admi
     if let Some(memory) = &memory
         && let Some(before) = write.remembered(&memory.caller, &memory.key_hash).await?
     {
-        return Ok(Begun::Replay(replay(memory, &before)?));
+        let answer = replay(memory, &before)?;
+        // The first answer may have been that it is not in force yet, or come from another node. What was true before this
+        // transaction, whose number is not used, holds the change that is told of again.
+        let revision = write.revision.saturating_sub(1);
+        drop(write);
+        await_applied(parts, revision).await?;
+        return Ok(Begun::Replay(answer));
     }
     Ok(Begun::Change(Box::new(Change {
         write,

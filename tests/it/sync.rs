@@ -2,11 +2,12 @@
 
 use crate::harness::{
     Answer, Durability, Gateway, GatewayBuilder, Manager, Place, Served, Upstream, actor, ask,
-    hash_of, wait_until,
+    hash_of, tell, wait_until,
 };
 use keygate::domain::id::{Id, Kind};
 use keygate::domain::key::record::SecretVersion;
 use keygate::domain::key::{KeyHash, KeyRecord, KeyState};
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -554,5 +555,35 @@ fn a_gateway_that_is_killed_leaves_a_whole_last_good_state() {
             .collect();
         // Old or new: the keys up to some round, and none behind it.
         assert!(last.is_sorted_by(|one, next| one >= next), "{last:?}");
+    }
+}
+
+/// The other node may not have heard of the change yet when it is asked for it again.
+#[test]
+fn a_reply_that_is_given_again_is_in_force_where_it_is_given() {
+    let (upstream, place) = (Upstream::ok(), Place::sqlite());
+    let store = format!("store: {}", place.setting());
+    let start = || GatewayBuilder::new(upstream.address).top(&store).start();
+    let (one, other) = (start(), start());
+    for round in 0..6 {
+        let body = json!({"name": "k", "scopes": ["app:read"]});
+        let made = one.api("POST", "/v1/keys", body).must(201);
+        let secret = made["secret"].as_str().unwrap();
+        wait_for(&other, secret, "200");
+        let line = format!(
+            "POST /v1/keys/{}/revoke",
+            made["key"]["id"].as_str().unwrap()
+        );
+        let revoke = |gateway: &Gateway| {
+            let bearer = format!("authorization: Bearer {}", one.admin);
+            let tag = format!("idempotency-key: {round}");
+            let body = json!({"reason": "compromised"});
+            tell(gateway.management, &line, &[&bearer, &tag], Some(body))
+        };
+        let first = revoke(&one).must(200);
+        let again = revoke(&other);
+        assert_eq!(again.must(200), first);
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!(outcome(&other, secret), "api_key_revoked");
     }
 }
