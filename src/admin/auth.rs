@@ -2,19 +2,20 @@
 //! token or session; what its role allows is asked by each handler.
 
 use super::error::AdminError;
+use super::identity::{NotIn, identify};
+use super::refusal::{self, Refused};
 use super::server::{AdminParts, Peer};
 use super::throttle::Network;
 use crate::domain::actor::{Actor, Who};
 use crate::domain::host::host_name;
 use crate::domain::id::{Id, Kind};
-use crate::domain::key::{AdminSecret, KeyHash};
 use crate::domain::role::{Permission, Role};
 use crate::domain::secret::Secret;
 use crate::domain::workspace::{Lineage, root};
-use crate::store::Store;
-use crate::store::people::MemberState;
+use crate::store::Fact;
 use crate::store::workspaces::path_of;
-use axum::extract::{ConnectInfo, Request, State};
+use crate::store::write::Class;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -22,8 +23,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Uses of a token are noted to the minute.
-const USE_MILLIS: i64 = 60_000;
 
 /// A role in a workspace and all below it.
 #[derive(Debug, Clone)]
@@ -42,7 +41,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    fn new(who: Who, name: Option<String>, secret: &str) -> Self {
+    pub(super) fn new(who: Who, name: Option<String>, secret: &str) -> Self {
         Self {
             actor: Actor {
                 who,
@@ -55,11 +54,13 @@ impl Caller {
         }
     }
 
-    fn at_root(mut self, role: Role) -> Self {
-        self.bindings.push(Binding {
-            lineage: Lineage::new(vec![root()]),
-            role,
-        });
+    pub(super) fn at_root(self, role: Role) -> Self {
+        self.bound(Lineage::new(vec![root()]), role)
+    }
+
+    /// With one more role.
+    pub(super) fn bound(mut self, lineage: Lineage, role: Role) -> Self {
+        self.bindings.push(Binding { lineage, role });
         self
     }
 
@@ -157,7 +158,11 @@ pub(super) async fn guard_system(
         return Ok(next.run(request).await);
     }
     let caller = authenticate(&parts, request.headers(), peer.ip()).await?;
-    caller.check_whole(Permission::SystemRead)?;
+    if let Err(fault) = caller.check_whole(Permission::SystemRead) {
+        let why = Refused(Permission::SystemRead.name());
+        note_refused(&parts, &caller, name_of(&request), why).await;
+        return Err(fault);
+    }
     Ok(next.run(request).await)
 }
 
@@ -171,16 +176,19 @@ pub(super) async fn guard_api(
     check_names(&parts, request.headers())?;
     parts.throttle.take(Network::of(peer.ip()))?;
     let declared_only = parts.token.is_none() && parts.store.is_none();
-    let mut caller = if declared_only && bearer(request.headers())?.is_none() {
+    let caller = if declared_only && bearer(request.headers())?.is_none() {
         check_local(&parts, request.headers())?;
         Caller::new(Who::ConfigToken, None, "").at_root(Role::Auditor)
     } else {
         authenticate(&parts, request.headers(), peer.ip()).await?
     };
-    caller.actor.address = Some(peer.ip().to_canonical());
-    caller.actor.request_id = Some(request_id(&parts, request.headers()));
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    let call = name_of(&request);
+    request.extensions_mut().insert(caller.clone());
+    let answer = next.run(request).await;
+    if let Some(why) = answer.extensions().get::<Refused>() {
+        note_refused(&parts, &caller, call, *why).await;
+    }
+    Ok(answer)
 }
 
 /// For what a person does before there is a caller: signing in. Whoever it is has no role anywhere.
@@ -222,90 +230,41 @@ async fn authenticate(
         return Err(AdminError::Unauthorized);
     };
     match identify(parts, presented).await {
-        Err(AdminError::Unauthorized) => {
+        Ok(mut caller) => {
+            caller.actor.address = Some(peer.to_canonical());
+            caller.actor.request_id = Some(request_id(parts, headers));
+            Ok(caller)
+        }
+        Err(NotIn::Refused(fact)) => {
             parts.throttle.note_failure(network);
+            let stranger = Actor {
+                who: Who::System("way_in"),
+                name: None,
+                address: Some(peer.to_canonical()),
+                request_id: Some(request_id(parts, headers)),
+            };
+            let cause = format!("{} {}", fact.action, fact.target);
+            refusal::record(parts, &stranger, &cause, *fact).await;
             Err(AdminError::Unauthorized)
         }
-        other => other,
+        Err(NotIn::Fault(fault)) => Err(fault),
     }
 }
 
-async fn identify(parts: &AdminParts, presented: &str) -> Result<Caller, AdminError> {
-    if parts
-        .token
-        .as_ref()
-        .is_some_and(|token| token.matches(presented.as_bytes()))
-    {
-        return Ok(Caller::new(Who::ConfigToken, None, presented).at_root(Role::Auditor));
-    }
-    let format = parts.shared.snapshot();
-    let Some(kind) = format.key_format.admin_shape(presented.as_bytes()) else {
-        return Err(AdminError::Unauthorized);
-    };
-    if parts.store.is_none() {
-        return Err(AdminError::Unauthorized);
-    }
-    let store = parts.store()?;
-    let hash = KeyHash::of(presented.as_bytes()).at_rest();
-    match kind {
-        AdminSecret::Token => by_token(parts, store, &hash, presented).await,
-        AdminSecret::Session => by_session(parts, store, &hash, presented).await,
-    }
+/// The call, as the document of the API names it: what callers put into a path is not repeated.
+fn name_of(request: &Request) -> String {
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map_or("?", MatchedPath::as_str);
+    format!("{} {path}", request.method())
 }
 
-async fn by_token(
-    parts: &AdminParts,
-    store: &Store,
-    hash: &str,
-    presented: &str,
-) -> Result<Caller, AdminError> {
-    let now = parts.clock.now();
-    let token = store
-        .token_by_hash(hash)
-        .await?
-        .filter(|token| token.is_good(now));
-    let token = token.ok_or(AdminError::Unauthorized)?;
-    if token
-        .last_used_at
-        .is_none_or(|last| now.as_millis() - last.as_millis() > USE_MILLIS)
-    {
-        // Who may come in does not depend on this note.
-        let _ = store.note_token_use(token.id, now).await;
-    }
-    let mut caller = Caller::new(Who::Token(token.id), Some(token.name.clone()), presented);
-    caller.bindings.push(Binding {
-        lineage: store.workspace(token.workspace).await?.lineage,
-        role: token.role,
-    });
-    Ok(caller)
-}
-
-async fn by_session(
-    parts: &AdminParts,
-    store: &Store,
-    hash: &str,
-    presented: &str,
-) -> Result<Caller, AdminError> {
-    let now = parts.clock.now();
-    let idle = i64::try_from(parts.sessions.idle.as_millis()).unwrap_or(i64::MAX);
-    let found = store.session_by_hash(hash).await?;
-    let found = found.filter(|(session, member)| {
-        session.is_good(now, idle) && member.state == MemberState::Active
-    });
-    let (session, member) = found.ok_or(AdminError::Unauthorized)?;
-    let _ = store.note_session_use(&session, now).await;
-    let who = Who::Member {
-        member: member.id,
-        session: session.id,
-    };
-    let mut caller = Caller::new(who, member.email.clone(), presented);
-    for held in &member.roles {
-        caller.bindings.push(Binding {
-            lineage: store.workspace(held.workspace).await?.lineage,
-            role: held.role,
-        });
-    }
-    Ok(caller)
+/// Records that a caller asked for what they may not have.
+async fn note_refused(parts: &AdminParts, caller: &Caller, call: String, Refused(why): Refused) {
+    let cause = format!("{} {why}", caller.actor.text());
+    let mut fact = Fact::new("call.refused", caller.home(), call);
+    fact.class = Class::Authorization;
+    fact.reason = Some(why.into());
+    refusal::record(parts, &caller.actor, &cause, fact).await;
 }
 
 /// The token behind `Bearer`; `None`: none was presented.

@@ -1,5 +1,6 @@
 //! Faults of the management port and the answers they become (RFC 9457).
 
+use super::refusal::Refused;
 use crate::domain::key::acts::ActFault;
 use crate::store::StoreError;
 use axum::Json;
@@ -95,6 +96,33 @@ pub(super) struct FieldFault {
 }
 
 impl AdminError {
+    /// What the audit log tells of it, if the caller asked for what they may not have.
+    fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Forbidden(permission) => Some(permission),
+            Self::RoleNotCovered => Some("role_not_covered"),
+            Self::RolesChanged => Some("roles_changed"),
+            Self::Unauthorized => Some("not_good_any_more"),
+            Self::RequestTimeout
+            | Self::SignInRefused
+            | Self::Misdirected
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::Invalid(_)
+            | Self::BadRequest(_)
+            | Self::BodyTooLarge
+            | Self::MediaType
+            | Self::Conflict { .. }
+            | Self::PreconditionFailed
+            | Self::TooManyFailures
+            | Self::RateLimited
+            | Self::DependencyDown
+            | Self::Draining
+            | Self::NotReady
+            | Self::Internal => None,
+        }
+    }
+
     fn row(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unauthorized | Self::SignInRefused => {
@@ -237,6 +265,9 @@ impl IntoResponse for AdminError {
             errors,
         };
         let mut answer = (status, Json(problem)).into_response();
+        if let Some(why) = self.refusal() {
+            answer.extensions_mut().insert(Refused(why));
+        }
         let headers = answer.headers_mut();
         headers.insert(
             CONTENT_TYPE,

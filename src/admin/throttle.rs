@@ -15,7 +15,7 @@ const NETWORKS: u64 = 10_000;
 const MOST_FAILURES: u32 = 60;
 /// Wrong passwords for one address of one network within a quarter of an hour.
 const MOST_PASSWORDS: u32 = 5;
-/// Audit events about refusals within a minute: one of a network, and so many in all.
+/// Audit events about refusals within a minute: one of a network for a cause, and so many in all.
 const MOST_EVENTS: u32 = 60;
 const MINUTE: Duration = Duration::from_mins(1);
 const QUARTER: Duration = Duration::from_mins(15);
@@ -73,8 +73,8 @@ fn take_one(counted: &mut Counted, most: u32) -> bool {
 pub struct Throttle {
     failures: Cache<Network, Arc<Tally>>,
     passwords: Cache<(Network, String), Arc<Tally>>,
-    /// Refusals of a network, and events about any.
-    refusals: Cache<Network, Arc<Tally>>,
+    /// Refusals of a network for a cause, and events about any.
+    refusals: Cache<(Network, String), Arc<Tally>>,
     events: Tally,
     /// When the bucket of a network is full again, in nanoseconds of the monotonic clock.
     pace: Cache<Network, Arc<AtomicI64>>,
@@ -92,7 +92,10 @@ impl Throttle {
                 .max_capacity(NETWORKS)
                 .time_to_idle(QUARTER)
                 .build(),
-            refusals: for_a(QUARTER).build(),
+            refusals: Cache::builder()
+                .max_capacity(NETWORKS)
+                .time_to_idle(QUARTER)
+                .build(),
             events: Tally::default(),
             pace: Cache::builder()
                 .max_capacity(NETWORKS)
@@ -138,9 +141,11 @@ impl Throttle {
         self.passwords.invalidate(&(network, email.to_owned()));
     }
 
-    /// Notes a refusal; how many there were since the last event about this network, if it is time for another one.
-    pub(super) fn note_refusal(&self, network: Network) -> Option<u64> {
-        let tally = self.refusals.get_with(network, Arc::default);
+    /// Notes a refusal; how many there were since the last event about this network and cause, if it is time for another
+    /// one.
+    pub(super) fn note_refusal(&self, network: Network, cause: &str) -> Option<u64> {
+        let key = (network, cause.to_owned());
+        let tally = self.refusals.get_with(key, Arc::default);
         let now = self.clock.monotonic_nanos();
         tally.within(now, MINUTE, |counted| {
             counted.untold += 1;
@@ -213,15 +218,16 @@ mod tests {
     fn a_flood_of_refusals_is_an_event_a_minute() {
         let (throttle, clock) = throttle();
         let told: Vec<u64> = (0..500)
-            .filter_map(|_| throttle.note_refusal(network(1)))
+            .filter_map(|_| throttle.note_refusal(network(1), "a"))
             .collect();
         assert_eq!(told, [1]);
         clock.advance_millis(60_000);
-        assert_eq!(throttle.note_refusal(network(1)), Some(500));
-        assert_eq!(throttle.note_refusal(network(1)), None);
-        let others = (2..=255).filter_map(|last| throttle.note_refusal(network(last)));
-        assert_eq!(others.count(), 59, "and so many of all networks");
+        assert_eq!(throttle.note_refusal(network(1), "a"), Some(500));
+        assert_eq!(throttle.note_refusal(network(1), "a"), None);
+        assert_eq!(throttle.note_refusal(network(1), "b"), Some(1));
+        let others = (2..=255).filter_map(|last| throttle.note_refusal(network(last), "a"));
+        assert_eq!(others.count(), 58, "and so many of all networks");
         clock.advance_millis(60_000);
-        assert_eq!(throttle.note_refusal(network(255)), Some(2));
+        assert_eq!(throttle.note_refusal(network(255), "a"), Some(2));
     }
 }

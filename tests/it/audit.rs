@@ -2,7 +2,10 @@
 
 use crate::harness::{Answer, Desk, Gateway, GatewayBuilder, Served, Upstream, ask, wait_until};
 use crate::workspaces::{made, stored};
+use keygate::domain::id::Kind;
+use keygate::domain::key::KeyFormat;
 use keygate::domain::role::Role;
+use keygate::domain::workspace::root;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -387,4 +390,83 @@ fn nodes_and_the_configuration_are_shown_without_secrets() {
             "forbidden"
         );
     }
+}
+
+#[test]
+fn who_was_refused_is_told_once_and_without_the_secret() {
+    let upstream = Upstream::ok();
+    let gateway = stored(&upstream);
+    let desk = Desk::of(&gateway);
+    let top = root().text(Kind::Workspace).to_string();
+    let auditor = desk.token(&top, Role::Auditor);
+    let body = json!({"name": "old", "role": "owner"});
+    let old = gateway.api("POST", "/v1/tokens", body).must(201);
+    let (old, secret) = (
+        old["token"]["id"].clone(),
+        old["secret"].as_str().unwrap().to_owned(),
+    );
+    let end = format!("/v1/tokens/{}/revoke", old.as_str().unwrap());
+    gateway.api("POST", &end, None).must(200);
+    let guess = KeyFormat::default().generate_admin().unwrap();
+    for _ in 0..5 {
+        for token in [guess.expose(), &*secret, "kg_admin_nonsense"] {
+            assert_eq!(gateway.api_as(token, "GET", "/v1/keys", None).status, 401);
+        }
+        for path in ["/v1/keys", "/v1/keys/import"] {
+            let answer = gateway.api_as(&auditor, "POST", path, json!({"name": "x"}));
+            assert_eq!(answer.status, 403);
+        }
+        let path = format!("/v1/keys/{}", gateway.declared_key());
+        let answer = gateway.api_as(&auditor, "GET", &format!("{path}?x={secret}"), None);
+        assert_eq!(answer.status, 422, "no refusal of that kind");
+    }
+    let list = gateway.api("GET", "/v1/audit?outcome=denied", None);
+    for secret in [guess.expose(), &*secret, &*auditor, "nonsense"] {
+        assert!(!list.text().contains(secret));
+    }
+    let list = list.must(200);
+    let mut told: Vec<_> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| {
+            let text = |field: &str| event[field].as_str().unwrap().to_owned();
+            assert_eq!(event["changes"]["tries"], 1);
+            assert_eq!(event["address"], "127.0.0.1");
+            assert!(text("request_id").starts_with("req_"));
+            (
+                text("action"),
+                text("class"),
+                text("target"),
+                text("reason"),
+            )
+        })
+        .collect();
+    told.sort();
+    let want = [
+        (
+            "call.refused",
+            "authorization",
+            "POST /v1/keys",
+            "keys:write",
+        ),
+        (
+            "call.refused",
+            "authorization",
+            "POST /v1/keys/import",
+            "keys:import",
+        ),
+        ("token.refused", "authentication", "token", "unknown"),
+        (
+            "token.refused",
+            "authentication",
+            old.as_str().unwrap(),
+            "revoked",
+        ),
+    ];
+    let want = want.map(|(a, b, c, d)| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned()));
+    let mut want = want.to_vec();
+    want.sort();
+    assert_eq!(told, want);
+    assert_eq!(verify(&gateway)["ok"], true);
 }

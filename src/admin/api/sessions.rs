@@ -9,6 +9,7 @@ use crate::admin::change::{Begun, Reply, begin, commit};
 use crate::admin::error::AdminError;
 use crate::admin::page::Page;
 use crate::admin::password;
+use crate::admin::refusal;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
 use crate::admin::throttle::Network;
@@ -147,7 +148,7 @@ pub(in crate::admin) async fn sign_in(State(parts): State<Arc<AdminParts>>, call
     };
     let Some((session, secret, revision)) = opened else {
         parts.throttle.note_failure(network);
-        refuse(&parts, &call, (known.as_ref(), is_right), network).await;
+        refuse(&parts, &call, (known.as_ref(), is_right)).await;
         return Err(AdminError::SignInRefused);
     };
     parts.throttle.forget_passwords(network, &email);
@@ -209,15 +210,7 @@ async fn open(
 
 /// Records that somebody was not let in: once a minute for a network, with how many tries there were since. What was
 /// typed is not kept: it may be a password in the wrong field.
-async fn refuse(
-    parts: &AdminParts,
-    call: &Call,
-    (known, is_right): (Option<&MemberRecord>, bool),
-    network: Network,
-) {
-    let Some(tries) = parts.throttle.note_refusal(network) else {
-        return;
-    };
+async fn refuse(parts: &AdminParts, call: &Call, (known, is_right): (Option<&MemberRecord>, bool)) {
     let mut fact = Fact::new("session.refused", root(), "session");
     if let Some(member) = known {
         fact.target = member.id.text(Kind::Member).to_string();
@@ -234,18 +227,8 @@ async fn refuse(
         Some(_) => "wrong_password",
     };
     fact.class = Class::Authentication;
-    fact.outcome = "denied";
     fact.reason = Some(reason.into());
-    fact.changes.insert("tries".into(), tries.into());
-    let recorded = async {
-        let mut write = parts.store()?.begin(&call.caller.actor).await?;
-        write.record(fact).await?;
-        write.commit().await?;
-        Ok::<_, AdminError>(())
-    };
-    if let Err(fault) = recorded.await {
-        tracing::warn!(error = %fault, "a refused sign-in could not be recorded");
-    }
+    refusal::record(parts, &call.caller.actor, "sign_in", fact).await;
 }
 
 /// Lists sessions that are not over: one's own or, with `member`, somebody else's.
