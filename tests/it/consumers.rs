@@ -114,6 +114,8 @@ fn names_are_unique_and_limits_are_not_there_yet() {
 fn those_of_the_config_file_are_seen_and_not_changed() {
     let upstream = Upstream::ok();
     let mut gateway = stored(&upstream);
+    let shop = made(&gateway, "shop", None);
+    let beside = Desk::of(&gateway).token(&shop, Role::Owner);
     for name in ["Globex", "Initech"] {
         created(&gateway, json!({"name": name}));
     }
@@ -149,8 +151,14 @@ fn those_of_the_config_file_are_seen_and_not_changed() {
         ("PUT", Some(json!({"name": "x"}))),
         ("DELETE", None),
     ] {
-        let refused = gateway.api(method, &path(acme), body);
+        let refused = gateway.api(method, &path(acme), body.clone());
         assert_eq!(refused.code(), "managed_by_file", "{method}");
+        let refused = gateway.api_as(&beside, method, &path(acme), body);
+        assert_eq!(
+            (refused.status, &*refused.code()),
+            (404, "not_found"),
+            "{method}"
+        );
     }
     gateway.edit("[{ name: acme }]", "[{ name: acme }, { name: umbrella }]");
     wait_until("the new one is there", Duration::from_secs(5), || {

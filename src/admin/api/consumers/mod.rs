@@ -183,7 +183,7 @@ pub(in crate::admin) async fn put_consumer(
 ) -> Result<Response, AdminError> {
     call.no_parameters()?;
     let id = path_id(path, Kind::Consumer)?;
-    refuse_declared(&parts, id)?;
+    refuse_declared(&parts, &call, id)?;
     let mut body = call.json()?;
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
@@ -229,7 +229,7 @@ pub(in crate::admin) async fn edit_consumer(
 ) -> Result<Response, AdminError> {
     call.no_parameters()?;
     let id = path_id(path, Kind::Consumer)?;
-    refuse_declared(&parts, id)?;
+    refuse_declared(&parts, &call, id)?;
     let mut body = call.json()?;
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
@@ -259,7 +259,7 @@ pub(in crate::admin) async fn delete_consumer(
     let dry_run = parameters.flag("dry_run").unwrap_or(false);
     parameters.finish()?;
     let id = path_id(path, Kind::Consumer)?;
-    refuse_declared(&parts, id)?;
+    refuse_declared(&parts, &call, id)?;
     call.json()?.finish()?;
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
@@ -288,10 +288,13 @@ async fn check(
     call.check_version(consumer.revision)
 }
 
-fn refuse_declared(parts: &AdminParts, id: Id) -> Result<(), AdminError> {
+/// Those of the config file are not there for whoever does not reach the root.
+fn refuse_declared(parts: &AdminParts, call: &Call, id: Id) -> Result<(), AdminError> {
     if find_declared(parts, id).is_none() {
         return Ok(());
     }
+    let top = Lineage::new(vec![root()]);
+    call.caller.check(Permission::Read, &top)?;
     Err(AdminError::Conflict {
         code: "managed_by_file",
         message: "this consumer is declared in the config file and is changed there".into(),
