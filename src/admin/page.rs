@@ -49,10 +49,15 @@ impl Parameters {
         });
     }
 
-    /// The text of a parameter.
+    /// The text of a parameter: as in bodies, without control characters, which no store keeps alike.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let place = self.pairs.iter().position(|(known, _)| known == name)?;
-        Some(self.pairs.remove(place).1)
+        let text = self.pairs.remove(place).1;
+        if text.chars().any(char::is_control) {
+            self.fault(name, ("invalid", "must not have control characters".into()));
+            return None;
+        }
+        Some(text)
     }
 
     /// A parameter that is read in a way of its own.
@@ -132,7 +137,8 @@ pub(super) fn cursor(sort: &str, value: &str, id: &str) -> String {
 fn open(text: &str, sort: &str) -> Option<(String, String)> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let [of, value, id]: [String; 3] = serde_json::from_slice(&bytes).ok()?;
-    (of == sort).then_some((value, id))
+    let ours = of == sort && !value.chars().any(char::is_control);
+    ours.then_some((value, id))
 }
 
 #[cfg(test)]
@@ -151,8 +157,28 @@ mod tests {
             ("", "-name"),
             ("####", "-name"),
             (&text[1..], "-name"),
+            (&cursor("name", "a\0b", "key_1"), "name"),
         ] {
             assert_eq!(open(text, sort), None);
         }
+    }
+
+    #[test]
+    fn no_parameter_has_control_characters() {
+        let pairs = [
+            ("nul", "a\0b"),
+            ("next", "a\u{85}"),
+            ("tab", "a\tb"),
+            ("good", "Ä b"),
+        ];
+        let pairs = pairs.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let mut parameters = Parameters::new(&pairs);
+        let read = pairs
+            .each_ref()
+            .map(|(name, _)| parameters.text(name).is_some());
+        assert_eq!(read, [false, false, false, true]);
+        let faults = parameters.into_faults();
+        assert!(faults.iter().all(|fault| fault.code == "invalid"));
+        assert_eq!(faults.len(), 3);
     }
 }

@@ -1,8 +1,6 @@
 //! Every code of the admin API, provoked over a real socket: what `docs/errors.md` lists is what was heard here.
 
-use crate::harness::{
-    Answer, Client, Desk, Gateway, GatewayBuilder, Place, Upstream, ask, free_port,
-};
+use crate::harness::{Answer, Client, Desk, Gateway, GatewayBuilder, Upstream, ask, free_port};
 use crate::workspaces::stored;
 use keygate::clock::{Clock, TestClock};
 use keygate::domain::id::Kind;
@@ -21,10 +19,16 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 /// What no call can bring about, and why.
-const UNHEARD: [(&str, &str); 1] = [(
-    "conflict",
-    "ids are made fresh, or looked up in the transaction that makes the object, and writers wait for each other",
-)];
+const UNHEARD: [(&str, &str); 2] = [
+    (
+        "conflict",
+        "ids are made fresh, or looked up in the transaction that makes the object, and writers wait for each other",
+    ),
+    (
+        "invalid_text",
+        "texts of bodies and queries are refused before they reach a store that cannot keep them",
+    ),
+];
 
 /// Codes that were heard.
 #[derive(Default)]
@@ -73,7 +77,6 @@ fn every_listed_code_can_be_heard() {
     places(&mut heard);
     people(&mut heard);
     webhooks(&mut heard);
-    no_text(&mut heard);
     for (code, tests) in ELSEWHERE {
         assert!(tests.contains(&format!("\"{code}\"")), "{code}");
         heard.0.insert(code.to_owned());
@@ -330,13 +333,23 @@ fn webhooks(heard: &mut Heard) {
     heard.note(409, "webhook_disabled", &answer);
 }
 
-/// One of the databases keeps no NUL.
-fn no_text(heard: &mut Heard) {
+#[test]
+fn no_text_of_a_query_has_control_characters() {
     let upstream = Upstream::ok();
-    let place = Place::postgres();
-    let gateway = GatewayBuilder::new(upstream.address)
-        .top(&format!("store: {}", place.setting()))
-        .start();
-    let answer = gateway.api("GET", "/v1/keys?tag=a%00b", None);
-    heard.note(409, "invalid_text", &answer);
+    let gateway = stored(&upstream);
+    for (path, names) in [
+        (
+            "/v1/keys",
+            &["tag", "scope", "environment", "q", "status"][..],
+        ),
+        ("/v1/audit", &["actor", "action", "target", "q"]),
+        ("/v1/consumers", &["q", "external_id"]),
+        ("/v1/tokens", &["q"]),
+    ] {
+        for name in names {
+            let answer = gateway.api("GET", &format!("{path}?{name}=a%00b"), None);
+            let faults = answer.must(422)["errors"].clone();
+            assert_eq!(faults[0]["pointer"], format!("?{name}"), "{path}");
+        }
+    }
 }

@@ -74,7 +74,12 @@ fn some(mut list: Value) -> Value {
     list
 }
 
-/// What a parameter of an operation holds; `None`: any text.
+/// What a parameter that is text holds, when nothing else is known of it.
+pub(super) fn any_text() -> Value {
+    json!({"pattern": NO_CONTROL})
+}
+
+/// What a parameter of an operation holds; `None`: nothing but its type is known.
 pub(super) fn parameter(operation: &str, name: &str) -> Option<Value> {
     Some(match (operation, name) {
         (_, "workspace" | "parent") => id(Kind::Workspace),
@@ -83,7 +88,7 @@ pub(super) fn parameter(operation: &str, name: &str) -> Option<Value> {
         (_, "cursor") => json!({"pattern": "^[A-Za-z0-9_-]+$"}),
         (_, "expires_before" | "unused_since" | "from" | "to") => time(),
         (_, "Idempotency-Key") => json!({"pattern": "^[!-~]{1,255}$"}),
-        ("list_keys" | "export_keys", "q") => json!({"maxLength": 256}),
+        ("list_keys" | "export_keys", "q") => words(0, 256),
         ("list_keys" | "export_keys", "status") => one_of(KeyStatus::ALL.map(KeyStatus::name)),
         ("list_keys", "sort") => {
             let names = SortBy::ALL.map(SortBy::name);

@@ -87,9 +87,12 @@ fn parameters(operation: &mut Value) {
         let of = parameter["name"].as_str().unwrap_or_default().to_owned();
         // There is no null in a query, nor in a header.
         never_null(&mut parameter["schema"]);
-        if parameter["in"] != "path"
-            && let Some(form) = forms::parameter(&name, &of)
-        {
+        if parameter["in"] == "path" {
+            continue;
+        }
+        let is_text = parameter["schema"]["type"] == "string";
+        let known = forms::parameter(&name, &of);
+        if let Some(form) = known.or_else(|| is_text.then(forms::any_text)) {
             merge(&mut parameter["schema"], form);
         }
     }
