@@ -34,9 +34,10 @@ pub enum HttpError {
     /// Nothing that can be called.
     #[error("{0}")]
     Url(&'static str),
-    /// The address is not out on the internet.
-    #[error("{0} is a private address, which is not allowed")]
-    Private(IpAddr),
+    /// The address is not out on the internet. Which one it is stays here: whoever gives a name must not learn what it
+    /// stands for inside.
+    #[error("it leads to a private address, which is not allowed")]
+    Private,
     /// No address for the name.
     #[error("the name has no address: {0}")]
     Name(String),
@@ -150,7 +151,7 @@ fn parse(text: &str, allow_private: bool) -> Result<Url, HttpError> {
         && !allow_private
         && !is_public(address)
     {
-        return Err(HttpError::Private(address));
+        return Err(HttpError::Private);
     }
     Ok(url)
 }
@@ -173,7 +174,10 @@ impl Resolve for Guard {
                 .filter(|address| allow_private || is_public(address.ip()))
                 .collect();
             match (outside.is_empty(), inside) {
-                (true, Some(inside)) => Err(HttpError::Private(inside).into()),
+                (true, Some(inside)) => {
+                    tracing::debug!(name = name.as_str(), address = %inside, "it is private");
+                    Err(HttpError::Private.into())
+                }
                 (true, None) => Err(HttpError::Name("none was found".into()).into()),
                 (false, _) => Ok(Box::new(outside.into_iter()) as Addrs),
             }

@@ -74,10 +74,9 @@ async fn private_addresses_are_not_dialled_by_number_or_by_name() {
         "localhost",
     ] {
         let refused = call(&client, &format!("http://{host}:{port}/")).await;
-        assert!(
-            matches!(refused, Err(HttpError::Private(_))),
-            "{host}: {refused:?}"
-        );
+        assert_eq!(refused, Err(HttpError::Private), "{host}");
+        let text = HttpError::Private.to_string();
+        assert!(!text.contains("127") && !text.contains("::"), "{text}");
     }
     let dialled = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
     assert!(dialled.is_err());

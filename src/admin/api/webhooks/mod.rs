@@ -285,7 +285,7 @@ fn url(value: &Value, allow_private: bool) -> Result<String, Wrong> {
     let url = text(1, 2048)(value)?;
     http::check_url(&url, allow_private).map_err(|fault| {
         let code = match fault {
-            http::HttpError::Private(_) => "private_address",
+            http::HttpError::Private => "private_address",
             http::HttpError::Url(_)
             | http::HttpError::Name(_)
             | http::HttpError::Connect(_)
