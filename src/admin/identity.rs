@@ -13,9 +13,6 @@ use crate::store::tokens::TokenRecord;
 use crate::store::write::Class;
 use crate::store::{Fact, Store, StoreError};
 
-/// Uses of a token are noted to the minute.
-const USE_MILLIS: i64 = 60_000;
-
 /// Why somebody is not let in.
 pub(super) enum NotIn {
     /// The secret is none that is good; what is recorded of it. The caller is only told that it is so.
@@ -109,14 +106,9 @@ async fn by_token(
     if !token.is_good(now) {
         return Err(ended_token(&token));
     }
-    let id = token.id;
-    if token
-        .last_used_at
-        .is_none_or(|last| now.as_millis() - last.as_millis() > USE_MILLIS)
-    {
-        // Who may come in does not depend on this note.
-        let _ = store.note_token_use(id, now).await;
-    }
+    let (id, beside) = (token.id, store.clone());
+    let note = async move { beside.note_token_use(id, now).await };
+    parts.sightings.note(id, token.last_used_at, now, note);
     let place = store.workspace(token.workspace).await?.lineage;
     let caller = Caller::new(Who::Token(id), Some(token.name), presented);
     Ok(caller.bound(place, token.role))
@@ -131,7 +123,8 @@ async fn by_session(
     let now = parts.clock.now();
     let idle = i64::try_from(parts.sessions.idle.as_millis()).unwrap_or(i64::MAX);
     let found = store.session_by_hash(hash).await?;
-    let (session, member) = found.ok_or_else(unknown)?;
+    let (mut session, member) = found.ok_or_else(unknown)?;
+    session.last_seen_at = parts.sightings.latest(session.id, session.last_seen_at);
     if !session.is_good(now, idle) || member.state != MemberState::Active {
         return Err(ended_session(&session, &member));
     }
@@ -139,7 +132,9 @@ async fn by_session(
         member: member.id,
         session: session.id,
     };
-    let _ = store.note_session_use(&session, now).await;
+    let (id, seen, beside) = (session.id, session.last_seen_at, store.clone());
+    let note = async move { beside.note_session_use(&session, now).await };
+    parts.sightings.note(id, Some(seen), now, note);
     let mut caller = Caller::new(who, member.email.clone(), presented);
     for held in &member.roles {
         let place = store.workspace(held.workspace).await?.lineage;

@@ -17,5 +17,6 @@ mod refusal;
 mod routes;
 mod schema;
 pub mod server;
+pub mod sightings;
 mod standing;
 pub mod throttle;

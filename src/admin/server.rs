@@ -5,6 +5,7 @@ pub use super::api::system::Settings;
 use super::error::AdminError;
 use super::listener::{Answering, CappedListener};
 use super::routes;
+use super::sightings::Sightings;
 use super::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{SessionConfig, WebhookConfig};
@@ -39,6 +40,8 @@ pub struct ListenerInfo {
 pub struct AdminParts {
     /// How often anybody may ask and guess.
     pub throttle: Throttle,
+    /// When tokens and sessions were used last.
+    pub sightings: Sightings,
     /// Snapshot and keys.
     pub shared: Arc<Shared>,
     /// Metrics.

@@ -4,6 +4,7 @@ mod background;
 mod store;
 
 use crate::admin::server::{Admin, AdminParts, AuditDesk, ListenerInfo, Settings};
+use crate::admin::sightings::Sightings;
 use crate::admin::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{Config, VaultConfig};
@@ -162,6 +163,7 @@ impl App {
             started_at: clock.now(),
             store: config.store.is_some().then(|| Arc::clone(&store)),
             throttle: Throttle::new(Arc::clone(&clock)),
+            sightings: Sightings::default(),
             allowed_hosts: config.management.allowed_hosts.clone(),
             sessions: config.management.sessions,
             inactivity: config.inactivity,

@@ -259,7 +259,8 @@ pub(in crate::admin) async fn list_sessions(
     check_reach(&parts, &call, member).await?;
     let (now, idle) = (parts.clock.now(), millis(parts.sessions.idle));
     let mut rows = Vec::new();
-    for session in parts.store()?.sessions(Some(member)).await? {
+    for mut session in parts.store()?.sessions(Some(member)).await? {
+        session.last_seen_at = parts.sightings.latest(session.id, session.last_seen_at);
         let address = session.address.map(|address| address.to_string());
         let texts = [address.as_deref(), session.agent.as_deref()].map(Option::unwrap_or_default);
         if session.is_good(now, idle) && wanted.names(&texts) {

@@ -1,9 +1,11 @@
 //! Calls whose body takes its time, while the right to make them is taken away.
 
 use super::{House, text};
-use crate::harness::{Answer, Client, Upstream};
+use crate::harness::{Answer, Client, Upstream, wait_until};
+use keygate::domain::actor::Actor;
 use serde_json::{Value, json};
 use std::io::Read;
+use std::time::Duration;
 
 /// A call whose head was accepted and whose body is still on its way.
 struct Slow {
@@ -100,4 +102,29 @@ fn more_rights_than_before_are_no_hindrance() {
     let path = format!("/v1/members/{ada}/roles/{}", house.north);
     house.gateway.api("DELETE", &path, None).must(200);
     slow.finish().must(201);
+}
+
+#[test]
+fn who_reads_does_not_wait_for_who_writes() {
+    let upstream = Upstream::ok();
+    let house = House::new(&upstream);
+    let body = json!({"name": "reader", "role": "auditor"});
+    let made = house.gateway.api("POST", "/v1/tokens", body).must(201);
+    let path = format!("/v1/tokens/{}", text(&made["token"]["id"]));
+    let used = || house.gateway.api("GET", &path, None).must(200)["last_used_at"].clone();
+    assert_eq!(used(), Value::Null);
+    let write = house
+        .runtime
+        .block_on(house.store.begin(&Actor::system("test")));
+    let secret = text(&made["secret"]);
+    house
+        .gateway
+        .api_as(&secret, "GET", "/v1/whoami", None)
+        .must(200);
+    assert_eq!(used(), Value::Null, "it could not be noted yet");
+    house.runtime.block_on(async move { drop(write) });
+    // Who waits for the note gives up before the writer does: then there is none.
+    wait_until("the use is noted", Duration::from_secs(10), || {
+        used() != Value::Null
+    });
 }
