@@ -190,7 +190,7 @@ impl Store {
     }
 
     /// Has keys looked at that were to go and were used since a time.
-    async fn wake_used(&self, since: Timestamp) -> Result<(), StoreError> {
+    pub(super) async fn wake_used(&self, since: Timestamp) -> Result<(), StoreError> {
         let mut wake = Sql::new(
             "UPDATE keys SET sweep_at = 0 WHERE inactive_at IS NOT NULL AND sweep_at > 0 AND last_used_at >= ",
         );
@@ -209,7 +209,7 @@ impl Store {
     }
 
     /// Has all keys looked at, some at a time, so that others can write in between.
-    async fn reset_looks(&self) -> Result<(), StoreError> {
+    pub(super) async fn reset_looks(&self) -> Result<(), StoreError> {
         const SOME: i64 = 5000;
         loop {
             let mut reset = Sql::new(
@@ -307,7 +307,7 @@ impl Store {
     }
 
     /// Notes when keys must be looked at again, unless they have changed since they were read.
-    async fn note_looks(
+    pub(super) async fn note_looks(
         &self,
         looks: &[(&KeyRecord, Option<Timestamp>)],
     ) -> Result<(), StoreError> {
