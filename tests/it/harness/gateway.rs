@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A key that [`GatewayBuilder::new`] declares: native form, scopes `app:read` and `app:write`, consumer `acme`.
@@ -342,6 +343,9 @@ pub(crate) fn tell(
     body: Option<Value>,
 ) -> Answer {
     let mut client = Client::connect(address);
+    // An act on ten thousand keys takes a while on a busy machine.
+    let patience = Some(Duration::from_mins(1));
+    client.stream().set_read_timeout(patience).unwrap();
     let mut head = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
     if !headers.iter().any(|header| header.starts_with("host:")) {
         head.push_str("host: localhost\r\n");
