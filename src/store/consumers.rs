@@ -8,6 +8,7 @@ use super::write::{Fact, Touched, Write};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
+use crate::domain::workspace::Lineage;
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -130,14 +131,20 @@ impl Write {
         one(self.connection(), id).await
     }
 
-    /// The consumer with this id or this name, of a workspace or one above it; the nearest one.
+    /// The consumer with this id or this name, of a workspace or one above it, where the caller reaches that one; the
+    /// nearest. Others are not there for the caller: a key of theirs would call in their name.
     pub async fn consumer_named(
         &mut self,
         text: &str,
         workspace: Id,
+        reaches: &(dyn Fn(&Lineage) -> bool + Sync),
     ) -> Result<Option<Consumer>, StoreError> {
         let lineage = self.workspace(workspace).await?.lineage;
-        for place in lineage.ids().iter().rev() {
+        let all = lineage.ids();
+        for (depth, place) in all.iter().enumerate().rev() {
+            if !reaches(&Lineage::new(all[..=depth].to_vec())) {
+                break;
+            }
             let mut select = Sql::new("SELECT id, name FROM consumers WHERE workspace = ");
             select.bind(place.text(Kind::Workspace).to_string());
             let column = if Id::parse(Kind::Consumer, text).is_some() {

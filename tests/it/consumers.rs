@@ -233,3 +233,41 @@ fn consumers_of_a_foreign_workspace_are_not_asked_for() {
         }
     }
 }
+
+/// Else a location's editor would call in the agency's name.
+#[test]
+fn a_consumer_above_is_not_there_for_who_does_not_reach_it() {
+    let upstream = Upstream::ok();
+    let gateway = stored(&upstream);
+    let north = made(&gateway, "north", None);
+    let acme = created(&gateway, json!({"name": "agency"}));
+    let editor = Desk::of(&gateway).token(&north, Role::Editor);
+    let unknown = |answer: Value| {
+        let error = &answer["errors"][0];
+        (error["pointer"].clone(), error["code"].clone())
+            == (json!("/consumer"), json!("unknown_value"))
+    };
+    let body = |consumer: &str| json!({"name": "k", "workspace": north, "consumer": consumer});
+    for consumer in ["agency", acme["id"].as_str().unwrap()] {
+        let refused = gateway.api_as(&editor, "POST", "/v1/keys", body(consumer));
+        assert!(unknown(refused.must(422)), "{consumer}");
+    }
+    let admin = Desk::of(&gateway).token(&north, Role::Admin);
+    let item = json!({"name": "k", "secret": "an-old-secret-of-a-till", "workspace": north, "consumer": "agency"});
+    let imported = gateway.api_as(&admin, "POST", "/v1/keys/import", json!({"keys": [item]}));
+    assert_eq!(imported.must(200)["imported"], 0);
+
+    // Whoever reaches both gives a key to it, and its editor leaves it there.
+    let key = gateway.api("POST", "/v1/keys", body("agency")).must(201)["key"].clone();
+    let path = format!("/v1/keys/{}", key["id"].as_str().unwrap());
+    let kept = json!({"name": "renamed", "consumer": "agency"});
+    gateway.api_as(&editor, "PUT", &path, kept).must(200);
+    let own = created(&gateway, json!({"name": "own", "workspace": north}));
+    let to = |consumer: &str| json!({"consumer": consumer});
+    let transfer = format!("{path}/transfer");
+    gateway
+        .api_as(&admin, "POST", &transfer, to(own["id"].as_str().unwrap()))
+        .must(200);
+    let back = gateway.api_as(&admin, "POST", &transfer, to("agency"));
+    assert!(unknown(back.must(422)));
+}

@@ -270,8 +270,8 @@ pub(in crate::admin) async fn transfer_key(
         key.body
             .fault("consumer", ("required", "an id, a name, or null".into()));
     }
-    let workspace = key.before.workspace;
-    let owner = consumer(&mut key.change.write, &mut key.body, workspace).await?;
+    let here = (key.before.workspace, key.before.consumer.as_ref());
+    let owner = consumer(&mut key.change.write, &mut key.body, &call.caller, here).await?;
     key.after.transfer(owner)?;
     key.close(&parts, "key.transferred").await
 }

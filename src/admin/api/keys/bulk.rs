@@ -4,6 +4,7 @@
 //!
 //! Long because what a call asks, how it is carried out in portions and what becomes of each key are read together.
 
+use super::create::may_name;
 use super::view::managed;
 use crate::admin::body::{Body, Wrong, flag, invalid, list, said, text, whole};
 use crate::admin::call::Call;
@@ -217,7 +218,9 @@ async fn choose(change: &mut Change, wanted: &Wanted) -> Result<Vec<Id>, AdminEr
             if page.more {
                 return Err(AdminError::Conflict {
                     code: "too_many_keys",
-                    message: format!("the filter finds more than {MOST_FOUND} keys"),
+                    message: format!(
+                        "the filter finds more than {MOST_FOUND} keys: narrow it, or send ids in portions"
+                    ),
                 });
             }
             page.keys.iter().map(|key| key.id).collect()
@@ -384,7 +387,9 @@ impl Work<'_> {
             return Ok(Ok(None));
         };
         if let Entry::Vacant(free) = self.owners.entry(key.workspace) {
-            free.insert(change.write.consumer_named(named, key.workspace).await?);
+            let reaches = may_name(&self.call.caller);
+            let found = change.write.consumer_named(named, key.workspace, &reaches);
+            free.insert(found.await?);
         }
         let found = self.owners.get(&key.workspace).cloned().flatten();
         Ok(found.map(Some).ok_or_else(|| {

@@ -2,6 +2,7 @@
 
 use super::fields;
 use super::view::{KeyView, managed};
+use crate::admin::auth::Caller;
 use crate::admin::body::{Body, Wrong, name, text};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
@@ -13,6 +14,7 @@ use crate::domain::key::record::{InactivityMarks, KeyDetail, RecordedUse, Secret
 use crate::domain::key::{Algorithm, KeyFormat, KeyRecord, KeyState, PlainKey};
 use crate::domain::role::Permission;
 use crate::domain::time::Timestamp;
+use crate::domain::workspace::Lineage;
 use crate::store::Write;
 use axum::extract::State;
 use axum::response::Response;
@@ -84,7 +86,8 @@ pub(super) async fn read(
     }
     if let Some(place) = workspace(&mut change.write, &mut body, call).await? {
         key.workspace = place;
-        key.consumer = consumer(&mut change.write, &mut body, place).await?;
+        let here = (place, None);
+        key.consumer = consumer(&mut change.write, &mut body, &call.caller, here).await?;
     } else {
         // Nothing is looked up where the caller is not: the answer would tell what is there.
         body.optional("consumer", text(1, 128));
@@ -187,16 +190,30 @@ async fn workspace(
     }
 }
 
-/// The consumer a body names, by id or by name, of the key's own workspace or one above.
+/// Whether a caller may make keys that call in the name of a workspace's consumers.
+pub(super) fn may_name(caller: &Caller) -> impl Fn(&Lineage) -> bool + Sync + '_ {
+    |place| caller.check(Permission::KeysWrite, place).is_ok()
+}
+
+/// The consumer a body names, by id or by name, of the key's own workspace or one above that the caller reaches; or the one
+/// that the key has.
 pub(super) async fn consumer(
     write: &mut Write,
     body: &mut Body,
-    workspace: Id,
+    caller: &Caller,
+    (workspace, current): (Id, Option<&Consumer>),
 ) -> Result<Option<Consumer>, AdminError> {
     let Some(named) = body.optional("consumer", text(1, 128)) else {
         return Ok(None);
     };
-    let found = write.consumer_named(&named, workspace).await?;
+    let is_current =
+        |one: &&Consumer| one.name == named || one.id.text(Kind::Consumer).as_str() == named;
+    if let Some(current) = current.filter(is_current) {
+        return Ok(Some(current.clone()));
+    }
+    let found = write
+        .consumer_named(&named, workspace, &may_name(caller))
+        .await?;
     if found.is_none() {
         body.fault(
             "consumer",

@@ -1,6 +1,7 @@
 //! `POST /v1/keys/import`: keys that were made elsewhere, in portions. Raw secrets are hashed on the way in. A bad item
 //! does not keep the good ones out; each has its own result, which shows nothing of a secret.
 
+use super::create::may_name;
 use super::create::{blank, environment, id};
 use super::fields;
 use crate::admin::body::{Body, Wrong, invalid, text, time};
@@ -360,7 +361,9 @@ impl Reader<'_> {
         }
         let name = (workspace, named);
         if !self.owners.contains_key(&name) {
-            let found = change.write.consumer_named(&name.1, workspace).await?;
+            let reaches = may_name(&self.call.caller);
+            let found = change.write.consumer_named(&name.1, workspace, &reaches);
+            let found = found.await?;
             self.owners.insert(name.clone(), found);
         }
         let found = self.owners.get(&name).cloned().flatten();

@@ -95,7 +95,8 @@ async fn replace(
         body.optional(field, stays);
     }
     if body.has("consumer") {
-        let owner = consumer(&mut change.write, &mut body, before.workspace).await?;
+        let here = (before.workspace, before.consumer.as_ref());
+        let owner = consumer(&mut change.write, &mut body, &call.caller, here).await?;
         if owner != before.consumer {
             call.caller.check(Permission::KeysEnd, &place)?;
             after.transfer(owner)?;
