@@ -216,9 +216,11 @@ async fn sqlite(file: &Path, connections: u32, more: &'static str) -> Result<Any
         .replace('#', "%23");
     let options = AnyConnectOptions::from_str(&format!("sqlite:{encoded}"))?;
     // WAL: readers and the writer do not wait for each other. FULL: what was acknowledged survives a power cut.
+    // Deleted means deleted: a person who was erased is not in the file any more.
     let pool = pool(connections).after_connect(move |connection, _| {
         Box::pin(async move {
             let setup = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                         PRAGMA secure_delete = ON; \
                          PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;";
             connection.execute(setup).await?;
             connection.execute(more).await.map(|_| ())
