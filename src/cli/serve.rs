@@ -4,13 +4,14 @@ use super::{Exit, Failed, load, print, say};
 use crate::app::{App, Output, StartError};
 use crate::clock::SystemClock;
 use crate::domain::key::PlainKey;
-use anyhow::Context;
 use clap::Args;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -64,13 +65,13 @@ fn run(file: &Path, setup_token_file: Option<&Path>) -> Result<Exit, Failed> {
         "keygate: management on http://{}",
         app.management()
     ));
+    let place = setup_token_file.map(Path::to_owned);
     if let Some(token) = app.take_setup_token() {
-        hand_over(&token, setup_token_file)?;
+        hand_over(token, place)?;
     } else {
-        let file = setup_token_file.map(Path::to_owned);
         app.await_setup_token(move |token| {
             // Traffic is served already: it does not end for this.
-            if let Err(fault) = hand_over(&token, file.as_deref()) {
+            if let Err(fault) = hand_over(token, place) {
                 say(&format!("keygate: {:#}", fault.cause));
             }
         });
@@ -79,8 +80,11 @@ fn run(file: &Path, setup_token_file: Option<&Path>) -> Result<Exit, Failed> {
     Ok(Exit::Ok)
 }
 
+/// Pause before a file for the setup token is tried again: the token is good and nobody has seen it, so it is not dropped.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
 /// The setup token of a new store: shown or written once, never logged.
-fn hand_over(token: &PlainKey, file: Option<&Path>) -> Result<(), Failed> {
+fn hand_over(token: PlainKey, file: Option<PathBuf>) -> Result<(), Failed> {
     let Some(file) = file else {
         say(
             "keygate: the store is new; this token sets it up within 24 hours and is not shown again:",
@@ -88,12 +92,27 @@ fn hand_over(token: &PlainKey, file: Option<&Path>) -> Result<(), Failed> {
         print(token.expose())?;
         return Ok(());
     };
+    if let Err(fault) = write_token(&token, &file) {
+        say(&format!(
+            "keygate: cannot write the setup token to {}: {fault}; it is tried again until that is mended",
+            file.display()
+        ));
+        thread::spawn(move || {
+            while write_token(&token, &file).is_err() {
+                thread::sleep(TRY_AGAIN);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Nobody else can read it, and what is there is left alone.
+fn write_token(token: &PlainKey, file: &Path) -> io::Result<()> {
     let mut out = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(file)
-        .with_context(|| format!("cannot write the setup token to {}", file.display()))?;
+        .open(file)?;
     writeln!(out, "{}", token.expose())?;
     say(&format!(
         "keygate: the store is new; the token that sets it up is in {}",

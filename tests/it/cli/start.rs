@@ -27,6 +27,9 @@ fn init_serve_and_a_first_key() {
         .replace("127.0.0.1:8081", &format!("127.0.0.1:{management}"))
         .replace("127.0.0.1:9000", &service.address.to_string());
     std::fs::write(&file, config).unwrap();
+    // What is there is left alone, and the token is not lost.
+    let token = shell.file("setup.token");
+    std::fs::write(&token, "another").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
     command
         .args(["serve", "--setup-token-file", "setup.token"])
@@ -38,9 +41,11 @@ fn init_serve_and_a_first_key() {
     let mut process = Process::start(&mut command);
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     wait_for_port(address(management));
-    let token = shell.file("setup.token");
+    wait_for_port(address(port));
+    assert_eq!(std::fs::read_to_string(&token).unwrap(), "another");
+    std::fs::remove_file(&token).unwrap();
     crate::harness::wait_until("there is a token", Duration::from_secs(20), || {
-        token.is_file()
+        std::fs::read(&token).is_ok_and(|text| text.ends_with(b"\n"))
     });
     let mode = std::fs::metadata(&token).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
