@@ -88,6 +88,8 @@ pub struct StoreReport {
     pub reachable: bool,
     /// Why not.
     pub fault: Option<String>,
+    /// Why the uses of keys cannot be written to it: its disk may be full.
+    pub write_fault: Option<String>,
     /// Whether the keys in force come from the last-good file.
     pub from_last_good: bool,
     /// The last revision that was seen in it.

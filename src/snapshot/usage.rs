@@ -96,7 +96,8 @@ impl KeyUsage {
             first_used_at: time(&self.first_used),
             last_used_at,
             last_used_ip: last_used_at
-                .map(|_| address([self.address[0].load(Relaxed), self.address[1].load(Relaxed)])),
+                .map(|_| address([self.address[0].load(Relaxed), self.address[1].load(Relaxed)]))
+                .filter(|from| !from.is_unspecified()),
             permitted: self.permitted.load(Relaxed),
             refused: self.refused.load(Relaxed),
         }

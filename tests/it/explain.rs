@@ -231,6 +231,11 @@ fn a_question_is_no_use_of_the_key() {
     assert_eq!(gateway.metric("keygate_auth_decisions_total", &[]), 0.0);
     verify(json!({"key": secret, "count": true, "ip": "203.0.113.7"}));
     assert_ne!(last_used(), Value::Null);
+    // Who does not say from where a use came leaves what is known of that.
+    verify(json!({"key": secret, "count": true}));
+    let path = format!("/v1/keys/{}", id.as_str().unwrap());
+    let known = gateway.api("GET", &path, None).must(200);
+    assert_eq!(known["last_used_ip"], "203.0.113.7");
     let path = format!("/v1/keys/{}", id.as_str().unwrap());
     gateway.api("DELETE", &path, None).must(200);
     let gone = explain(&gateway, by_id);

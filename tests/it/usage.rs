@@ -318,6 +318,8 @@ fn while_the_store_is_away_use_is_kept_and_written_later() {
         sent += 1;
         sent >= 1000 && pending() > 0.0
     });
+    let fault = || gateway.status()["store"]["write_fault"].clone();
+    wait_until("it is told", LATER, || fault().is_string());
     assert_eq!(home.key(key.id).usage.uses, 0);
     // A rollback needs the runtime.
     home.runtime.block_on(async { drop(lock) });
@@ -325,6 +327,7 @@ fn while_the_store_is_away_use_is_kept_and_written_later() {
         home.key(key.id).usage.uses == sent && pending() == 0.0
     });
     assert_eq!(gateway.metric("keygate_usage_dropped_total", &[]), 0.0);
+    wait_until("nothing is wrong any more", LATER, || fault().is_null());
 }
 
 #[test]

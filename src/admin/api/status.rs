@@ -50,6 +50,8 @@ struct StoreStatus {
     kind: &'static str,
     reachable: bool,
     fault: Option<String>,
+    /// Why nothing can be written to it, though it can be read: its disk may be full.
+    write_fault: Option<String>,
     /// Whether the keys in force were read from the last good state, because the store was away at the start.
     from_last_good: bool,
     revision_observed: u64,
@@ -148,6 +150,7 @@ fn store_status(parts: &AdminParts) -> Option<StoreStatus> {
         kind: report.kind?,
         reachable: report.reachable,
         fault: report.fault,
+        write_fault: report.write_fault,
         from_last_good: report.from_last_good,
         revision_observed: report.observed,
         revision_applied: parts.shared.applied(),

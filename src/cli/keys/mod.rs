@@ -81,7 +81,7 @@ enum Verb {
     #[command(
         after_help = "Examples:\n  keygate keys create ci --scope billing:read --expires 90d\n  \
         keygate keys create ci --scope billing:read --consumer acme --save-to ci.key\n  \
-        keygate keys create ci --scope 'billing:*' --ip 10.0.0.0/8 --metadata plan=gold --inactivity delete:90d"
+        keygate keys create ci --scope billing:read --ip 10.0.0.0/8 --metadata plan=gold --inactivity delete:90d"
     )]
     Create(Box<create::Create>),
     /// List keys, or search by the start of any word of name, tag and hint

@@ -58,7 +58,7 @@ impl Write {
         }))
     }
 
-    /// Cuts off the events before a moment, at most [`CUT_AT_ONCE`], and keeps the hash that the rest goes on from; whether
+    /// Cuts off the events before a moment, some thousand at most, and keeps the hash that the rest goes on from; whether
     /// there are more. `None` when there are none.
     pub async fn checkpoint_audit(
         &mut self,

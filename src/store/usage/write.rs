@@ -9,6 +9,7 @@ use crate::store::error::StoreError;
 use crate::store::sql::{Columns, Sql, VALUES, Value};
 use sqlx::AnyConnection;
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 /// Rows of one statement.
 const BATCH: usize = 500;
@@ -101,6 +102,11 @@ fn count(number: u64) -> Value {
     i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
+/// An address; none where whoever counted the use was not told from where it came.
+fn known(from: IpAddr) -> Option<String> {
+    (!from.is_unspecified()).then(|| from.to_string())
+}
+
 /// First and last use and counts, as columns.
 fn columns(id: &str, one: &KeyUse) -> Vec<Value> {
     let last = one.last_used;
@@ -108,7 +114,7 @@ fn columns(id: &str, one: &KeyUse) -> Vec<Value> {
         id.into(),
         one.first_used_at.into(),
         last.map(|(at, _)| at).into(),
-        last.map(|(_, from)| from.to_string()).into(),
+        last.and_then(|(_, from)| known(from)).into(),
         count(one.uses),
         count(one.refusals),
     ]
@@ -174,7 +180,7 @@ async fn secrets_of(
                 id.as_str().into(),
                 secret.hash.at_rest_as(secret.algorithm).into(),
                 at.into(),
-                from.to_string().into(),
+                known(from).into(),
                 count(secret.uses),
             ]
         })

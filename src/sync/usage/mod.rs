@@ -164,6 +164,7 @@ impl Flusher {
         let outcome = self.try_write(&store, all).await;
         self.show(0);
         self.written.send_replace(outcome.is_ok());
+        self.shared.store().write_fault = outcome.as_ref().err().map(ToString::to_string);
         match outcome {
             Ok(()) => self.failing = false,
             Err(fault) => {

@@ -276,7 +276,9 @@ fn fits(key: &Key, query: &KeyQuery, now: Timestamp) -> bool {
         let mut asked = q
             .split(|letter: char| !letter.is_alphanumeric())
             .filter(|word| !word.is_empty());
-        asked.all(|word| known.iter().any(|known| known.starts_with(word)))
+        // As in the store: what has no word finds nothing.
+        asked.clone().next().is_some()
+            && asked.all(|word| known.iter().any(|known| known.starts_with(word)))
     };
     query.workspace.is_none()
         && query.tag.is_none()

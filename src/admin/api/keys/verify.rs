@@ -166,6 +166,10 @@ fn count(
         // What no route takes is not a use of the key.
         Verdict::NoRoute(_) => return,
     };
+    // Who does not say from where it came leaves what is known.
+    let from = Some(when_where.1).filter(|from| *from != NOWHERE);
+    let before = key.usage.read().last_used_ip;
+    let when_where = (when_where.0, from.or(before).unwrap_or(NOWHERE));
     if decision == Decision::Permitted {
         key.usage.used(when_where.0, when_where.1);
     } else {

@@ -71,7 +71,13 @@ impl Pending {
                 };
                 self.rows += add_secret(one, secret);
             }
-            self.rows += add_network(one, network(first)) + add_network(one, network(last));
+            // From nowhere: somebody counted it who was not told.
+            for seen in [first, last]
+                .into_iter()
+                .filter(|seen| !seen.1.is_unspecified())
+            {
+                self.rows += add_network(one, network(seen));
+            }
         }
         let new = hour_of(hour, route, entry);
         match find_hour(one, &new) {
