@@ -224,8 +224,6 @@ async fn authenticate(
     headers: &HeaderMap,
     peer: IpAddr,
 ) -> Result<Caller, AdminError> {
-    let network = Network::of(peer);
-    parts.throttle.check_failures(network)?;
     let Some(presented) = bearer(headers)? else {
         return Err(AdminError::Unauthorized);
     };
@@ -236,7 +234,8 @@ async fn authenticate(
             Ok(caller)
         }
         Err(NotIn::Refused(fact)) => {
-            parts.throttle.note_failure(network);
+            // Who guesses is slowed down, and nobody else behind the same address: what is good always passes.
+            let one_too_many = parts.throttle.note_failure(Network::of(peer));
             let stranger = Actor {
                 who: Who::System("way_in"),
                 name: None,
@@ -245,6 +244,7 @@ async fn authenticate(
             };
             let cause = format!("{} {}", fact.action, fact.target);
             refusal::record(parts, &stranger, &cause, *fact).await;
+            one_too_many?;
             Err(AdminError::Unauthorized)
         }
         Err(NotIn::Fault(fault)) => Err(fault),
