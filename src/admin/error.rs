@@ -25,8 +25,11 @@ pub(super) enum AdminError {
     /// No token, or a wrong one.
     #[error("an admin token is needed, behind `Authorization: Bearer`")]
     Unauthorized,
-    /// Asked for under a foreign name.
-    #[error("without a token this port answers to addresses and `localhost` only")]
+    /// Asked for under a foreign name, or by a page of another site.
+    #[error(
+        "this port answers to addresses, `localhost` and `management.allowed_hosts`, and to no other origin than its own; \
+         under other names to a good token only, unless names are set"
+    )]
     Misdirected,
     /// No such thing.
     #[error("there is nothing here")]
