@@ -153,7 +153,7 @@ pub(super) async fn guard_system(
     next: Next,
 ) -> Result<Response, AdminError> {
     check_names(&parts, request.headers())?;
-    if parts.token.is_none() && bearer(request.headers())?.is_none() {
+    if parts.token.is_none() && matches!(bearer(request.headers()), Ok(None)) {
         check_local(&parts, request.headers())?;
         return Ok(next.run(request).await);
     }
@@ -176,7 +176,7 @@ pub(super) async fn guard_api(
     check_names(&parts, request.headers())?;
     parts.throttle.take(Network::of(peer.ip()))?;
     let declared_only = parts.token.is_none() && parts.store.is_none();
-    let caller = if declared_only && bearer(request.headers())?.is_none() {
+    let caller = if declared_only && matches!(bearer(request.headers()), Ok(None)) {
         check_local(&parts, request.headers())?;
         Caller::new(Who::ConfigToken, None, "").at_root(Role::Auditor)
     } else {
@@ -199,6 +199,7 @@ pub(super) async fn guard_sign_in(
     next: Next,
 ) -> Result<Response, AdminError> {
     check_names(&parts, request.headers())?;
+    check_local(&parts, request.headers())?;
     parts.throttle.take(Network::of(peer.ip()))?;
     let mut stranger = Caller::new(Who::System("sign_in"), None, "");
     stranger.actor.address = Some(peer.ip().to_canonical());
@@ -224,9 +225,8 @@ async fn authenticate(
     headers: &HeaderMap,
     peer: IpAddr,
 ) -> Result<Caller, AdminError> {
-    let network = Network::of(peer);
-    parts.throttle.check_failures(network)?;
-    let Some(presented) = bearer(headers)? else {
+    let Ok(Some(presented)) = bearer(headers) else {
+        check_local(parts, headers)?;
         return Err(AdminError::Unauthorized);
     };
     match identify(parts, presented).await {
@@ -236,7 +236,8 @@ async fn authenticate(
             Ok(caller)
         }
         Err(NotIn::Refused(fact)) => {
-            parts.throttle.note_failure(network);
+            // Who guesses is slowed down, and nobody else behind the same address: what is good always passes.
+            let one_too_many = parts.throttle.note_failure(Network::of(peer));
             let stranger = Actor {
                 who: Who::System("way_in"),
                 name: None,
@@ -245,6 +246,8 @@ async fn authenticate(
             };
             let cause = format!("{} {}", fact.action, fact.target);
             refusal::record(parts, &stranger, &cause, *fact).await;
+            check_local(parts, headers)?;
+            one_too_many?;
             Err(AdminError::Unauthorized)
         }
         Err(NotIn::Fault(fault)) => Err(fault),
@@ -302,8 +305,9 @@ fn check_names(parts: &AdminParts, headers: &HeaderMap) -> Result<(), AdminError
     Ok(())
 }
 
-/// Without a token, loopback is all that protects the port; a page in a browser on this machine can reach it under a name
-/// that its author made to lead here (DNS rebinding), but not under an address or `localhost`.
+/// Without a good token, the network is all that protects the port; a page in a browser can reach it under a name that its
+/// author made to lead here (DNS rebinding), but not under an address or `localhost`. It would read what is open on this
+/// machine, or guess passwords. Such a page has no good token: whoever has one may ask under any name unless names are set.
 fn check_local(parts: &AdminParts, headers: &HeaderMap) -> Result<(), AdminError> {
     if is_known(parts, headers.get(HOST)) {
         Ok(())

@@ -25,8 +25,11 @@ pub(super) enum AdminError {
     /// No token, or a wrong one.
     #[error("an admin token is needed, behind `Authorization: Bearer`")]
     Unauthorized,
-    /// Asked for under a foreign name.
-    #[error("without a token this port answers to addresses and `localhost` only")]
+    /// Asked for under a foreign name, or by a page of another site.
+    #[error(
+        "this port answers to addresses, `localhost` and `management.allowed_hosts`, and to no other origin than its own; \
+         under other names to a good token only, unless names are set"
+    )]
     Misdirected,
     /// No such thing.
     #[error("there is nothing here")]
@@ -67,9 +70,9 @@ pub(super) enum AdminError {
     /// `If-Match` names another version.
     #[error("the object has changed since you read it")]
     PreconditionFailed,
-    /// Too many wrong tokens or passwords from this network.
+    /// Too many wrong tokens or passwords from this network; the seconds until the next try.
     #[error("too many failed attempts; wait a while")]
-    TooManyFailures,
+    TooManyFailures(u64),
     /// Too many requests of this caller.
     #[error("too many requests; wait a moment")]
     RateLimited,
@@ -114,13 +117,22 @@ impl AdminError {
             | Self::MediaType
             | Self::Conflict { .. }
             | Self::PreconditionFailed
-            | Self::TooManyFailures
+            | Self::TooManyFailures(_)
             | Self::RateLimited
             | Self::DependencyDown
             | Self::Draining
             | Self::NotReady
             | Self::Internal => None,
         }
+    }
+
+    /// Seconds until it is worth trying again, if that is known.
+    fn wait(&self) -> Option<u64> {
+        if let Self::TooManyFailures(seconds) = self {
+            return Some(*seconds);
+        }
+        // The pace is a thousand requests a second: a second later there is room again.
+        matches!(self, Self::RateLimited).then_some(1)
     }
 
     fn row(&self) -> (StatusCode, &'static str, &'static str) {
@@ -169,7 +181,7 @@ impl AdminError {
                 "precondition_failed",
                 "Precondition failed",
             ),
-            Self::TooManyFailures => (
+            Self::TooManyFailures(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_failures",
                 "Too many failures",
@@ -250,6 +262,7 @@ struct Problem<'a> {
 impl IntoResponse for AdminError {
     fn into_response(self) -> Response {
         let (status, code, title) = self.row();
+        let wait = self.wait();
         let errors = if let Self::Invalid(faults) = &self {
             faults.as_slice()
         } else {
@@ -273,8 +286,8 @@ impl IntoResponse for AdminError {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+        if let Some(seconds) = wait {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(

@@ -61,6 +61,14 @@ impl Tally {
     }
 }
 
+impl Counted {
+    /// What a caller is told that is over the limit: when to come back.
+    fn too_many(&self, now: u64) -> AdminError {
+        let left = self.until.saturating_sub(now).div_ceil(1_000_000_000);
+        AdminError::TooManyFailures(left.max(1))
+    }
+}
+
 /// Counts one more, unless there are so many already.
 fn take_one(counted: &mut Counted, most: u32) -> bool {
     let free = counted.count < most;
@@ -111,17 +119,26 @@ impl Throttle {
             return Ok(());
         };
         let now = self.clock.monotonic_nanos();
-        if tally.within(now, MINUTE, |counted| counted.count) < MOST_FAILURES {
-            Ok(())
-        } else {
-            Err(AdminError::TooManyFailures)
-        }
+        tally.within(now, MINUTE, |counted| {
+            if counted.count < MOST_FAILURES {
+                Ok(())
+            } else {
+                Err(counted.too_many(now))
+            }
+        })
     }
 
-    pub(super) fn note_failure(&self, network: Network) {
+    /// Notes a wrong token or password; whether it was one too many. Known from then on: tries at the same time count too.
+    pub(super) fn note_failure(&self, network: Network) -> Result<(), AdminError> {
         let tally = self.failures.get_with(network, Arc::default);
         let now = self.clock.monotonic_nanos();
-        tally.within(now, MINUTE, |counted| counted.count += 1);
+        tally.within(now, MINUTE, |counted| {
+            if take_one(counted, MOST_FAILURES) {
+                Ok(())
+            } else {
+                Err(counted.too_many(now))
+            }
+        })
     }
 
     /// One try of a network at the password of a person, counted before it is made: tries at the same time count too.
@@ -129,11 +146,13 @@ impl Throttle {
         let key = (network, email.to_owned());
         let tally = self.passwords.get_with(key, Arc::default);
         let now = self.clock.monotonic_nanos();
-        if tally.within(now, QUARTER, |counted| take_one(counted, MOST_PASSWORDS)) {
-            Ok(())
-        } else {
-            Err(AdminError::TooManyFailures)
-        }
+        tally.within(now, QUARTER, |counted| {
+            if take_one(counted, MOST_PASSWORDS) {
+                Ok(())
+            } else {
+                Err(counted.too_many(now))
+            }
+        })
     }
 
     /// The password was right: the tries before it do not count.
@@ -184,6 +203,14 @@ mod tests {
         Network::of(IpAddr::from([203, 0, 113, last]))
     }
 
+    /// The seconds that somebody is told to wait.
+    fn wait(told: Result<(), AdminError>) -> u64 {
+        match told {
+            Err(AdminError::TooManyFailures(seconds)) => seconds,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn five_passwords_within_a_quarter_of_an_hour() {
         let (throttle, clock) = throttle();
@@ -195,6 +222,7 @@ mod tests {
         assert_eq!((tries(1, "bob"), tries(2, "ada")), (5, 5));
         clock.advance_millis(15 * 60 * 1000 - 1);
         assert_eq!(tries(1, "ada"), 0);
+        assert_eq!(wait(throttle.try_password(network(1), "ada")), 1);
         clock.advance_millis(1);
         assert_eq!(tries(1, "ada"), 5);
         throttle.forget_passwords(network(1), "ada");
@@ -206,11 +234,13 @@ mod tests {
         let (throttle, clock) = throttle();
         for _ in 0..MOST_FAILURES {
             throttle.check_failures(network(1)).unwrap();
-            throttle.note_failure(network(1));
+            throttle.note_failure(network(1)).unwrap();
         }
-        assert!(throttle.check_failures(network(1)).is_err());
+        clock.advance_millis(18_500);
+        assert_eq!(wait(throttle.note_failure(network(1))), 42);
+        assert_eq!(wait(throttle.check_failures(network(1))), 42);
         assert!(throttle.check_failures(network(2)).is_ok());
-        clock.advance_millis(60_000);
+        clock.advance_millis(41_500);
         assert!(throttle.check_failures(network(1)).is_ok());
     }
 

@@ -115,9 +115,10 @@ fn ways_in(heard: &mut Heard) {
     for _ in 0..60 {
         gateway.api_as("kg_admin_nobody", "GET", "/v1/keys", None);
     }
-    let answer = gateway.api("GET", "/v1/keys", None);
+    let answer = gateway.api_as("kg_admin_nobody", "GET", "/v1/keys", None);
     heard.note(429, "too_many_failures", &answer);
-    assert_eq!(answer.header("retry-after"), Some("60"));
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
 }
 
 fn root_id() -> String {

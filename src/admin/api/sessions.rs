@@ -147,8 +147,9 @@ pub(in crate::admin) async fn sign_in(State(parts): State<Arc<AdminParts>>, call
         None => None,
     };
     let Some((session, secret, revision)) = opened else {
-        parts.throttle.note_failure(network);
+        let one_too_many = parts.throttle.note_failure(network);
         refuse(&parts, &call, (known.as_ref(), is_right)).await;
+        one_too_many?;
         return Err(AdminError::SignInRefused);
     };
     parts.throttle.forget_passwords(network, &email);

@@ -56,6 +56,64 @@ fn where_names_are_set_no_other_is_answered() {
     }
 }
 
+/// A page whose author made its name lead here (DNS rebinding) is of the same origin as the port, as browsers see it.
+#[test]
+fn under_a_foreign_name_only_a_good_token_is_answered() {
+    let upstream = Upstream::ok();
+    let house = House::new(&upstream);
+    house.member("ada@example.com", &house.root, "owner");
+    let session = house.session("ada@example.com");
+    let body = || json!({"email": "ada@example.com", "password": PASSWORD});
+    let ask = |host: &str, line: &str, token: &str, body| {
+        let host = [format!("host: {host}"), format!("origin: http://{host}")];
+        let bearer = format!("authorization: Bearer {token}");
+        let mut headers = vec![&*host[0], &*host[1]];
+        headers.extend((!token.is_empty()).then_some(&*bearer));
+        tell(house.gateway.management, line, &headers, body)
+    };
+    for (host, status) in [
+        ("evil.com:28181", 421),
+        ("localhost.evil.com", 421),
+        ("127.0.0.1.evil.com", 421),
+        ("localhost:28181", 201),
+        ("127.0.0.1:28181", 201),
+        ("[::1]:28181", 201),
+    ] {
+        let answer = ask(host, "POST /v1/sessions", "", Some(body()));
+        assert_eq!(answer.status, status, "{host}");
+    }
+    for line in ["GET /v1/keys", "GET /status", "GET /metrics"] {
+        for (token, status) in [
+            ("", 421),
+            ("kg_admin_wrong", 421),
+            (&*session, 200),
+            (&*house.gateway.admin, 200),
+        ] {
+            let answer = ask("evil.com:28181", line, token, None);
+            assert_eq!(answer.status, status, "{line} {token}");
+        }
+    }
+    assert_eq!(ask("evil.com", "GET /livez", "", None).status, 200);
+}
+
+#[test]
+fn a_name_that_is_set_may_sign_in() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address)
+        .stored()
+        .management("allowed_hosts: [keys.example.com]")
+        .start();
+    let body = || json!({"email": "ada@example.com", "password": PASSWORD});
+    for (host, status) in [
+        ("host: keys.example.com:8081", 401),
+        ("host: evil.example", 421),
+    ] {
+        let line = "POST /v1/sessions";
+        let answer = tell(gateway.management, line, &[host], Some(body()));
+        assert_eq!(answer.status, status, "{host}");
+    }
+}
+
 #[test]
 fn keys_of_one_port_open_nothing_on_the_other() {
     let upstream = Upstream::ok();
