@@ -120,6 +120,7 @@ impl Home {
             state: KeyState::Active,
             state_note: None,
             state_before: None,
+            note_before: None,
             not_before: None,
             expires_at: None,
             rotating_until: None,

@@ -159,6 +159,48 @@ fn a_key_is_switched_off_and_on_and_ended() {
 }
 
 #[test]
+fn why_a_key_is_off_outlasts_a_second_disable_and_a_deletion() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    for (step, state) in [("/disable", "disabled"), ("/revoke", "revoked")] {
+        let key = create(&gateway, &json!({}));
+        let why = json!({"reason": "compromised", "text": "seen in a log"});
+        assert_eq!(act(&gateway, &key, step, why), ok());
+        let fields = [
+            "state",
+            "state_reason",
+            "state_text",
+            "state_by",
+            "state_at",
+        ];
+        let note = || {
+            let shown = shown(&gateway, &key);
+            fields.map(|field| shown[field].clone())
+        };
+        let first = note();
+        assert_eq!(first[..2], [json!(state), json!("compromised")]);
+        assert_eq!(act(&gateway, &key, step, json!({})), ok());
+        assert_eq!(note(), first, "{step} again, and no word why");
+        let gone = gateway
+            .api("DELETE", &key.path(""), json!({"reason": "cleanup"}))
+            .must(200);
+        assert_eq!(gone["state_reason"], "cleanup");
+        assert_eq!(act(&gateway, &key, "/restore", json!({})), ok());
+        assert_eq!(note(), first, "{state}, deleted and restored");
+        let path = format!("/v1/audit?target={}&action=key.restored", key.id);
+        let told = gateway.api("GET", &path, None).must(200);
+        assert_eq!(told["data"][0]["action"], "key.restored");
+        assert!(told["data"][0]["reason"].is_null(), "an older reason");
+    }
+    let key = create(&gateway, &json!({}));
+    for reason in ["compromised", "superseded"] {
+        let why = json!({"reason": reason});
+        assert_eq!(act(&gateway, &key, "/disable", why), ok());
+        assert_eq!(shown(&gateway, &key)["state_reason"], reason);
+    }
+}
+
+#[test]
 fn a_deleted_key_comes_back_with_the_same_secret() {
     let upstream = Upstream::ok();
     let start = Timestamp::parse("2027-01-01").unwrap();

@@ -93,11 +93,14 @@ impl KeyRecord {
         }
     }
 
-    /// Switches it off, reversibly. Doing so twice changes the reason only.
+    /// Switches it off, reversibly. Doing so twice changes the reason only, if there is a new one.
     pub fn disable(&mut self, act: Act) -> Result<(), ActFault> {
         self.lives()?;
+        let says = act.reason.is_some() || act.text.is_some();
+        if says || self.state != KeyState::Disabled {
+            self.state_note = Some(act.note());
+        }
         self.state = KeyState::Disabled;
-        self.state_note = Some(act.note());
         Ok(())
     }
 
@@ -200,13 +203,14 @@ impl KeyRecord {
             return Err(ActFault::Deleted);
         }
         self.state_before = Some(self.state);
+        self.note_before = self.state_note.take();
         self.state = KeyState::Deleted;
         self.state_note = Some(act.note());
         self.marks.inactive_at = None;
         Ok(())
     }
 
-    /// Makes a key of a tombstone again, in the state it had; its secrets are good as before.
+    /// Makes a key of a tombstone again, in the state it had and for the reason it had; its secrets are good as before.
     pub fn restore(&mut self, at: Timestamp) -> Result<(), ActFault> {
         if self.state != KeyState::Deleted {
             return Err(ActFault::NotDeleted);
@@ -219,7 +223,7 @@ impl KeyRecord {
             return Err(ActFault::RestoreOver);
         }
         self.state = self.state_before.take().unwrap_or(KeyState::Disabled);
-        self.state_note = None;
+        self.state_note = self.note_before.take();
         self.marks.restored_at = Some(at);
         self.marks.inactive_at = None;
         Ok(())

@@ -198,6 +198,8 @@ pub struct KeyRecord {
     pub state_note: Option<StateNote>,
     /// The state of a deleted key before it was; restored with it.
     pub state_before: Option<KeyState>,
+    /// And why it was that.
+    pub note_before: Option<StateNote>,
     /// Not valid before.
     pub not_before: Option<Timestamp>,
     /// Not valid from then on.

@@ -111,10 +111,11 @@ impl Write {
         self.update_key(before, &after).await?;
         let mut fact = fact(&after, action);
         differences(before, &after, &mut fact);
-        // Of this act, not of an older one.
+        // Of this act, not of an older one that still stands or stands again.
         let note = after.state_note.as_ref();
+        let older = [before.state_note.as_ref(), before.note_before.as_ref()];
         fact.reason = note
-            .filter(|note| before.state_note.as_ref() != Some(note))
+            .filter(|note| !older.contains(&Some(*note)))
             .and_then(|note| note.reason.clone());
         self.record(fact).await?;
         Ok(after)

@@ -14,12 +14,18 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Columns of a key with its consumer's name; `k` and `c` are the tables.
 pub(super) const COLUMNS: &str = "k.id, k.workspace, k.consumer, c.name AS consumer_name, k.name, k.environment, k.state, \
-    k.state_reason, k.state_text, k.state_by, k.state_at, k.state_before, k.not_before, k.expires_at, k.rotating_until, \
+    k.state_reason, k.state_text, k.state_by, k.state_at, k.state_before, \
+    k.before_reason, k.before_text, k.before_by, k.before_at, k.not_before, k.expires_at, k.rotating_until, \
     k.inactivity_mode, k.inactivity_after, k.inactive_at, k.enabled_at, k.restored_at, k.kept_at, k.policy_enabled_at, \
     k.created_at, k.created_by, k.updated_at, k.updated_by, k.revision, k.first_used_at, k.last_used_at, \
     k.last_used_ip, k.uses, k.refusals, k.detail";
 /// Behind `keys k`, where they come from.
 pub(super) const WITH_CONSUMER: &str = " LEFT JOIN consumers c ON c.id = k.consumer";
+
+/// Columns of the note on a key's state.
+const STATE: [&str; 4] = ["state_reason", "state_text", "state_by", "state_at"];
+/// And of the note on the state that a deleted key had.
+const BEFORE: [&str; 4] = ["before_reason", "before_text", "before_by", "before_at"];
 
 /// Most ids in one statement.
 const BATCH: usize = 500;
@@ -80,14 +86,6 @@ pub(super) async fn with_secrets(
 fn key(row: &AnyRow) -> Result<KeyRecord, StoreError> {
     let state = row.text("state")?;
     let state = KeyState::parse(&state).ok_or(StoreError::Foreign(state))?;
-    let note = row.maybe_time("state_at")?.map(|at| {
-        Ok::<_, StoreError>(StateNote {
-            reason: row.maybe_text("state_reason")?,
-            text: row.maybe_text("state_text")?,
-            by: row.maybe_text("state_by")?.unwrap_or_default(),
-            at,
-        })
-    });
     let consumer = row.maybe_id("consumer", Kind::Consumer)?.map(|id| {
         Ok::<_, StoreError>(Consumer {
             id,
@@ -101,10 +99,11 @@ fn key(row: &AnyRow) -> Result<KeyRecord, StoreError> {
         name: row.text("name")?,
         environment: row.text("environment")?,
         state,
-        state_note: note.transpose()?,
+        state_note: note(row, STATE)?,
         state_before: row
             .maybe_text("state_before")?
             .and_then(|name| KeyState::parse(&name)),
+        note_before: note(row, BEFORE)?,
         not_before: row.maybe_time("not_before")?,
         expires_at: row.maybe_time("expires_at")?,
         rotating_until: row.maybe_time("rotating_until")?,
@@ -133,6 +132,19 @@ fn key(row: &AnyRow) -> Result<KeyRecord, StoreError> {
         updated_by: row.text("updated_by")?,
         revision: row.natural("revision")?,
     })
+}
+
+fn note(row: &AnyRow, columns: [&str; 4]) -> Result<Option<StateNote>, StoreError> {
+    let [reason, text, by, at] = columns;
+    let Some(at) = row.maybe_time(at)? else {
+        return Ok(None);
+    };
+    Ok(Some(StateNote {
+        reason: row.maybe_text(reason)?,
+        text: row.maybe_text(text)?,
+        by: row.maybe_text(by)?.unwrap_or_default(),
+        at,
+    }))
 }
 
 fn inactivity(row: &AnyRow) -> Result<Option<Inactivity>, StoreError> {
@@ -166,10 +178,22 @@ fn secret(row: &AnyRow) -> Result<SecretVersion, StoreError> {
     })
 }
 
+fn note_columns(
+    note: Option<&StateNote>,
+    columns: [&'static str; 4],
+) -> [(&'static str, Value); 4] {
+    let [reason, text, by, at] = columns;
+    [
+        (reason, note.and_then(|note| note.reason.clone()).into()),
+        (text, note.and_then(|note| note.text.clone()).into()),
+        (by, note.map(|note| note.by.clone()).into()),
+        (at, note.map(|note| note.at).into()),
+    ]
+}
+
 /// Names and values of a key's row.
 pub(super) fn columns(key: &KeyRecord) -> Result<Vec<(&'static str, Value)>, StoreError> {
-    let note = key.state_note.as_ref();
-    Ok(vec![
+    let mut columns = vec![
         ("id", key.id.text(Kind::Key).to_string().into()),
         (
             "workspace",
@@ -185,13 +209,6 @@ pub(super) fn columns(key: &KeyRecord) -> Result<Vec<(&'static str, Value)>, Sto
         ("name", key.name.clone().into()),
         ("environment", key.environment.clone().into()),
         ("state", key.state.name().into()),
-        (
-            "state_reason",
-            note.and_then(|note| note.reason.clone()).into(),
-        ),
-        ("state_text", note.and_then(|note| note.text.clone()).into()),
-        ("state_by", note.map(|note| note.by.clone()).into()),
-        ("state_at", note.map(|note| note.at).into()),
         (
             "state_before",
             key.state_before.map(|state| state.name().to_owned()).into(),
@@ -231,7 +248,10 @@ pub(super) fn columns(key: &KeyRecord) -> Result<Vec<(&'static str, Value)>, Sto
         ("uses", key.usage.uses.into()),
         ("refusals", key.usage.refusals.into()),
         ("detail", serde_json::to_string(&key.detail)?.into()),
-    ])
+    ];
+    columns.extend(note_columns(key.state_note.as_ref(), STATE));
+    columns.extend(note_columns(key.note_before.as_ref(), BEFORE));
+    Ok(columns)
 }
 
 /// What a key is found by: of its secrets, those that were good when it was last changed. The end of a grace is such a

@@ -94,8 +94,12 @@ CREATE TABLE keys (
     state_text         TEXT,
     state_by           TEXT,
     state_at           BIGINT,
-    -- What `state` was before the deletion; restored with it.
+    -- What `state` and the rest were before the deletion; restored with it.
     state_before       TEXT,
+    before_reason      TEXT,
+    before_text        TEXT,
+    before_by          TEXT,
+    before_at          BIGINT,
     not_before         BIGINT,
     expires_at         BIGINT,
     -- Until then more than one secret is good.

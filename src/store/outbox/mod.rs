@@ -173,8 +173,8 @@ impl Write {
         ids.first().copied().ok_or(StoreError::NotFound)
     }
 
-    /// Delivers again what has failed since a time, and what it was never told because it was switched off; the number
-    /// of events.
+    /// Delivers again what has failed since a time, what waits for its next attempt, and what it was never told because
+    /// it was switched off; the number of events. What is due, or leased and so being delivered, goes on as it is.
     pub async fn replay_webhook(
         &mut self,
         webhook: &WebhookRecord,
@@ -188,7 +188,11 @@ impl Write {
             .bind(now)
             .push(" WHERE channel = ")
             .bind(id.clone())
-            .push(" AND state = 'failed' AND created_at >= ")
+            .push(" AND (state = 'failed' OR state = 'pending' AND next_at > ")
+            .bind(now)
+            .push(" AND (leased_until IS NULL OR leased_until <= ")
+            .bind(now)
+            .push(")) AND created_at >= ")
             .bind(since);
         let mut count = self.run(again).await?;
         let mut select =

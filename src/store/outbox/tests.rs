@@ -121,6 +121,44 @@ async fn one_worker_at_a_time_has_a_webhooks_deliveries_until_its_lease_ends() {
 }
 
 #[tokio::test]
+async fn a_replay_brings_forward_what_waits_for_its_next_attempt() {
+    let home = Home::new().await;
+    let hook = home.webhook(root(), "hook", &["key.*"]).await;
+    for _ in 0..3 {
+        happen(&home, "key.created", root()).await;
+    }
+    let store = &home.store;
+    store.spread_outbox().await.unwrap();
+    let name = hook.id.text(Kind::Webhook).to_string();
+    let lease = home.later(60_000);
+    let taken = store.lease_deliveries(&name, 2, lease).await.unwrap();
+    let later = Attempt::Retry {
+        at: home.later(3_600_000),
+        status: Some(503),
+        error: "away".into(),
+    };
+    for one in &taken {
+        store.finish_delivery(one.id, &later).await.unwrap();
+    }
+    // The third is in hand, due as it is: it is not told twice.
+    let third = store.lease_deliveries(&name, 9, lease).await.unwrap();
+    assert_eq!(third.len(), 1);
+    let replay = async || {
+        let mut write = store.begin(&system()).await.unwrap();
+        let count = write.replay_webhook(&hook, hook.created_at).await.unwrap();
+        write.commit().await.unwrap();
+        count
+    };
+    assert_eq!(replay().await, 2);
+    assert_eq!(replay().await, 0, "they are due already");
+    store.release_deliveries(&third).await.unwrap();
+    let due = store.lease_deliveries(&name, 9, lease).await.unwrap();
+    let mut attempts: Vec<_> = due.iter().map(|one| one.attempts).collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, [0, 0, 0]);
+}
+
+#[tokio::test]
 async fn what_failed_or_was_missed_can_be_replayed() {
     let home = Home::new().await;
     let hook = home.webhook(root(), "hook", &["key.*"]).await;

@@ -55,6 +55,12 @@ fn full_key(consumer: Consumer) -> KeyRecord {
         by: "system:test".into(),
         at: START,
     });
+    key.note_before = Some(StateNote {
+        reason: Some("audit".into()),
+        text: Some("until 'we' know more".into()),
+        by: "system:other".into(),
+        at: later(-1),
+    });
     key.not_before = Some(START);
     key.expires_at = Some(later(90));
     key.rotating_until = Some(later(1));

@@ -144,6 +144,7 @@ fn new_key(name: &str) -> KeyRecord {
         state: KeyState::Active,
         state_note: None,
         state_before: None,
+        note_before: None,
         not_before: None,
         expires_at: None,
         rotating_until: None,

@@ -252,6 +252,7 @@ pub(crate) fn new_key(name: &str, secret: &str) -> KeyRecord {
         state: KeyState::Active,
         state_note: None,
         state_before: None,
+        note_before: None,
         not_before: None,
         expires_at: None,
         rotating_until: None,

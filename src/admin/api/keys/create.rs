@@ -145,6 +145,7 @@ pub(super) fn blank(now: Timestamp) -> KeyRecord {
         state: KeyState::Active,
         state_note: None,
         state_before: None,
+        note_before: None,
         not_before: None,
         expires_at: None,
         rotating_until: None,

@@ -96,7 +96,7 @@ struct SecretRotation {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a shape in the document")]
 struct Replay {
-    /// What has failed or was missed since this time; since the webhook was made unless given.
+    /// What has failed, waits or was missed since this time; since the webhook was made unless given.
     since: Option<String>,
     /// Instead: these deliveries, whatever became of them.
     #[schema(max_items = 100)]
@@ -189,7 +189,7 @@ pub(in crate::admin) async fn test_webhook(
         .await
 }
 
-/// Delivers again what has failed, or what it was not told while it was disabled.
+/// Delivers again what has failed or waits for its next attempt, and what it was not told while it was disabled.
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/replay", tag = "webhooks", params(("id" = String, Path), IdempotencyKey),
     request_body = Option<Replay>, responses((status = 200, body = ReplayReply), Refusals)
