@@ -4,6 +4,7 @@ pub use super::api::audit::AuditDesk;
 pub use super::api::system::Settings;
 use super::error::AdminError;
 use super::listener::{Answering, CappedListener};
+use super::refusal;
 use super::routes;
 use super::sightings::Sightings;
 use super::throttle::Throttle;
@@ -126,7 +127,7 @@ impl Admin {
 
     /// Serves until `stop`.
     pub async fn serve(self, stop: CancellationToken) {
-        let app = routes::all(self.parts);
+        let app = routes::all(Arc::clone(&self.parts));
         let app = app.into_make_service_with_connect_info::<Peer>();
         let served = axum::serve(CappedListener::new(self.listener), app);
         tokio::select! {
@@ -135,6 +136,7 @@ impl Admin {
                     tracing::error!(error = %fault, "the management port has ended");
                 }
             }
+            () = refusal::tell_sums(&self.parts) => {}
             () = stop.cancelled() => {}
         }
     }

@@ -1,7 +1,7 @@
-//! The pace of callers of the management port, by network: how fast anybody may ask, how often anybody may guess, and how
-//! often a refusal is worth a line in the audit log.
+//! The pace of callers of the management port, by network: how fast anybody may ask, and how often anybody may guess.
 
 use super::error::AdminError;
+use super::refusal::Refusals;
 use crate::clock::Clock;
 use moka::sync::Cache;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,8 +15,6 @@ const NETWORKS: u64 = 10_000;
 const MOST_FAILURES: u32 = 60;
 /// Wrong passwords for one address of one network within a quarter of an hour.
 const MOST_PASSWORDS: u32 = 5;
-/// Audit events about refusals within a minute: one of a network for a cause, and so many in all.
-const MOST_EVENTS: u32 = 60;
 const MINUTE: Duration = Duration::from_mins(1);
 const QUARTER: Duration = Duration::from_mins(15);
 /// Requests of one network: so many at once, then one each so many nanoseconds.
@@ -38,19 +36,22 @@ impl Network {
 
 /// What is counted for a while and then from zero again.
 #[derive(Debug, Default)]
-struct Tally(Mutex<Counted>);
+pub(super) struct Tally(Mutex<Counted>);
 
 #[derive(Debug, Default)]
-struct Counted {
+pub(super) struct Counted {
     /// On the monotonic clock.
     until: u64,
     count: u32,
-    /// Refusals that no event has told of.
-    untold: u64,
 }
 
 impl Tally {
-    fn within<T>(&self, now: u64, span: Duration, act: impl FnOnce(&mut Counted) -> T) -> T {
+    pub(super) fn within<T>(
+        &self,
+        now: u64,
+        span: Duration,
+        act: impl FnOnce(&mut Counted) -> T,
+    ) -> T {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if now >= counted.until {
             let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
@@ -70,7 +71,7 @@ impl Counted {
 }
 
 /// Counts one more, unless there are so many already.
-fn take_one(counted: &mut Counted, most: u32) -> bool {
+pub(super) fn take_one(counted: &mut Counted, most: u32) -> bool {
     let free = counted.count < most;
     counted.count += u32::from(free);
     free
@@ -81,9 +82,8 @@ fn take_one(counted: &mut Counted, most: u32) -> bool {
 pub struct Throttle {
     failures: Cache<Network, Arc<Tally>>,
     passwords: Cache<(Network, String), Arc<Tally>>,
-    /// Refusals of a network for a cause, and events about any.
-    refusals: Cache<(Network, String), Arc<Tally>>,
-    events: Tally,
+    /// What the audit log is still to be told of.
+    pub(super) refusals: Refusals,
     /// When the bucket of a network is full again, in nanoseconds of the monotonic clock.
     pace: Cache<Network, Arc<AtomicI64>>,
     clock: Arc<dyn Clock>,
@@ -100,11 +100,7 @@ impl Throttle {
                 .max_capacity(NETWORKS)
                 .time_to_idle(QUARTER)
                 .build(),
-            refusals: Cache::builder()
-                .max_capacity(NETWORKS)
-                .time_to_idle(QUARTER)
-                .build(),
-            events: Tally::default(),
+            refusals: Refusals::new(Arc::clone(&clock)),
             pace: Cache::builder()
                 .max_capacity(NETWORKS)
                 .time_to_idle(MINUTE)
@@ -158,21 +154,6 @@ impl Throttle {
     /// The password was right: the tries before it do not count.
     pub(super) fn forget_passwords(&self, network: Network, email: &str) {
         self.passwords.invalidate(&(network, email.to_owned()));
-    }
-
-    /// Notes a refusal; how many there were since the last event about this network and cause, if it is time for another
-    /// one.
-    pub(super) fn note_refusal(&self, network: Network, cause: &str) -> Option<u64> {
-        let key = (network, cause.to_owned());
-        let tally = self.refusals.get_with(key, Arc::default);
-        let now = self.clock.monotonic_nanos();
-        tally.within(now, MINUTE, |counted| {
-            counted.untold += 1;
-            let events = |all: &mut Counted| take_one(all, MOST_EVENTS);
-            let is_due = counted.count == 0 && self.events.within(now, MINUTE, events);
-            counted.count = u32::from(is_due || counted.count > 0);
-            is_due.then(|| std::mem::take(&mut counted.untold))
-        })
     }
 
     /// One request of a network (GCRA).
@@ -242,22 +223,5 @@ mod tests {
         assert!(throttle.check_failures(network(2)).is_ok());
         clock.advance_millis(41_500);
         assert!(throttle.check_failures(network(1)).is_ok());
-    }
-
-    #[test]
-    fn a_flood_of_refusals_is_an_event_a_minute() {
-        let (throttle, clock) = throttle();
-        let told: Vec<u64> = (0..500)
-            .filter_map(|_| throttle.note_refusal(network(1), "a"))
-            .collect();
-        assert_eq!(told, [1]);
-        clock.advance_millis(60_000);
-        assert_eq!(throttle.note_refusal(network(1), "a"), Some(500));
-        assert_eq!(throttle.note_refusal(network(1), "a"), None);
-        assert_eq!(throttle.note_refusal(network(1), "b"), Some(1));
-        let others = (2..=255).filter_map(|last| throttle.note_refusal(network(last), "a"));
-        assert_eq!(others.count(), 58, "and so many of all networks");
-        clock.advance_millis(60_000);
-        assert_eq!(throttle.note_refusal(network(255), "a"), Some(2));
     }
 }

@@ -209,8 +209,8 @@ async fn open(
     Ok(Some((session, secret, revision)))
 }
 
-/// Records that somebody was not let in: once a minute for a network, with how many tries there were since. What was
-/// typed is not kept: it may be a password in the wrong field.
+/// Records that somebody was not let in, summed up by person and cause. What was typed is not kept: it may be a password
+/// in the wrong field.
 async fn refuse(parts: &AdminParts, call: &Call, (known, is_right): (Option<&MemberRecord>, bool)) {
     let mut fact = Fact::new("session.refused", root(), "session");
     if let Some(member) = known {
@@ -229,7 +229,8 @@ async fn refuse(parts: &AdminParts, call: &Call, (known, is_right): (Option<&Mem
     };
     fact.class = Class::Authentication;
     fact.reason = Some(reason.into());
-    refusal::record(parts, &call.caller.actor, "sign_in", fact).await;
+    let cause = format!("sign_in {} {reason}", fact.target);
+    refusal::record(parts, &call.caller.actor, &cause, fact).await;
 }
 
 /// Lists sessions that are not over: one's own or, with `member`, somebody else's.
