@@ -6,6 +6,7 @@
 use super::Store;
 use super::error::StoreError;
 use super::sql::{Columns, Sql, VALUES, Value as Cell};
+use super::webhooks::types::TYPES;
 use crate::domain::actor::{Actor, Who};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::{Algorithm, KeyHash};
@@ -258,6 +259,11 @@ impl Write {
             self.touch(kind, [object]);
         }
         if let Some(data) = fact.event {
+            debug_assert!(
+                TYPES.contains(&fact.action),
+                "{} is no type of event",
+                fact.action
+            );
             self.pending.outbox.push(vec![
                 id.text(Kind::Event).to_string().into(),
                 self.revision_number().into(),

@@ -2,8 +2,9 @@
 
 use super::program::Gateway;
 use super::root;
-use super::tables::{captures, name, table};
+use super::tables::{Set, captures, name, sources, table};
 use keygate::domain::role::{Permission, Role};
+use keygate::store::webhooks::types::TYPES;
 use regex::Regex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,4 +99,42 @@ fn the_pages_of_the_api_need_no_other_host() {
         let place = format!("/docs/{}", part.trim_start_matches("./"));
         assert_eq!(gateway.manage(&place).0, 200, "{place}");
     }
+}
+
+/// What has such a name and is told to no webhook: events of the audit log alone, a notice, a message to one
+/// webhook, a column.
+const NOT_TOLD: [&str; 13] = [
+    "key.ended",
+    "key.expiry_withdrawn",
+    "key.rehashed",
+    "keys.bulk_ended",
+    "keys.exported",
+    "keys.id",
+    "keys.refused",
+    "keys.used",
+    "member.exported",
+    "token.refused",
+    "webhook.replayed",
+    "webhook.test",
+    "webhook.tested",
+];
+
+#[test]
+fn every_type_of_event_is_listed() {
+    let rows = table("docs/managing.md", "Events for webhooks");
+    let listed: Vec<String> = rows.iter().map(|row| name(&row[0])).collect();
+    assert_eq!(listed, TYPES);
+    let nouns = "consumer|keys?|member|token|webhook|workspace";
+    let literal = format!(r#""((?:{nouns})\.[a-z_]+)""#);
+    let mut real = Set::new();
+    for folder in ["src/store", "src/admin", "src/sync", "src/notify"] {
+        let texts = sources(folder);
+        let others = texts.iter().filter(|text| !text.contains("const TYPES"));
+        others.for_each(|text| real.extend(captures(&literal, text)));
+    }
+    for other in NOT_TOLD {
+        assert!(real.remove(other), "{other}");
+    }
+    let told: Set = TYPES.map(str::to_owned).into();
+    assert_eq!(real, told);
 }

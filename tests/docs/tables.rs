@@ -119,7 +119,7 @@ fn every_conflict_is_listed() {
 }
 
 /// The texts of a file, or of all source files below a folder, without their tests.
-fn sources(path: &str) -> Vec<String> {
+pub(crate) fn sources(path: &str) -> Vec<String> {
     let full = root().join(path);
     if full.is_file() {
         return vec![read(path)];
@@ -127,7 +127,9 @@ fn sources(path: &str) -> Vec<String> {
     let mut all = Vec::new();
     for entry in fs::read_dir(full).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        if name != "suite" && !name.starts_with("testing") && name != "migrations" {
+        if !["suite", "tests", "tests.rs", "migrations"].contains(&&*name)
+            && !name.starts_with("testing")
+        {
             all.extend(sources(&format!("{path}/{name}")));
         }
     }

@@ -168,7 +168,7 @@ fn a_new_secret_signs_beside_the_old_one_for_the_overlap() {
     let upstream = Upstream::ok();
     let receiver = Upstream::ok();
     let gateway = private(&upstream);
-    let (path, old) = told(&receiver, &["nothing"], &gateway);
+    let (path, old) = told(&receiver, &["member.erased"], &gateway);
     let rotate = |overlap: &str| {
         let body = json!({"overlap": overlap});
         gateway.api("POST", &format!("{path}/rotate-secret"), body)
@@ -344,4 +344,29 @@ fn who_may_not_change_a_webhook_sees_neither_its_address_nor_others() {
     // The log tells that there is an address, not which one.
     let log = gateway.api("GET", "/v1/audit/export", None).text();
     assert!(!log.contains("secret-path") && log.contains("webhook.created"));
+}
+
+#[test]
+fn a_type_of_event_that_there_is_not_is_refused() {
+    let upstream = Upstream::ok();
+    let receiver = Upstream::ok();
+    let gateway = private(&upstream);
+    let (path, _) = told(&receiver, &["*", "key.*", "key.revoked"], &gateway);
+    let url = format!("http://{}/", receiver.address);
+    for (wrong, near) in [("key.revokd", "key.revoked"), ("keyring.*", "key.*")] {
+        let events = json!(["key.created", wrong]);
+        let body = json!({"name": "x", "url": url, "events": events});
+        let made = gateway.api("POST", "/v1/webhooks", body).must(422);
+        let edited = gateway.api("PATCH", &path, json!({"events": events}));
+        for fault in [made, edited.must(422)].map(|answer| answer["errors"][0].clone()) {
+            assert_eq!(fault["code"], "unknown_value", "{fault}");
+            assert_eq!(fault["pointer"], "/events", "{fault}");
+            let message = fault["message"].as_str().unwrap();
+            assert!(message.contains(near), "{message}");
+            assert!(
+                message.len() < 1000 && !message.contains(wrong),
+                "{message}"
+            );
+        }
+    }
 }

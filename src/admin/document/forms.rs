@@ -9,6 +9,7 @@ use crate::domain::route::LocationKind;
 use crate::store::deliveries::DeliveryState;
 use crate::store::keys::{Reason, SortBy};
 use crate::store::people::MemberState;
+use crate::store::webhooks::types;
 use crate::store::write::Class;
 use serde_json::{Value, json};
 
@@ -143,7 +144,6 @@ fn special(schema: &str, name: &str) -> Option<Value> {
 
 /// Fields with many things in them.
 fn list_field(name: &str) -> Option<Value> {
-    let event = json!({"maxLength": 64, "pattern": "^(\\*|[a-z_]+(\\.[a-z_]+)*(\\.\\*)?)$"});
     let header = json!({"type": "string", "pattern": "^[ -~]*$"});
     Some(match name {
         "ids" => list(1000, id(Kind::Key)),
@@ -157,7 +157,7 @@ fn list_field(name: &str) -> Option<Value> {
             some(list(3, one_of(names)))
         }
         "tags" => list(32, trimmed(TRIMMED, 64)),
-        "events" => list(64, event),
+        "events" => list(64, one_of(types::patterns().iter().map(String::as_str))),
         "metadata" => json!({
             "maxProperties": 32,
             "propertyNames": trimmed(TRIMMED, 128),

@@ -21,7 +21,7 @@ on_both!(
 );
 
 fn some_fact() -> Fact {
-    let mut fact = Fact::new("thing.done", workspace::root(), "thing");
+    let mut fact = Fact::new("key.updated", workspace::root(), "thing");
     fact.event = Some(json!({}));
     fact
 }

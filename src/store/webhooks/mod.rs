@@ -1,5 +1,7 @@
 //! Webhooks: who is told of which events. Their signing secrets are sealed before they come here.
 
+pub mod types;
+
 use super::Store;
 use super::error::StoreError;
 use super::sql::{Columns, Sql};

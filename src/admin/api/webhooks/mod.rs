@@ -17,7 +17,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::workspace::{Lineage, root};
 use crate::http;
-use crate::store::webhooks::{SealedSecret, WebhookRecord, WebhookState, is_pattern};
+use crate::store::webhooks::{SealedSecret, WebhookRecord, WebhookState, is_pattern, types};
 use crate::store::workspaces::WorkspaceRecord;
 use crate::vault::{self, Keyring};
 use axum::Json;
@@ -299,10 +299,18 @@ fn url(value: &Value, allow_private: bool) -> Result<String, Wrong> {
 }
 
 fn pattern(value: &Value) -> Result<String, Wrong> {
-    match value.as_str().filter(|text| is_pattern(text)) {
-        Some(text) => Ok(text.to_owned()),
-        None => invalid("expected a type of event such as key.created, or a pattern such as key.*"),
+    let Some(text) = value.as_str().filter(|text| is_pattern(text)) else {
+        return invalid("expected a type of event such as key.created, or a pattern such as key.*");
+    };
+    if types::is_known(text) {
+        return Ok(text.to_owned());
     }
+    // Not the text itself: it may be a secret in the wrong place.
+    let near = types::near(text).join(", ");
+    Err((
+        "unknown_value",
+        format!("there are no events of this type; there are {near}"),
+    ))
 }
 
 /// The signing secret that a body brings along, else a new one.
