@@ -293,7 +293,7 @@ fn a_forgotten_secret_goes(place: Place) {
                 ..before.secrets[0].clone()
             };
             after.secrets = vec![newer];
-            write.save_key(&before, after, "key.changed").await.unwrap();
+            write.save_key(&before, after, "key.updated").await.unwrap();
             write.commit().await.unwrap();
         });
     };

@@ -167,7 +167,7 @@ impl Manager {
                 state,
                 ..before.clone()
             };
-            write.save_key(&before, after, "key.changed").await.unwrap();
+            write.save_key(&before, after, "key.updated").await.unwrap();
             write.commit().await.unwrap();
         });
     }
