@@ -1,5 +1,7 @@
 //! Every metric, in one table. Handles with labels are resolved when a route or upstream is compiled, or at the first
 //! request that needs them; a request then touches one atomic.
+//!
+//! Long because the table, and the handles that are resolved from it, have a line for each metric.
 
 use crate::domain::method;
 use crate::domain::route::LocationKind;

@@ -1,5 +1,7 @@
 //! `POST /v1/keys/import`: keys that were made elsewhere, in portions. Raw secrets are hashed on the way in. A bad item
 //! does not keep the good ones out; each has its own result, which shows nothing of a secret.
+//!
+//! Long because an item is read, placed, compared with what is there and told of in one pass.
 
 use super::create::may_name;
 use super::create::{blank, environment, id};
