@@ -1,13 +1,14 @@
 //! The audit log: who did what, and the proof that nobody has touched it.
 
-use crate::harness::{Answer, Desk, Gateway, GatewayBuilder, Served, Upstream, ask, wait_until};
+use crate::harness::{
+    Answer, Desk, Gateway, GatewayBuilder, PATIENCE, Served, Upstream, ask, wait_until,
+};
 use crate::workspaces::{made, stored};
 use keygate::domain::id::Kind;
 use keygate::domain::key::KeyFormat;
 use keygate::domain::role::Role;
 use keygate::domain::workspace::root;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 fn actions(gateway: &Gateway, query: &str) -> Vec<String> {
     let list = gateway
@@ -336,7 +337,7 @@ fn the_head_stands_in_the_log_of_the_process() {
         .top("store: sqlite:keygate.db\naudit: { head_interval: 1s }")
         .yaml();
     let served = Served::start(&yaml);
-    wait_until("the head is told", Duration::from_secs(10), || {
+    wait_until("the head is told", PATIENCE, || {
         served.err.all().contains("head of the audit log")
     });
     let line = served.err.all();
@@ -359,14 +360,10 @@ fn nodes_and_the_configuration_are_shown_without_secrets() {
         .top("vault: { master_key: \"file:master\" }")
         .start_in(folder);
     let mut nodes = Value::Null;
-    wait_until(
-        "the node has said how it is",
-        Duration::from_secs(5),
-        || {
-            nodes = gateway.api("GET", "/v1/nodes", None).must(200);
-            nodes["data"].as_array().unwrap().len() == 1
-        },
-    );
+    wait_until("the node has said how it is", PATIENCE, || {
+        nodes = gateway.api("GET", "/v1/nodes", None).must(200);
+        nodes["data"].as_array().unwrap().len() == 1
+    });
     assert_eq!(nodes["data"][0]["version"], env!("CARGO_PKG_VERSION"));
     let answer = gateway.api("GET", "/v1/config", None);
     let config = answer.must(200);

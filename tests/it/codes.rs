@@ -1,8 +1,8 @@
 //! Every code of the error table, provoked over a real socket. `every_code_is_provoked_here` reads the table itself.
 
 use crate::harness::{
-    Answer, Client, Gateway, GatewayBuilder, KEY, Upstream, free_port, hash_of, read_request,
-    wait_until,
+    Answer, Client, Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, free_port, hash_of,
+    read_request, wait_until,
 };
 use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write};
@@ -464,14 +464,10 @@ fn request_timeout_is_for_the_whole_head() {
     let mut answer = None;
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || client.read());
-        wait_until(
-            "a trickle of fields is refused",
-            Duration::from_secs(5),
-            || {
-                let _ = writer.write_all(b"a: b\r\n");
-                reader.is_finished()
-            },
-        );
+        wait_until("a trickle of fields is refused", PATIENCE, || {
+            let _ = writer.write_all(b"a: b\r\n");
+            reader.is_finished()
+        });
         answer = Some(reader.join().unwrap());
     });
     problem(&answer.unwrap(), 408, "request_timeout");
@@ -656,7 +652,7 @@ fn an_upstream_that_stops_reading_times_out() {
         let _ = client.stream().shutdown(std::net::Shutdown::Both);
     });
     // Nothing of the exchange is left, though the service still holds its end.
-    wait_until("the caller's place is free", Duration::from_secs(5), || {
+    wait_until("the caller's place is free", PATIENCE, || {
         gateway.metric("keygate_connections", &[("listener", "main")]) < 0.5
     });
 }

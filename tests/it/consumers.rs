@@ -1,10 +1,9 @@
 //! Consumers over the admin API: who owns keys.
 
-use crate::harness::{Desk, Gateway, Upstream, wait_until};
+use crate::harness::{Desk, Gateway, PATIENCE, Upstream, wait_until};
 use crate::workspaces::{made, stored};
 use keygate::domain::role::Role;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 fn created(gateway: &Gateway, body: Value) -> Value {
     gateway.api("POST", "/v1/consumers", body).must(201)
@@ -161,7 +160,7 @@ fn those_of_the_config_file_are_seen_and_not_changed() {
         );
     }
     gateway.edit("[{ name: acme }]", "[{ name: acme }, { name: umbrella }]");
-    wait_until("the new one is there", Duration::from_secs(5), || {
+    wait_until("the new one is there", PATIENCE, || {
         let found = gateway.api("GET", "/v1/consumers?q=umb", None).must(200);
         found["data"].as_array().unwrap().len() == 1
     });

@@ -1,6 +1,6 @@
 //! What was acknowledged is there after a crash, of the gateway or of its database.
 
-use crate::harness::{Durability, GatewayBuilder, Place, Served, wait_until};
+use crate::harness::{Durability, GatewayBuilder, PATIENCE, Place, Served, wait_until};
 use keygate::domain::id::Kind;
 use keygate::store::audit::Verdict;
 use serde_json::Value;
@@ -116,17 +116,7 @@ impl Crashing {
 
     fn start(&mut self) -> (Served, Writers) {
         let served = Served::start(&self.yaml);
-        let token = self.token.get_or_insert_with(|| {
-            let mut token = None;
-            wait_until("the token is printed", Duration::from_secs(10), || {
-                let out = served.out.all();
-                token = out
-                    .split_once('\n')
-                    .map(|(token, _)| token.trim().to_owned());
-                token.is_some()
-            });
-            token.unwrap_or_default()
-        });
+        let token = self.token.get_or_insert_with(|| served.setup_token());
         let writers = Writers::start(served.management, token);
         (served, writers)
     }
@@ -156,7 +146,7 @@ fn gateway_is_killed(place: Place) {
         let (mut served, writers) = gateway.start();
         writers.wait_for(20 + fastrand::usize(..60));
         served.process.signal("KILL");
-        served.process.wait(Duration::from_secs(10));
+        served.process.wait(PATIENCE);
         all.append(&mut writers.stop());
         gateway.assert_kept(&all);
         assert!(all.len() >= 20 * round);

@@ -1,13 +1,14 @@
 //! Who may do what: state, time, address, workspaces, methods, routes, scopes, and what a key's use leaves behind.
 
-use crate::harness::{Client, Gateway, GatewayBuilder, Upstream, hash_of, wait_until, workspace};
+use crate::harness::{
+    Client, Gateway, GatewayBuilder, PATIENCE, Upstream, hash_of, wait_until, workspace,
+};
 use keygate::clock::TestClock;
 use keygate::domain::time::Timestamp;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Routes `reads` and `writes` demand scopes by method, `free` none, `both` two at once; a key is named by its text.
 fn builder(upstream: &Upstream, keys: &[(&str, &str)]) -> GatewayBuilder {
@@ -339,7 +340,7 @@ fn a_route_of_a_workspace_takes_keys_of_it_and_of_those_above() {
     let north = workspace(&gateway, None, "north");
     let berlin = workspace(&gateway, Some(&north), "berlin");
     let south = workspace(&gateway, None, "south");
-    wait_until("the tree is known", Duration::from_secs(5), || {
+    wait_until("the tree is known", PATIENCE, || {
         !closed(&gateway).contains("berlin")
     });
     let key = |workspace: &str| {
@@ -367,7 +368,7 @@ fn a_route_of_a_workspace_takes_keys_of_it_and_of_those_above() {
         assert_eq!(ask(&gateway, key, "GET /late"), wrong(), "it is not there");
     }
     workspace(&gateway, None, "late");
-    wait_until("the route is open", Duration::from_secs(5), || {
+    wait_until("the route is open", PATIENCE, || {
         ask(&gateway, "root", "GET /late") == ok()
     });
     assert!(!closed(&gateway).contains("late"));

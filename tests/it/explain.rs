@@ -1,14 +1,14 @@
 //! Explain and verify answer as the gateway does, and leave nothing behind.
 
 use crate::harness::{
-    Gateway, GatewayBuilder, Served, Upstream, hash_of, tell, token, wait_until, workspace,
+    Gateway, GatewayBuilder, PATIENCE, Served, Upstream, hash_of, tell, token, wait_until,
+    workspace,
 };
 use keygate::domain::id::Kind;
 use keygate::domain::role::Role;
 use keygate::domain::workspace::root;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::time::Duration;
 
 const REST: &str = r#"
 upstreams:
@@ -395,7 +395,7 @@ fn a_route_of_another_workspace_is_not_told_of() {
     let root = json!(root().text(Kind::Workspace).to_string());
     // A key of the whole may use the route, and acts in both.
     let body = json!({"key": key(&root), "request": {"path": "/north"}});
-    wait_until("the route is open", Duration::from_secs(5), || {
+    wait_until("the route is open", PATIENCE, || {
         explain(&gateway, body.clone())["allowed"] == true
     });
     let all = explain(&gateway, body.clone());
@@ -434,16 +434,7 @@ fn a_key_that_is_asked_about_goes_nowhere() {
         hash_of(CANARY)
     );
     let mut served = Served::start(&yaml);
-    let mut setup = None;
-    wait_until("the setup token is told", Duration::from_secs(10), || {
-        let out = served.out.all();
-        setup = out
-            .split_whitespace()
-            .find(|word| word.starts_with("kg_admin_"))
-            .map(str::to_owned);
-        setup.is_some()
-    });
-    let bearer = format!("authorization: Bearer {}", setup.unwrap());
+    let bearer = format!("authorization: Bearer {}", served.setup_token());
     let ask = |path: &str, body: Value| {
         let line = format!("POST {path}");
         tell(served.management, &line, &[&bearer], Some(body))

@@ -1,10 +1,9 @@
 //! What hostile callers and services try, and what it must not cost.
 
 use crate::harness::{
-    Client, Gateway, GatewayBuilder, KEY, Served, Upstream, ask, hash_of, wait_until,
+    Client, Gateway, GatewayBuilder, KEY, PATIENCE, Served, Upstream, ask, hash_of, wait_until,
 };
 use std::io::Read;
-use std::time::Duration;
 
 /// A route that takes its key in a header of its own, and logs paths.
 fn own_header(upstream: &Upstream) -> Gateway {
@@ -201,13 +200,13 @@ fn a_log_in_the_folder_of_the_config_is_no_change_of_it() {
             200
         );
     }
-    wait_until("the lines are written", Duration::from_secs(5), || {
+    wait_until("the lines are written", PATIENCE, || {
         std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 50)
     });
     assert_eq!(served.manage("/status").json()["revision"], 1);
     // The same folder still tells of a change that counts.
     std::fs::write(&served.file, config.replace("name: app\n", "name: other\n")).unwrap();
-    wait_until("the change is noticed", Duration::from_secs(10), || {
+    wait_until("the change is noticed", PATIENCE, || {
         served.manage("/status").json()["revision"] == 2
     });
 }

@@ -3,8 +3,8 @@
 //! Long because it is the one place where every act, its refusals and its conventions are seen on one gateway.
 
 use crate::harness::{
-    Answer, Client, Desk, Gateway, GatewayBuilder, KEY, Upstream, token, wait_until, with_store,
-    workspace,
+    Answer, Client, Desk, Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, token, wait_until,
+    with_store, workspace,
 };
 use keygate::clock::TestClock;
 use keygate::domain::id::{Id, Kind};
@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// A key as the reply to its making has it: its id, and its secret.
 struct Made {
@@ -851,7 +850,7 @@ fn no_request_passes_after_a_revocation_was_answered() {
         });
         for number in 0..KEYS {
             current.store(number, Ordering::SeqCst);
-            wait_until("the key passes", Duration::from_secs(5), || {
+            wait_until("the key passes", PATIENCE, || {
                 passed.load(Ordering::SeqCst) > number
             });
             let id = reply["data"][number]["id"].as_str().unwrap();
@@ -859,7 +858,7 @@ fn no_request_passes_after_a_revocation_was_answered() {
                 .api("POST", &format!("/v1/keys/{id}/revoke"), None)
                 .must(200);
             ended.store(number + 1, Ordering::SeqCst);
-            wait_until("the key is refused", Duration::from_secs(5), || {
+            wait_until("the key is refused", PATIENCE, || {
                 refused.load(Ordering::SeqCst) > number
             });
         }

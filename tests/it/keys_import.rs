@@ -224,7 +224,7 @@ fn a_thousand_keys_at_a_time_and_no_more() {
     let took = start.elapsed();
     assert_eq!(reply["imported"], 1000);
     // Far below a second in a release build; this one is not optimized.
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(opens(&gateway, "an-old-secret-999"));
     let exported = gateway.api("GET", "/v1/keys/export?tag=kong", None);
     assert_eq!(

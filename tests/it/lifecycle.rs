@@ -1,8 +1,8 @@
 //! The process from start to end, and every command: what it prints, and the exit code scripts go by.
 
 use crate::harness::{
-    Answer, Client, GatewayBuilder, KEY, Served, Upstream, ask, free_port, hash_of, keygate,
-    wait_until,
+    Answer, Client, GatewayBuilder, KEY, PATIENCE, Served, Upstream, ask, free_port, hash_of,
+    keygate, wait_until,
 };
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
@@ -13,8 +13,6 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tempfile::TempDir;
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// An upstream that answers when told to.
 fn held() -> (Upstream, Sender<()>) {
@@ -37,7 +35,7 @@ fn begin(served: &Served, upstream: &Upstream) -> Client {
     client.send(format!(
         "GET / HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n"
     ));
-    wait_until("the request is there", SOON, || {
+    wait_until("the request is there", PATIENCE, || {
         !upstream.received().is_empty()
     });
     client
@@ -54,10 +52,10 @@ fn sigterm_finishes_what_runs_and_takes_nothing_new() {
     let mut silent = Client::connect(served.address);
     let mut client = begin(&served, &upstream);
     served.process.signal("TERM");
-    wait_until("readiness is down", SOON, || {
+    wait_until("readiness is down", PATIENCE, || {
         served.manage("/readyz").status == 503
     });
-    wait_until("new connections are refused", SOON, || {
+    wait_until("new connections are refused", PATIENCE, || {
         TcpStream::connect(served.address).is_err()
     });
     assert!(
@@ -69,7 +67,7 @@ fn sigterm_finishes_what_runs_and_takes_nothing_new() {
     let answer = client.read();
     assert_eq!((answer.status, answer.text().as_str()), (200, "late"));
     assert!(client.is_closed());
-    assert_eq!(served.process.wait(SOON), Some(0));
+    assert_eq!(served.process.wait(PATIENCE), Some(0));
 }
 
 #[test]
@@ -83,7 +81,7 @@ fn sigterm_at_rest_ends_at_once() {
     ));
     assert_eq!(idle.read().status, 200);
     served.process.signal("INT");
-    assert_eq!(served.process.wait(SOON), Some(0));
+    assert_eq!(served.process.wait(PATIENCE), Some(0));
     assert_eq!(idle.rest(), b"");
 }
 
@@ -93,7 +91,7 @@ fn the_deadline_of_the_drain_cuts() {
     let mut served = start(&upstream, "drain_timeout: 300ms");
     let mut client = begin(&served, &upstream);
     served.process.signal("TERM");
-    assert_eq!(served.process.wait(SOON), Some(0));
+    assert_eq!(served.process.wait(PATIENCE), Some(0));
     assert!(client.try_read().is_none());
     assert!(
         served.err.all().contains("the drain took too long"),
@@ -108,9 +106,11 @@ fn a_second_signal_cuts_at_once() {
     let mut served = start(&upstream, "drain_timeout: 10m");
     let mut client = begin(&served, &upstream);
     served.process.signal("TERM");
-    wait_until("it drains", SOON, || served.manage("/readyz").status == 503);
+    wait_until("it drains", PATIENCE, || {
+        served.manage("/readyz").status == 503
+    });
     served.process.signal("TERM");
-    assert_eq!(served.process.wait(SOON), Some(0));
+    assert_eq!(served.process.wait(PATIENCE), Some(0));
     assert!(client.try_read().is_none());
 }
 

@@ -1,7 +1,7 @@
 //! What time does to keys of a real gateway, through its restarts: a key that nobody uses is announced, deleted and at
 //! last removed; one that is used, whoever it is shown to, is not.
 
-use crate::harness::{Gateway, GatewayBuilder, Upstream, wait_until};
+use crate::harness::{Gateway, GatewayBuilder, PATIENCE, Upstream, wait_until};
 use keygate::clock::{Clock, TestClock};
 use keygate::config::StoreLocation;
 use keygate::domain::id::{Id, Kind};
@@ -12,7 +12,6 @@ use keygate::store::notices::NoticeQuery;
 use keygate::store::{Store, StoreError};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -20,7 +19,6 @@ use tokio::runtime::Runtime;
 const START: i64 = 1_798_761_600_000;
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
-const SOON: Duration = Duration::from_secs(30);
 
 /// A store that gateways come and go beside, by the test's clock.
 struct House {
@@ -110,7 +108,7 @@ fn a_key_that_nobody_uses_is_announced_deleted_and_at_last_removed() {
     // Announced once for each time it is looked at in the last days; nothing ends on the day after a downtime.
     for (hours, announced) in [(75 * 24 + 1, 1), (83 * 24 + 2, 2), (89 * 24 + 3, 3)] {
         let gateway = house.gateway_at(hours);
-        wait_until(&format!("{announced} times announced"), SOON, || {
+        wait_until(&format!("{announced} times announced"), PATIENCE, || {
             house.notices("key.inactive", &idle) == announced
         });
         let path = format!("/v1/keys/{idle}");
@@ -125,11 +123,11 @@ fn a_key_that_nobody_uses_is_announced_deleted_and_at_last_removed() {
         gateway.stop();
     }
     let gateway = house.gateway_at(90 * 24 + 6);
-    wait_until("it ends", SOON, || {
+    wait_until("it ends", PATIENCE, || {
         house.state(&idle) == Some(KeyState::Deleted)
     });
     // The sweep is in the store first, and followed from there.
-    wait_until("it opens nothing", SOON, || {
+    wait_until("it opens nothing", PATIENCE, || {
         let header = format!("x-api-key: {secret}");
         gateway.request("GET /", &[&header]).status == 401
     });
@@ -146,11 +144,11 @@ fn a_key_that_nobody_uses_is_announced_deleted_and_at_last_removed() {
 
     // What was deleted can be restored for a month, and is removed once the clock can be believed.
     let gateway = house.gateway_at(122 * 24);
-    wait_until("there was a sweep", SOON, || {
+    wait_until("there was a sweep", PATIENCE, || {
         house.notices("key.expired", &mark) == 1
     });
     assert_eq!(house.state(&idle), Some(KeyState::Deleted));
     gateway.stop();
     let _gateway = house.gateway_at(123 * 24 + 6);
-    wait_until("it is removed", SOON, || house.state(&idle).is_none());
+    wait_until("it is removed", PATIENCE, || house.state(&idle).is_none());
 }

@@ -1,15 +1,13 @@
 //! What is written: one line per request, whatever became of it, and never a secret, at any level, on any path.
 
 use crate::harness::{
-    Answer, Client, GatewayBuilder, KEY, Served, Upstream, ask, free_port, hash_of, keygate,
-    wait_until,
+    Answer, Client, GatewayBuilder, KEY, PATIENCE, Served, Upstream, ask, free_port, hash_of,
+    keygate, wait_until,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::time::Duration;
 use tempfile::TempDir;
 
-const SOON: Duration = Duration::from_secs(10);
 const FIELDS: [&str; 16] = [
     "time",
     "event",
@@ -48,7 +46,7 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 fn until_lines(served: &Served, count: usize) -> Vec<Value> {
-    wait_until(&format!("{count} lines"), SOON, || {
+    wait_until(&format!("{count} lines"), PATIENCE, || {
         lines(&served.out.all()).len() >= count
     });
     lines(&served.out.all())
@@ -201,7 +199,7 @@ fn a_caller_that_leaves_leaves_a_line() {
     let served = Served::start(&yaml(&upstream, "access: true"));
     let mut client = Client::connect(served.address);
     client.send(get("/app/a", &format!("x-api-key: {KEY}\r\n")));
-    wait_until("it is there", SOON, || !upstream.received().is_empty());
+    wait_until("it is there", PATIENCE, || !upstream.received().is_empty());
     drop(client);
     let line = &until_lines(&served, 1)[0];
     assert_eq!(
@@ -314,7 +312,7 @@ fn access_lines_go_to_their_file() {
     let mut served = Served::start_in(folder, &yaml(&upstream, "access_file: access.log"));
     send(&served, get("/app/a", &format!("x-api-key: {KEY}\r\n")));
     let read = || std::fs::read_to_string(&file).unwrap();
-    wait_until("it is written", SOON, || lines(&read()).len() == 2);
+    wait_until("it is written", PATIENCE, || lines(&read()).len() == 2);
     assert_eq!(lines(&read())[1]["status"], 200);
     served.stop();
     assert_eq!(served.out.all(), "");
@@ -348,10 +346,10 @@ fn a_log_that_nobody_reads_blocks_no_request() {
         .map(|number| format!("unknown{number}: 1"))
         .collect();
     std::fs::write(&served.file, faults.join("\n")).unwrap();
-    wait_until("lines are dropped", SOON, || dropped() > 0.0);
+    wait_until("lines are dropped", PATIENCE, || dropped() > 0.0);
     let before = dropped();
     serve(500);
-    wait_until("lost access lines are counted", SOON, || {
+    wait_until("lost access lines are counted", PATIENCE, || {
         dropped() >= before + 500.0
     });
     assert_eq!(served.stop(), Some(0));
@@ -579,7 +577,7 @@ fn reload_badly(served: &Served, good: &str, bearer: &str) -> String {
         assert_clean("check", &text);
         std::fs::rename(new, &served.file).unwrap();
         let labels = [("result", "failed")];
-        wait_until("it is refused", SOON, || {
+        wait_until("it is refused", PATIENCE, || {
             let text = ask(served.management, "GET /metrics", &[bearer]).text();
             crate::harness::value_of(&text, "keygate_config_reloads_total", &labels)
                 >= f64::from(u32::try_from(count).unwrap() + 1)

@@ -1,6 +1,8 @@
 //! The management port: health, status, metrics, keys; who may ask; how it refuses.
 
-use crate::harness::{Gateway, GatewayBuilder, KEY, Upstream, ask, hash_of, keygate, wait_until};
+use crate::harness::{
+    Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, ask, hash_of, keygate, wait_until,
+};
 use regex::Regex;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -8,9 +10,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc;
-use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(5);
 const TOKEN: &str = "a-token-that-nobody-guesses";
 
 fn guarded(upstream: &Upstream) -> Gateway {
@@ -48,11 +48,11 @@ fn readiness_is_down_while_draining() {
     client.send(format!(
         "GET / HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n"
     ));
-    wait_until("the request is there", SOON, || {
+    wait_until("the request is there", PATIENCE, || {
         upstream.received().len() == 1
     });
     let stopping = std::thread::spawn(move || gateway.stop());
-    wait_until("readiness is down", SOON, || {
+    wait_until("readiness is down", PATIENCE, || {
         ask(management, "GET /readyz", &[]).status == 503
     });
     let answer = ask(management, "GET /readyz", &[]);
@@ -261,9 +261,9 @@ fn open_connections_are_counted() {
         )
     };
     let clients = [gateway.client(), gateway.client(), gateway.client()];
-    wait_until("three are open", SOON, || open() == 3.0);
+    wait_until("three are open", PATIENCE, || open() == 3.0);
     drop(clients);
-    wait_until("none is open", SOON, || open() == 0.0);
+    wait_until("none is open", PATIENCE, || open() == 0.0);
 }
 
 /// A gateway with this many keys, the first ten of them disabled.

@@ -1,15 +1,12 @@
 //! Notices: seen where one reaches, read by each alone, and by e-mail where that is set.
 
-use crate::harness::{Desk, Gateway, GatewayBuilder, Upstream, wait_until};
+use crate::harness::{Desk, Gateway, GatewayBuilder, PATIENCE, Upstream, wait_until};
 use crate::workspaces::{made, stored};
 use keygate::domain::role::Role;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(15);
 
 /// Makes a critical notice: somebody has touched the audit log.
 fn break_the_log(gateway: &Gateway) {
@@ -114,7 +111,7 @@ impl MailServer {
 }
 
 fn serve(mut stream: TcpStream, taken: &Mutex<Vec<(String, String)>>) {
-    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let mut to = String::new();
     let mut say = |words: &str| stream.write_all(format!("{words}\r\n").as_bytes());
@@ -167,7 +164,7 @@ fn warnings_go_out_by_e_mail() {
     let gone = desk.member("gone@example.com", Role::Owner);
     desk.erase(gone);
     break_the_log(&gateway);
-    wait_until("both are told", SOON, || server.taken().len() == 2);
+    wait_until("both are told", PATIENCE, || server.taken().len() == 2);
     let mut taken = server.taken();
     taken.sort();
     let to: Vec<&str> = taken.iter().map(|(to, _)| &**to).collect();

@@ -1,14 +1,14 @@
 //! Reload: a change on disk is in force soon, a bad one never, and nobody who is being served notices.
 
-use crate::harness::{Answer, Gateway, GatewayBuilder, KEY, Served, Upstream, hash_of, wait_until};
+use crate::harness::{
+    Answer, Gateway, GatewayBuilder, KEY, PATIENCE, Served, Upstream, hash_of, wait_until,
+};
 use serde_json::json;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, mpsc};
-use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(10);
 const OTHER: &str = "another-key-of-foreign-form";
 
 fn gateway(upstream: &Upstream) -> Gateway {
@@ -20,13 +20,13 @@ fn with_key(gateway: &Gateway, key: &str) -> Answer {
 }
 
 fn until_status(gateway: &Gateway, key: &str, status: u16) {
-    wait_until(&format!("{status}"), SOON, || {
+    wait_until(&format!("{status}"), PATIENCE, || {
         with_key(gateway, key).status == status
     });
 }
 
 fn until_revision(gateway: &Gateway, revision: u64) {
-    wait_until("the new revision is in force", SOON, || {
+    wait_until("the new revision is in force", PATIENCE, || {
         gateway.status()["revision"] == revision
     });
 }
@@ -51,12 +51,12 @@ fn keys_come_change_and_go() {
         "scopes: [app:read] }",
         "scopes: [app:read], state: disabled }",
     );
-    wait_until("it is disabled", SOON, || {
+    wait_until("it is disabled", PATIENCE, || {
         let answer = with_key(&gateway, OTHER);
         answer.status == 401 && answer.code() == "api_key_disabled"
     });
     gateway.edit(hash_of(OTHER).as_str(), &hash_of("a third key"));
-    wait_until("it is gone", SOON, || {
+    wait_until("it is gone", PATIENCE, || {
         let answer = with_key(&gateway, OTHER);
         answer.status == 401 && answer.code() == "invalid_api_key"
     });
@@ -72,11 +72,11 @@ fn routes_and_upstreams_change() {
     let mut gateway = gateway(&one);
     assert_eq!(gateway.get("/").text(), "ok");
     gateway.edit(&one.address.to_string(), &two.address.to_string());
-    wait_until("the other upstream answers", SOON, || {
+    wait_until("the other upstream answers", PATIENCE, || {
         gateway.get("/").text() == "two"
     });
     gateway.edit("path: /", "path: /only/");
-    wait_until("the route is narrower", SOON, || {
+    wait_until("the route is narrower", PATIENCE, || {
         gateway.get("/").status == 404
     });
     assert_eq!(gateway.get("/only/x").text(), "two");
@@ -92,7 +92,7 @@ fn a_bad_file_changes_nothing_and_is_said() {
         1.0
     );
     gateway.edit("upstream: app\n", "upstream: nowhere\n    colour: red\n");
-    wait_until("the fault is said", SOON, || {
+    wait_until("the fault is said", PATIENCE, || {
         gateway.status()["config"]["last_reload_successful"] == false
     });
     assert_eq!(gateway.get("/").status, 200);
@@ -112,7 +112,7 @@ fn a_bad_file_changes_nothing_and_is_said() {
         "upstream: nowhere\n    colour: red\n",
         "upstream: app\n    timeout: 5s\n",
     );
-    wait_until("it recovers", SOON, || {
+    wait_until("it recovers", PATIENCE, || {
         gateway.status()["config"]["last_reload_successful"] == true
     });
     assert_eq!(gateway.status()["config"]["faults"], json!([]));
@@ -132,7 +132,7 @@ fn a_file_that_is_gone_or_torn_changes_nothing() {
     let gateway = gateway(&upstream);
     let good = std::fs::read_to_string(&gateway.file).unwrap();
     let failures = || gateway.metric("keygate_config_reloads_total", &[("result", "failed")]);
-    let fails = |count: f64| wait_until("it is refused", SOON, || failures() >= count);
+    let fails = |count: f64| wait_until("it is refused", PATIENCE, || failures() >= count);
     std::fs::remove_file(&gateway.file).unwrap();
     fails(1.0);
     gateway.write("");
@@ -141,7 +141,7 @@ fn a_file_that_is_gone_or_torn_changes_nothing() {
     fails(3.0);
     assert_eq!(gateway.get("/").status, 200);
     gateway.write(&good);
-    wait_until("it recovers", SOON, || {
+    wait_until("it recovers", PATIENCE, || {
         gateway.status()["config"]["last_reload_successful"] == true
     });
 }
@@ -218,11 +218,11 @@ fn a_running_download_survives() {
     let mut gateway = gateway(&upstream);
     let mut client = gateway.client();
     client.send(keep_alive_get());
-    wait_until("it has begun", SOON, || upstream.received().len() == 1);
+    wait_until("it has begun", PATIENCE, || upstream.received().len() == 1);
     // Even the route and the key it came by are gone.
     gateway.edit("path: /", "path: /only/");
     gateway.edit(hash_of(KEY).as_str(), hash_of(OTHER).as_str());
-    wait_until("both are in force", SOON, || {
+    wait_until("both are in force", PATIENCE, || {
         gateway.status()["routes"][0]["path"] == "/only/"
             && gateway
                 .request("GET /only/", &[&format!("x-api-key: {KEY}")])
@@ -252,7 +252,7 @@ fn a_secret_file_that_changes_is_a_reload() {
     assert_eq!(with_key(&gateway, OTHER).status, 401);
     // Emptied: a fault, and the last good one stays.
     std::fs::write(&secret, "").unwrap();
-    wait_until("the fault is said", SOON, || {
+    wait_until("the fault is said", PATIENCE, || {
         gateway.status()["config"]["last_reload_successful"] == false
     });
     assert_eq!(
@@ -271,7 +271,7 @@ fn a_secret_file_that_comes_late_cures_the_reload() {
         "keys:\n",
         "keys:\n  - { name: filed, secret: \"file:late\", scopes: [app:read] }\n",
     );
-    wait_until("the fault is said", SOON, || {
+    wait_until("the fault is said", PATIENCE, || {
         gateway.status()["config"]["last_reload_successful"] == false
     });
     std::fs::write(gateway.file.with_file_name("late"), OTHER).unwrap();
@@ -286,7 +286,7 @@ fn what_needs_a_restart_is_said() {
     gateway.builder.threads = 3;
     gateway.builder.listener = ", max_headers: 50".into();
     gateway.edit("name: ci,", "name: renamed,");
-    wait_until("threads are named", SOON, || {
+    wait_until("threads are named", PATIENCE, || {
         gateway.status()["config"]["needs_restart"] == json!(["threads"])
     });
     gateway.builder.management = ", token: \"file:token\"".into();
@@ -294,7 +294,7 @@ fn what_needs_a_restart_is_said() {
     std::fs::write(token, "a-token-of-some-length").unwrap();
     gateway.builder.listener = "}, { address: 127.0.0.1:0, name: second".into();
     gateway.edit("name: renamed,", "name: again,");
-    wait_until("all three are named", SOON, || {
+    wait_until("all three are named", PATIENCE, || {
         gateway.status()["config"]["needs_restart"] == json!(["threads", "listeners", "management"])
     });
     assert_eq!(gateway.get("/").status, 200);
@@ -329,7 +329,7 @@ fn what_is_managed_needs_a_restart_to_be_kept_otherwise() {
         "webhooks",
         "notifications"
     ]);
-    wait_until("all are named", SOON, || {
+    wait_until("all are named", PATIENCE, || {
         gateway.status()["config"]["needs_restart"] == all
     });
     // What is in force is what the gateway was started with.
@@ -337,7 +337,7 @@ fn what_is_managed_needs_a_restart_to_be_kept_otherwise() {
     gateway.builder.management = ", allowed_hosts: [gate.example.com]".into();
     gateway.builder.top = String::new();
     gateway.edit("name: renamed,", "name: again,");
-    wait_until("one is left", SOON, || {
+    wait_until("one is left", PATIENCE, || {
         gateway.status()["config"]["needs_restart"] == json!(["management"])
     });
 }
@@ -350,7 +350,7 @@ fn the_caps_of_a_listener_change_without_restart() {
     assert_eq!(gateway.get(&long).status, 200);
     gateway.builder.listener = ", max_uri_bytes: 100B".into();
     gateway.edit("name: ci,", "name: renamed,");
-    wait_until("the cap is in force", SOON, || {
+    wait_until("the cap is in force", PATIENCE, || {
         gateway.get(&long).status == 414
     });
 }
@@ -460,12 +460,12 @@ fn sighup_reloads() {
     let served = Served::start(&yaml(&upstream));
     served.process.signal("HUP");
     // Asked for, so it is done even though nothing has changed.
-    wait_until("it is counted", SOON, || {
+    wait_until("it is counted", PATIENCE, || {
         served.metric("keygate_config_reloads_total", &[("result", "ok")]) >= 1.0
     });
     std::fs::write(&served.file, "nonsense: 1").unwrap();
     served.process.signal("HUP");
-    wait_until("the fault is logged", SOON, || {
+    wait_until("the fault is logged", PATIENCE, || {
         served
             .err
             .all()

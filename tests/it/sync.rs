@@ -1,8 +1,8 @@
 //! The gateway follows its store, whoever changes it; and serves on, and starts, while the store is away.
 
 use crate::harness::{
-    Answer, Durability, Gateway, GatewayBuilder, Manager, Place, Served, Upstream, actor, ask,
-    hash_of, tell, wait_until,
+    Answer, Durability, Gateway, GatewayBuilder, Manager, PATIENCE, Place, Served, Upstream, actor,
+    ask, hash_of, tell, wait_until,
 };
 use keygate::domain::id::{Id, Kind};
 use keygate::domain::key::record::SecretVersion;
@@ -13,8 +13,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Longest wait for what must happen at all.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How soon a change of another process is in force.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -432,14 +430,7 @@ mod postgres {
         assert_eq!(served.manage("/readyz").code(), "not_ready");
         assert!(!served.out.all().contains("kg_admin_"));
         place.come_back();
-        let mut token = String::new();
-        wait_until("the setup token is shown", PATIENCE, || {
-            let shown = served.out.all();
-            let found = shown.lines().find(|line| line.starts_with("kg_admin_"));
-            token = found.unwrap_or_default().to_owned();
-            !token.is_empty()
-        });
-        let bearer = format!("authorization: Bearer {token}");
+        let bearer = format!("authorization: Bearer {}", served.setup_token());
         wait_until("the store is there", PATIENCE, || {
             let answer = ask(served.management, "GET /v1/whoami", &[&bearer]);
             answer.status == 200

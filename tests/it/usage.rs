@@ -1,6 +1,6 @@
 //! What keys do reaches the store: last use, counts by hour, refusals, the audit log; through outages and restarts.
 
-use crate::harness::{Gateway, GatewayBuilder, KEY, Upstream, ask, hash_of, wait_until};
+use crate::harness::{Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, ask, hash_of, wait_until};
 use keygate::clock::{Clock, SystemClock, TestClock};
 use keygate::config::StoreLocation;
 use keygate::domain::actor::Actor;
@@ -23,8 +23,6 @@ use tokio::runtime::Runtime;
 /// 2027-01-01.
 const START: i64 = 1_798_761_600_000;
 const HOUR: i64 = 3_600_000;
-/// What is promised.
-const SOON: Duration = Duration::from_secs(10);
 /// For what may have to wait for a lock first.
 const LATER: Duration = Duration::from_secs(30);
 
@@ -201,7 +199,7 @@ fn last_use_is_in_the_store_soon_and_only_moves_forward() {
     }
     assert_eq!(send(&gateway, "POST", "the newer one"), 403);
     assert_eq!(gateway.get("/").status, 200);
-    wait_until("the uses are in the store", SOON, || {
+    wait_until("the uses are in the store", PATIENCE, || {
         let usage = home.key(key.id).usage;
         (usage.uses, usage.refusals) == (3, 1)
     });
@@ -279,7 +277,7 @@ fn an_imported_key_works_at_once_and_gets_our_own_hash() {
     let key = home.add(&[("from another gateway", Algorithm::Sha256)]);
     let gateway = home.gateway();
     let mut sent = 0;
-    wait_until("it has our own hash", SOON, || {
+    wait_until("it has our own hash", PATIENCE, || {
         assert_eq!(send(&gateway, "GET", "from another gateway"), 200);
         sent += 1;
         home.key(key.id).secrets[0].algorithm == Algorithm::Blake3
@@ -287,7 +285,7 @@ fn an_imported_key_works_at_once_and_gets_our_own_hash() {
     let own = hash("from another gateway", Algorithm::Blake3);
     assert_eq!(home.key(key.id).secrets[0].hash, own);
     let applied = home.runtime.block_on(home.store.revision()).unwrap();
-    wait_until("the gateway knows it", SOON, || {
+    wait_until("the gateway knows it", PATIENCE, || {
         assert_eq!(send(&gateway, "GET", "from another gateway"), 200);
         sent += 1;
         gateway.metric("keygate_revision_applied", &[])
@@ -341,7 +339,7 @@ fn a_flood_of_unknown_keys_is_one_row_a_minute() {
     }
     // One worker counts in order: when this one is there, so are the others.
     assert_eq!(gateway.get("/").status, 200);
-    wait_until("all are fetched", SOON, || {
+    wait_until("all are fetched", PATIENCE, || {
         let known = home.runtime.block_on(home.store.declared_uses());
         known.unwrap().len() == 1
     });
@@ -350,7 +348,7 @@ fn a_flood_of_unknown_keys_is_one_row_a_minute() {
         "the minute is not over"
     );
     home.clock.advance_millis(60_000);
-    wait_until("it is in the log", SOON, || {
+    wait_until("it is in the log", PATIENCE, || {
         !home.audit("keys.used").is_empty()
     });
     gateway.stop();
@@ -371,7 +369,7 @@ fn odd_use_becomes_a_notice() {
     let id = key.id.text(Kind::Key).to_string();
     let gateway = home.gateway();
     assert_eq!(send(&gateway, "GET", "a till"), 200);
-    wait_until("the first use is written", SOON, || {
+    wait_until("the first use is written", PATIENCE, || {
         home.key(key.id).usage.uses == 1
     });
     home.clock.advance_millis(31 * DAY_MILLIS);

@@ -1,6 +1,8 @@
 //! `/v1/usage` and `/v1/keys/{id}/usage` after real traffic.
 
-use crate::harness::{Desk, Gateway, GatewayBuilder, KEY, Upstream, wait_until, workspace};
+use crate::harness::{
+    Desk, Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, wait_until, workspace,
+};
 use keygate::clock::{Clock, TestClock};
 use keygate::domain::id::Kind;
 use keygate::domain::role::Role;
@@ -8,7 +10,6 @@ use keygate::domain::time::Timestamp;
 use keygate::domain::workspace::root;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// 2027-01-01, half past ten in the evening.
 const START: i64 = 1_798_761_600_000 + 45 * 1_800_000;
@@ -88,7 +89,7 @@ impl House {
             }
             assert_eq!(self.send("POST", "/", &self.owned.1), 403);
         }
-        wait_until("all of it is in the store", Duration::from_secs(20), || {
+        wait_until("all of it is in the store", PATIENCE, || {
             let rows = self.rows("/v1/usage?limit=200");
             let sum = |field: &str| rows.iter().map(|row| row[field].as_u64().unwrap()).sum();
             let (requests, refused): (u64, u64) = (sum("requests"), sum("refused"));

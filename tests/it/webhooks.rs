@@ -1,15 +1,12 @@
 //! Webhooks with a real receiver: signed, at least once, and nothing of what was not committed.
 
-use crate::harness::{Desk, Gateway, GatewayBuilder, Received, Upstream, wait_until};
+use crate::harness::{Desk, Gateway, GatewayBuilder, PATIENCE, Received, Upstream, wait_until};
 use crate::workspaces::made;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keygate::domain::role::Role;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(15);
 
 fn gateway(upstream: &Upstream, settings: &str) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
@@ -60,7 +57,7 @@ fn kinds(receiver: &Upstream) -> Vec<String> {
 }
 
 fn wait_for(receiver: &Upstream, count: usize) {
-    wait_until("messages are there", SOON, || {
+    wait_until("messages are there", PATIENCE, || {
         receiver.received().len() >= count
     });
 }
@@ -100,7 +97,7 @@ fn a_receiver_is_told_of_what_it_asked_for_with_a_signature() {
         .must(200);
     assert_eq!(log["data"][0]["id"], *event);
     let mut delivered = Value::Null;
-    wait_until("both are noted", SOON, || {
+    wait_until("both are noted", PATIENCE, || {
         delivered = gateway
             .api("GET", &format!("{path}/deliveries?state=delivered"), None)
             .must(200);
@@ -124,7 +121,7 @@ fn what_was_not_taken_comes_again_as_the_same_message() {
     let (path, secret) = told(&receiver, &["workspace.*"], &gateway);
     made(&gateway, "shop", None);
     wait_for(&receiver, 1);
-    wait_until("the failure is noted", SOON, || {
+    wait_until("the failure is noted", PATIENCE, || {
         gateway.api("GET", &path, None).must(200)["failing_since"] != Value::Null
     });
     wait_for(&receiver, 2);
@@ -135,7 +132,7 @@ fn what_was_not_taken_comes_again_as_the_same_message() {
     );
     assert_eq!(messages[0].body, messages[1].body);
     assert!(is_signed(&messages[1], &secret));
-    wait_until("it is well again", SOON, || {
+    wait_until("it is well again", PATIENCE, || {
         gateway.api("GET", &path, None).must(200)["failing_since"] == Value::Null
     });
 }
@@ -218,7 +215,7 @@ fn what_was_missed_is_replayed() {
     wait_for(&receiver, 1);
     let list = format!("{path}/deliveries?state=delivered");
     let mut done = Value::Null;
-    wait_until("it is noted", SOON, || {
+    wait_until("it is noted", PATIENCE, || {
         done = gateway.api("GET", &list, None).must(200);
         done["data"].as_array().unwrap().len() == 1
     });
@@ -267,7 +264,7 @@ fn private_addresses_are_refused_unless_allowed() {
     let id = made.must(201)["webhook"]["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/webhooks/{id}");
     let mut tried = Value::Null;
-    wait_until("an attempt has failed", SOON, || {
+    wait_until("an attempt has failed", PATIENCE, || {
         tried = closed
             .api("GET", &format!("{path}/deliveries"), None)
             .must(200);

@@ -4,11 +4,12 @@
 mod search;
 mod wrong;
 
-use crate::harness::{Answer, GatewayBuilder, KEY, Received, Served, Upstream, tell, wait_until};
+use crate::harness::{
+    Answer, GatewayBuilder, KEY, PATIENCE, Received, Served, Upstream, tell, wait_until,
+};
 use search::{search, search_files};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::time::Duration;
 use wrong::{misuse, use_keys};
 
 const OLD: &str = "old+key/with=odd&characters%of*another~gateway";
@@ -43,12 +44,7 @@ impl Stage {
             )
             .yaml();
         let served = Served::start_in(folder, &yaml);
-        let said = served.out.all();
-        let from = said.find("kg_admin_").expect("the setup token");
-        let admin: String = said[from..]
-            .chars()
-            .take_while(|letter| !letter.is_whitespace())
-            .collect();
+        let admin = served.setup_token();
         let mut stage = Self {
             served,
             admin: admin.clone(),
@@ -121,7 +117,7 @@ fn no_secret_is_anywhere_but_in_the_answer_that_shows_it() {
     let objects = make(&mut stage, &receiver);
     use_keys(&mut stage);
     misuse(&mut stage, &objects);
-    wait_until("webhooks are told", Duration::from_secs(15), || {
+    wait_until("webhooks are told", PATIENCE, || {
         receiver.received().len() >= 5
     });
     look_at_everything(&mut stage, &objects);

@@ -1,11 +1,10 @@
 //! Lists: found by name, filtered, page by page, taken out.
 
 use super::{CANARY, SECRET, Shell, always, real};
-use crate::harness::{Upstream, wait_until};
+use crate::harness::{PATIENCE, Upstream, wait_until};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
-use std::time::Duration;
 
 #[test]
 fn lists_are_filtered_and_sorted() {
@@ -216,7 +215,7 @@ fn use_is_shown_by_hour_and_route() {
     }
     let ask = "keys usage till --since 2026-01-01 --route app";
     let mut shown = String::new();
-    wait_until("it is in the store", Duration::from_secs(20), || {
+    wait_until("it is in the store", PATIENCE, || {
         shown = shell.run(ask).is(0).table();
         shown.contains("scope=1")
     });

@@ -1,7 +1,7 @@
 //! From nothing to a key that opens, as somebody does who has just installed it.
 
 use super::Shell;
-use crate::harness::{Process, Upstream, ask, free_port, wait_for_port};
+use crate::harness::{PATIENCE, Process, Upstream, ask, free_port, wait_for_port};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -44,7 +44,7 @@ fn init_serve_and_a_first_key() {
     wait_for_port(address(port));
     assert_eq!(std::fs::read_to_string(&token).unwrap(), "another");
     std::fs::remove_file(&token).unwrap();
-    crate::harness::wait_until("there is a token", Duration::from_secs(20), || {
+    crate::harness::wait_until("there is a token", PATIENCE, || {
         std::fs::read(&token).is_ok_and(|text| text.ends_with(b"\n"))
     });
     let mode = std::fs::metadata(&token).unwrap().permissions().mode();

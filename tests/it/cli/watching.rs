@@ -1,10 +1,9 @@
 //! Webhooks, the audit log, notices, and how the gateway is.
 
 use super::{Shell, real};
-use crate::harness::{Desk, Gateway, Upstream, wait_until};
+use crate::harness::{Desk, Gateway, PATIENCE, Upstream, wait_until};
 use serde_json::{Value, json};
 use std::fs;
-use std::time::Duration;
 
 /// A webhook that is called `hook` and told of one type of event.
 fn hooked(gateway: &Gateway, receiver: &Upstream) -> Shell {
@@ -38,9 +37,7 @@ fn webhooks_are_told_tested_and_told_again() {
     };
     let want = "ID | STATE | EVENT | ATTEMPTS | ANSWER | MADE\n\
                 ID | delivered | key.revoked | 1 | 200 | TIME\nID | delivered | webhook.test | 1 | 200 | TIME";
-    wait_until("both are delivered", Duration::from_secs(20), || {
-        delivered() == want
-    });
+    wait_until("both are delivered", PATIENCE, || delivered() == want);
     let all = shell.run("webhooks deliveries hook -o name").is(0).out;
     let again = shell.run(&format!(
         "webhooks replay hook --delivery {} -o json",
@@ -54,7 +51,7 @@ fn webhooks_are_told_tested_and_told_again() {
             .json()["events"],
         0
     );
-    wait_until("it is told again", Duration::from_secs(20), || {
+    wait_until("it is told again", PATIENCE, || {
         receiver.received().len() == 3
     });
     shell.run("webhooks replay hook --delivery nothing").is(2);
@@ -114,11 +111,9 @@ fn a_gateway_tells_how_it_is() {
         assert!(table.contains(row), "{row}: {table}");
     }
     let nodes = || shell.run("nodes list").is(0).table();
-    wait_until(
-        "the node has said how it is",
-        Duration::from_secs(20),
-        || nodes().lines().count() == 2,
-    );
+    wait_until("the node has said how it is", PATIENCE, || {
+        nodes().lines().count() == 2
+    });
     assert!(
         nodes().starts_with("ID | NAME | VERSION | STARTED | SEEN | APPLIED | OBSERVED\nID | "),
         "{}",

@@ -1,8 +1,7 @@
 //! Methods, framing, trailers, interim answers, refusals.
 
 use super::{answer, ok, request};
-use crate::harness::{Client, Gateway, GatewayBuilder, KEY, Upstream, wait_until};
-use std::time::Duration;
+use crate::harness::{Client, Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, wait_until};
 
 #[test]
 fn a_head_answer_keeps_its_length_and_has_no_body() {
@@ -222,7 +221,7 @@ fn a_truncated_answer_is_not_ended_cleanly() {
         client.send(request("GET /", &[], ""));
         assert!(client.try_read().is_none(), "{head}");
         assert!(client.is_closed());
-        wait_until("the fault is counted", Duration::from_secs(5), || {
+        wait_until("the fault is counted", PATIENCE, || {
             gateway.metric("keygate_upstream_errors_total", &[("upstream", "app")]) >= 1.0
         });
     }
@@ -389,7 +388,7 @@ fn garbage_behind_a_good_request_is_a_problem_too() {
         (400, "bad_request")
     );
     assert!(client.is_closed());
-    wait_until("it is counted", Duration::from_secs(5), || {
+    wait_until("it is counted", PATIENCE, || {
         gateway.metric("keygate_http_requests_total", &[("code", "400")]) >= 1.0
     });
 }

@@ -2,16 +2,14 @@
 
 use super::{answer, ok, request};
 use crate::harness::{
-    Client, Gateway, GatewayBuilder, Received, Upstream, free_port, read_request, wait_until,
+    Client, Gateway, GatewayBuilder, PATIENCE, Received, Upstream, free_port, read_request,
+    wait_until,
 };
 use keygate::clock::TestClock;
 use keygate::domain::time::Timestamp;
 use std::io::{BufReader, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(5);
 
 fn clock() -> Arc<TestClock> {
     Arc::new(TestClock::at(Timestamp::from_millis(1_798_761_600_000)))
@@ -59,7 +57,7 @@ impl Held {
                     _ => None,
                 };
                 if let Some(gate) = gate {
-                    wait_until("it is released", SOON, || gate.load(SeqCst));
+                    wait_until("it is released", PATIENCE, || gate.load(SeqCst));
                 }
                 if stream.write_all(&ok("ok")).is_err() {
                     break;
@@ -88,7 +86,7 @@ impl Held {
     }
 
     fn wait_for(&self, count: usize) {
-        wait_until("the upstream got it", SOON, || {
+        wait_until("the upstream got it", PATIENCE, || {
             self.upstream.received().len() >= count
         });
     }
@@ -128,7 +126,7 @@ fn no_more_idle_connections_are_kept_than_allowed() {
         .upstream("pool: { max_idle: 1 }")
         .start();
     held.two_at_a_time(&gateway);
-    wait_until("one of two is closed", SOON, || {
+    wait_until("one of two is closed", PATIENCE, || {
         held.closed.load(SeqCst) == 1
     });
     assert_eq!(gateway.get("/next").text(), "ok");
@@ -164,7 +162,7 @@ fn an_idle_connection_is_closed_in_time() {
     ask(&mut client, "GET /");
     assert_eq!(held.upstream.connections(), 1);
     clock.advance_millis(30_000);
-    wait_until("it is closed without a further request", SOON, || {
+    wait_until("it is closed without a further request", PATIENCE, || {
         held.closed.load(SeqCst) == 1
     });
     ask(&mut client, "GET /");

@@ -1,7 +1,7 @@
 //! Large bodies: passed on as they come, back-pressure from end to end, nothing lost, nothing kept whole.
 
 use super::request;
-use crate::harness::{Gateway, GatewayBuilder, Upstream, wait_until};
+use crate::harness::{Gateway, GatewayBuilder, PATIENCE, Upstream, wait_until};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -92,7 +92,7 @@ fn a_slow_reader_stops_the_upstream_and_loses_nothing() {
         .write_all(request("GET /", &[], "").as_bytes())
         .unwrap();
     skip_head(&mut stream);
-    wait_until("the upstream has to wait", Duration::from_secs(20), || {
+    wait_until("the upstream has to wait", PATIENCE, || {
         stalled.load(SeqCst)
     });
     let under_way = written.load(SeqCst);
@@ -132,9 +132,7 @@ fn a_slow_upstream_stops_the_caller_and_loses_nothing() {
         let (written, stalled) = (Arc::clone(&written), Arc::clone(&stalled));
         std::thread::spawn(move || write_blocks(&mut stream, &written, &stalled))
     };
-    wait_until("the caller has to wait", Duration::from_secs(20), || {
-        stalled.load(SeqCst)
-    });
+    wait_until("the caller has to wait", PATIENCE, || stalled.load(SeqCst));
     let under_way = written.load(SeqCst);
     assert!(under_way < UNDER_WAY, "{under_way} bytes are under way");
     go.send(()).unwrap();
@@ -213,14 +211,12 @@ fn a_caller_that_leaves_while_waiting_ends_the_upstream_request() {
     let gateway = Gateway::before(upstream.address);
     let mut client = gateway.client();
     client.send(request("GET /", &[], ""));
-    wait_until("the request is there", Duration::from_secs(5), || {
+    wait_until("the request is there", PATIENCE, || {
         upstream.received().len() == 1
     });
     drop(client);
-    wait_until("the upstream is let go", Duration::from_secs(5), || {
-        gone.load(SeqCst)
-    });
-    wait_until("it is counted as 499", Duration::from_secs(5), || {
+    wait_until("the upstream is let go", PATIENCE, || gone.load(SeqCst));
+    wait_until("it is counted as 499", PATIENCE, || {
         gateway.metric("keygate_http_requests_total", &[("code", "499")]) >= 1.0
     });
 }
@@ -245,9 +241,7 @@ fn a_caller_that_leaves_mid_body_ends_the_upstream_request() {
     read_hash(&mut stream, 100_000);
     drop(stream);
     drop(client);
-    wait_until("the upstream is let go", Duration::from_secs(5), || {
-        gone.load(SeqCst)
-    });
+    wait_until("the upstream is let go", PATIENCE, || gone.load(SeqCst));
 }
 
 #[test]
@@ -269,11 +263,9 @@ fn a_caller_that_leaves_in_its_own_body_ends_the_upstream_request() {
         &["transfer-encoding: chunked"],
         "5\r\nhello\r\n",
     ));
-    wait_until("the request is there", Duration::from_secs(5), || {
+    wait_until("the request is there", PATIENCE, || {
         upstream.received().len() == 1
     });
     drop(client);
-    wait_until("the upstream is let go", Duration::from_secs(5), || {
-        gone.load(SeqCst)
-    });
+    wait_until("the upstream is let go", PATIENCE, || gone.load(SeqCst));
 }

@@ -1,7 +1,7 @@
 //! Time: upstreams that are slow, callers that are slow.
 
 use super::request;
-use crate::harness::{Client, GatewayBuilder, Upstream, read_request, wait_until};
+use crate::harness::{Client, GatewayBuilder, PATIENCE, Upstream, read_request, wait_until};
 use socket2::{Domain, Socket, Type};
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -91,7 +91,7 @@ fn an_upstream_that_pauses_mid_body_is_cut() {
             client.send(request("GET /", &[], ""));
             assert!(client.try_read().is_none(), "not ended as if it were whole");
             let labels = [("upstream", "app"), ("reason", "timeout")];
-            wait_until("it is counted", Duration::from_secs(5), || {
+            wait_until("it is counted", PATIENCE, || {
                 gateway.metric("keygate_upstream_errors_total", &labels) >= 1.0
             });
         }

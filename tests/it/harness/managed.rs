@@ -1,7 +1,7 @@
 //! Managed keys: a database of either kind, and somebody who changes it as another process does.
 
 use super::postgres::{Database, Durability, Postgres};
-use super::process::wait_until;
+use super::process::{PATIENCE, wait_until};
 use keygate::clock::{Clock, SystemClock};
 use keygate::config::StoreLocation;
 use keygate::domain::actor::Actor;
@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -101,7 +100,7 @@ impl Place {
     /// Connections are closed a moment after they were let go.
     fn wait_until_closed(&self) {
         let folder = self.file().parent().unwrap().to_owned();
-        wait_until("nobody has it open", Duration::from_secs(10), || {
+        wait_until("nobody has it open", PATIENCE, || {
             let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
             let mut files = open.filter_map(|one| fs::read_link(one.path()).ok());
             !files.any(|file| file.starts_with(&folder))

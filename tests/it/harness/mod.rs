@@ -16,7 +16,7 @@ pub(crate) use desk::Desk;
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
 pub(crate) use managed::{Manager, Place, actor, new_key};
 pub(crate) use postgres::Durability;
-pub(crate) use process::{Process, free_port, keygate, wait_for_port, wait_until};
+pub(crate) use process::{PATIENCE, Process, free_port, keygate, wait_for_port, wait_until};
 pub(crate) use served::Served;
 pub(crate) use store::{token, with_store, workspace};
 pub(crate) use upstream::{Received, Upstream, read_request};

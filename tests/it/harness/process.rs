@@ -72,6 +72,9 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
+/// Longest wait for what must happen at all; no measure of speed, since a busy machine may take long.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Waits for something to become true; panics after the limit.
 #[expect(clippy::disallowed_methods, reason = "a test's patience is real time")]
 pub(crate) fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
@@ -84,9 +87,7 @@ pub(crate) fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> 
 
 /// Waits until someone listens there.
 pub(crate) fn wait_for_port(address: SocketAddr) {
-    wait_until(
-        &format!("{address} answers"),
-        Duration::from_secs(20),
-        || TcpStream::connect(address).is_ok(),
-    );
+    wait_until(&format!("{address} answers"), PATIENCE, || {
+        TcpStream::connect(address).is_ok()
+    });
 }

@@ -2,13 +2,12 @@
 
 use super::client::Answer;
 use super::gateway::{ask, value_of};
-use super::process::{Process, wait_until};
+use super::process::{PATIENCE, Process, wait_until};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// What a process has written so far.
@@ -80,7 +79,7 @@ impl Served {
         if read {
             out.follow(process.child().stdout.take().unwrap());
         }
-        wait_until("keygate serves", Duration::from_secs(20), || {
+        wait_until("keygate serves", PATIENCE, || {
             let ended = process.child().try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {}", err.all());
             said(&err, "management on http://").is_some()
@@ -100,6 +99,18 @@ impl Served {
         ask(self.management, &format!("GET {target}"), &[])
     }
 
+    /// The setup token, once it is printed: that is after the words which say where the gateway listens.
+    pub(crate) fn setup_token(&self) -> String {
+        let mut token = None;
+        wait_until("the setup token is printed", PATIENCE, || {
+            let out = self.out.all();
+            let found = out.lines().find(|line| line.starts_with("kg_admin_"));
+            token = found.map(str::to_owned);
+            token.is_some()
+        });
+        token.unwrap_or_default()
+    }
+
     pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         value_of(&self.manage("/metrics").text(), name, labels)
     }
@@ -107,7 +118,7 @@ impl Served {
     /// SIGTERM, and its exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.process.signal("TERM");
-        self.process.wait(Duration::from_secs(10))
+        self.process.wait(PATIENCE)
     }
 }
 

@@ -1,11 +1,10 @@
 //! Calls whose body takes its time, while the right to make them is taken away.
 
 use super::{House, text};
-use crate::harness::{Answer, Client, Upstream, wait_until};
+use crate::harness::{Answer, Client, PATIENCE, Upstream, wait_until};
 use keygate::domain::actor::Actor;
 use serde_json::{Value, json};
 use std::io::Read;
-use std::time::Duration;
 
 /// A call whose head was accepted and whose body is still on its way.
 struct Slow {
@@ -130,7 +129,5 @@ fn who_reads_does_not_wait_for_who_writes() {
     assert_eq!(used(), Value::Null, "it could not be noted yet");
     house.runtime.block_on(async move { drop(write) });
     // Who waits for the note gives up before the writer does: then there is none.
-    wait_until("the use is noted", Duration::from_secs(10), || {
-        used() != Value::Null
-    });
+    wait_until("the use is noted", PATIENCE, || used() != Value::Null);
 }

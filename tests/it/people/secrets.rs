@@ -202,12 +202,7 @@ fn no_secret_is_logged() {
         .top("log: { level: trace }")
         .yaml();
     let served = Served::start(&yaml);
-    let said = served.out.all();
-    let from = said.find("kg_admin_").expect("the setup token");
-    let admin: String = said[from..]
-        .chars()
-        .take_while(|letter| !letter.is_whitespace())
-        .collect();
+    let admin = served.setup_token();
     let bearer = format!("authorization: Bearer {admin}");
     let api =
         |line: &str, headers: &[&str], body| tell(served.management, line, headers, Some(body));

@@ -1,12 +1,11 @@
 //! How long tokens and sessions are good, and how often anybody may guess.
 
 use super::{House, PASSWORD, text};
-use crate::harness::{Answer, GatewayBuilder, Place, Upstream, wait_until};
+use crate::harness::{Answer, GatewayBuilder, PATIENCE, Place, Upstream, wait_until};
 use keygate::clock::{Clock, TestClock};
 use keygate::domain::time::Timestamp;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -215,7 +214,7 @@ fn a_network_that_guesses_passwords_waits_and_fills_no_disk() {
     assert_eq!(events[1].reason.as_deref(), Some("unknown"));
     clock.advance_millis(MINUTE);
     // Nobody else needs to be refused for the others to be told of.
-    wait_until("the minute is told of", Duration::from_secs(20), || {
+    wait_until("the minute is told of", PATIENCE, || {
         house.audit("session.refused").len() > 2
     });
     let events = house.audit("session.refused");
