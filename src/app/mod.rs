@@ -37,6 +37,8 @@ use zeroize::Zeroizing;
 /// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
 
+/// Longest wait for what still uses the store when the gateway ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Longest wait for the store when the gateway ends.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -120,6 +122,7 @@ pub struct App {
     drain_timeout: Duration,
     log: Option<LogThread>,
     flush: Option<Flush>,
+    store: Arc<StoreSlot>,
     /// Where a setup token comes from; `None`: there is none to come.
     setup_token: Option<oneshot::Receiver<PlainKey>>,
 }
@@ -197,7 +200,7 @@ impl App {
             .then(|| Flush::start(&control, flusher));
         let (setup, setup_token) = oneshot::channel();
         let parts = store::Parts {
-            slot: store,
+            slot: Arc::clone(&store),
             publisher,
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
@@ -229,6 +232,7 @@ impl App {
             drain_timeout: config.drain_timeout,
             log,
             flush,
+            store,
             setup_token: Some(setup_token),
         })
     }
@@ -300,6 +304,12 @@ impl App {
         }
         // The management port stays up to the end, so that readiness can be seen to be down.
         self.shutdown.cut.cancel();
+        if let Ok(store) = self.store.get() {
+            let closed = async { timeout(LAST_WORDS, store.close()).await };
+            if self.control.block_on(closed).is_err() {
+                tracing::warn!("the store was still busy when this process ended");
+            }
+        }
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.log);
     }

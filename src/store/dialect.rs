@@ -1,6 +1,7 @@
 //! The only file that knows which database it is: how to connect, and the few words that differ.
 
 use super::error::StoreError;
+use super::sql::Columns;
 use crate::config::StoreLocation;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Executor};
@@ -34,6 +35,14 @@ pub(super) enum Dialect {
 pub(super) struct Pools {
     pub(super) read: AnyPool,
     pub(super) write: AnyPool,
+}
+
+impl Pools {
+    /// Ends all connections; with the last one `SQLite` folds its write-ahead log into the file.
+    pub(super) async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
 }
 
 impl Dialect {
@@ -168,6 +177,30 @@ impl Dialect {
                 connection.execute(AssertSqlSafe(lock)).await?;
                 Ok(())
             }
+        }
+    }
+
+    /// Ends what the database keeps of rows as they were before the last change: until then `SQLite` has their old pages in
+    /// the file of its write-ahead log. `PostgreSQL` sees to its own.
+    ///
+    /// The change is committed whatever comes of this, so a failure is only told.
+    pub(super) async fn forget_old_pages(self, pools: &Pools) {
+        match self {
+            Self::Sqlite => {
+                let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+                match checkpoint.fetch_one(&pools.write).await {
+                    // Whoever reads has waited for `busy_timeout` already.
+                    Ok(row) if row.number("busy").is_ok_and(|busy| busy == 0) => {}
+                    Ok(_) => tracing::warn!(
+                        "somebody reads the store for long; what was erased is in its write-ahead log until the next erasure or a stop"
+                    ),
+                    Err(fault) => tracing::warn!(
+                        error = %fault,
+                        "what was erased is in the store's write-ahead log until the next erasure or a stop"
+                    ),
+                }
+            }
+            Self::Postgres => {}
         }
     }
 

@@ -94,6 +94,11 @@ impl Store {
         })
     }
 
+    /// Ends all connections once they are free. A store that is closed answers nothing more.
+    pub async fn close(&self) {
+        self.pools.close().await;
+    }
+
     /// Tells one store from another; made with it, kept in backups.
     pub fn identity(&self) -> &str {
         &self.identity

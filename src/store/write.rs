@@ -166,6 +166,8 @@ pub struct Write {
     facts: i64,
     /// Rows of `changes` so far.
     places: i64,
+    /// Something was erased that must not be found in the files either.
+    erased: bool,
     pending: Pending,
 }
 
@@ -204,6 +206,7 @@ impl Store {
             hash: head.text("audit_hash")?,
             facts: 0,
             places: 0,
+            erased: false,
             pending: Pending::default(),
             tx,
         })
@@ -247,6 +250,11 @@ impl Write {
     /// Runs a statement; the number of rows it touched.
     pub(super) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
         Ok(sql.query().execute(&mut *self.tx).await?.rows_affected())
+    }
+
+    /// Sees to it that what this change overwrites is gone from the database's files as well, once it is committed.
+    pub(super) fn leave_no_trace(&mut self) {
+        self.erased = true;
     }
 
     /// Records a fact: an audit event, an event for others, and what the data plane must look at again.
@@ -436,6 +444,9 @@ impl Write {
         self.store.dialect.announce(&mut self.tx).await?;
         self.tx.commit().await?;
         signal(&self.store.committed, self.revision);
+        if self.erased {
+            self.store.dialect.forget_old_pages(&self.store.pools).await;
+        }
         Ok(self.revision)
     }
 }

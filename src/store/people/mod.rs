@@ -268,6 +268,7 @@ impl Write {
         self.record(fact).await?;
         // Behind the fact, in which they may be the one who acts.
         self.erase_audit_of(id).await?;
+        self.leave_no_trace();
         Ok(member)
     }
 

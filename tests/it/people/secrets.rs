@@ -233,3 +233,34 @@ fn no_secret_is_logged() {
         assert!(!said.contains(secret), "{secret} is in the log");
     }
 }
+
+#[test]
+fn an_erased_person_is_in_no_file_of_the_store() {
+    let upstream = Upstream::ok();
+    let mut served = Served::start(&GatewayBuilder::new(upstream.address).stored().yaml());
+    let bearer = format!("authorization: Bearer {}", served.setup_token());
+    let body =
+        json!({"email": "ada@example.com", "name": "Ada", "role": "editor", "password": PASSWORD});
+    let made = tell(
+        served.management,
+        "POST /v1/members",
+        &[&bearer],
+        Some(body),
+    )
+    .must(201);
+    let folder = served.file.parent().unwrap().to_owned();
+    let traces = || -> usize {
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_default();
+        let bytes = [read("keygate.db"), read("keygate.db-wal")].concat();
+        let text = String::from_utf8_lossy(&bytes);
+        text.matches("ada@example.com").count() + text.matches("$argon2id$").count()
+    };
+    assert!(traces() > 1);
+    let erase = format!("POST /v1/members/{}/erase", text(&made["id"]));
+    tell(served.management, &erase, &[&bearer], None).must(200);
+    assert_eq!(traces(), 0);
+    assert_eq!(served.stop(), Some(0));
+    assert_eq!(traces(), 0);
+    let log = folder.join("keygate.db-wal");
+    assert!(!log.exists(), "a stop folds it in");
+}
