@@ -24,6 +24,7 @@ use keygate::gate::{extract, verify};
 use keygate::snapshot::endpoints::UpstreamCompiler;
 use keygate::snapshot::key::{KeyCompiler, Symbols};
 use keygate::snapshot::keys::KeyTable;
+use keygate::snapshot::limits::Buckets;
 use keygate::snapshot::router::Router;
 use keygate::snapshot::workspaces::Workspaces;
 use keygate::telemetry::metrics::Metrics;
@@ -51,7 +52,7 @@ pub(crate) fn reference_key(number: u64) -> KeySpec {
         name: format!("key-{number:08}"),
         hash,
         hint: None,
-        consumer: Some(Consumer::declared("reference".into())),
+        consumer: Some(Consumer::declared("reference".into(), None)),
         origin: Origin::File,
         workspace: workspace::root(),
         algorithm: Algorithm::Blake3,
@@ -65,6 +66,7 @@ pub(crate) fn reference_key(number: u64) -> KeySpec {
         methods: MethodSet::ANY,
         ip_allow: Vec::new(),
         locations: LocationSet::ANY,
+        limits: None,
         not_before: None,
         expires_at: Some(Timestamp::from_millis(NOW.as_millis() + 86_400_000 * 365)),
         state: KeyState::Active,
@@ -101,7 +103,7 @@ pub(crate) fn router(routes: usize, symbols: &Symbols) -> Router {
         &config.routes,
         &upstreams,
         &Workspaces::default(),
-        symbols,
+        (symbols, &mut Buckets::default()),
         &metrics,
     )
 }
@@ -133,7 +135,7 @@ impl Check {
         let verified = verify::check(&self.table, &self.format, &presented, when_where)
             .ok()
             .unwrap();
-        authorize::check(verified, route, &Method::GET, when_where)
+        authorize::check(verified, route, &Method::GET, (when_where, 0))
             .ok()
             .unwrap()
     }

@@ -86,13 +86,19 @@ impl Body {
     /// Puts what an object of text becomes in the place of the patch that the field holds (RFC 7396): null takes an entry
     /// away, what is absent stays.
     pub(super) fn merge(&mut self, field: &str, before: &BTreeMap<String, String>) {
+        let all = before.iter();
+        self.merge_into(
+            field,
+            all.map(|(name, value)| (name.clone(), value.as_str().into()))
+                .collect(),
+        );
+    }
+
+    /// As [`Body::merge`], for an object of anything.
+    pub(super) fn merge_into(&mut self, field: &str, mut merged: Map<String, Value>) {
         let Some(Value::Object(patch)) = self.fields.get_mut(field) else {
             return;
         };
-        let all = before
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().into()));
-        let mut merged: Map<String, Value> = all.collect();
         for (name, value) in std::mem::take(patch) {
             if value.is_null() {
                 merged.remove(&name);

@@ -9,6 +9,7 @@ mod document;
 mod duration;
 mod error;
 mod identity;
+mod limits;
 mod listener;
 mod page;
 mod password;

@@ -1,7 +1,7 @@
 //! `keygate consumers`: who calls, and owns keys.
 
 use super::client::Place;
-use super::flags::{Care, Common, Once, Paging, put, put_pairs};
+use super::flags::{Care, Common, Limits, Once, Paging, put, put_pairs};
 use super::output::{Cell, column};
 use super::parse::Pair;
 use super::resource::{Desk, Resource};
@@ -45,7 +45,7 @@ enum Verb {
     Get(Named),
     /// Make a consumer
     #[command(
-        after_help = "Example:\n  keygate consumers create acme --external-id crm-4711 --metadata plan=gold"
+        after_help = "Examples:\n  keygate consumers create acme --external-id crm-4711 --metadata plan=gold\n  keygate consumers create shop --rate 100/s --burst 300"
     )]
     Create(Create),
     /// Change a consumer
@@ -101,6 +101,8 @@ struct Fields {
     /// Notes of yours
     #[arg(long = "metadata", value_name = "NAME=VALUE")]
     metadata: Vec<Pair>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Fields {
@@ -108,6 +110,7 @@ impl Fields {
         put(body, "description", self.description.as_deref());
         put(body, "external_id", self.external_id.as_deref());
         put_pairs(body, &self.metadata);
+        self.limits.put_in(body);
     }
 }
 
@@ -121,7 +124,7 @@ struct Edit {
     #[command(flatten)]
     fields: Fields,
     /// Field to empty
-    #[arg(long, value_name = "FIELD", value_parser = ["description", "external-id", "metadata"])]
+    #[arg(long, value_name = "FIELD", value_parser = ["description", "external-id", "metadata", "limits"])]
     clear: Vec<String>,
     /// Only if it is at this revision
     #[arg(long, value_name = "REVISION")]

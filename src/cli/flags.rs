@@ -188,3 +188,26 @@ pub(super) fn put_pairs(body: &mut Map<String, Value>, pairs: &[Pair]) {
         body.insert("metadata".into(), pairs.collect::<Map<_, _>>().into());
     }
 }
+
+/// How many requests may come.
+#[derive(Args)]
+pub(super) struct Limits {
+    /// Most requests over time, such as 100/s or 1000/h
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
+    /// Most requests at once [default: as many as the rate has in its unit]
+    #[arg(long, value_name = "NUMBER")]
+    burst: Option<u32>,
+}
+
+impl Limits {
+    /// Those that were given.
+    pub(super) fn put_in(&self, body: &mut Map<String, Value>) {
+        let mut limits = Map::new();
+        put(&mut limits, "rate", self.rate.as_deref());
+        put(&mut limits, "burst", self.burst);
+        if !limits.is_empty() {
+            body.insert("limits".into(), limits.into());
+        }
+    }
+}

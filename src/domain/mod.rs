@@ -6,6 +6,7 @@ pub mod host;
 pub mod id;
 pub mod inactivity;
 pub mod key;
+pub mod limit;
 pub mod method;
 pub mod path;
 pub mod role;

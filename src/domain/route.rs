@@ -1,5 +1,6 @@
 //! A route: which requests (host, path, method) go to which upstream, under which policy.
 
+use super::limit::Limit;
 use super::method::MethodSet;
 use super::scope::ScopeDemand;
 use http::HeaderName;
@@ -27,6 +28,8 @@ pub struct Route {
     /// The workspace it belongs to, as it was named: an id (`ws_…`) or a path of names below the root, such as
     /// `acme/berlin`; `None`: keys of every workspace may use it.
     pub workspace: Option<String>,
+    /// What all who use it share.
+    pub limits: Option<Limit>,
 }
 
 /// What a route takes; the most specific match wins.

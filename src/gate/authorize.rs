@@ -1,5 +1,6 @@
 //! Decide: the only maker of a [`Permit`]. Whatever sends a request upstream demands one, so no path can skip this.
 
+use super::limit::{self, Standing};
 use super::verify::{Refusal, Verified};
 use super::{Denied, identity};
 use crate::domain::id::Id;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub struct Permit {
     /// `None`: an open route or a preflight.
     key: Option<Arc<Key>>,
+    /// `None`: nothing limits it.
+    standing: Option<Standing>,
 }
 
 impl Permit {
@@ -26,6 +29,11 @@ impl Permit {
     /// The key and the secret that were used, if one was.
     pub fn mark(&self) -> Option<KeyMark> {
         Some(self.key.as_ref()?.mark())
+    }
+
+    /// What is left of the limits it was taken out of.
+    pub fn standing(&self) -> Option<Standing> {
+        self.standing
     }
 
     /// Whether nobody in particular asks.
@@ -41,7 +49,8 @@ impl Permit {
     }
 }
 
-/// Decides on a key: its workspace, its routes, its methods, its scopes. Notes the use, or the refusal.
+/// Decides on a key: its workspace, its routes, its methods, its scopes, and at last its limits. Notes the use, or the
+/// refusal. `nanos` is the time by the monotonic clock.
 ///
 /// Takes the verified key by value: the shard it holds is let go before anything waits.
 #[expect(
@@ -52,14 +61,16 @@ pub fn check(
     verified: Verified<'_>,
     route: &CompiledRoute,
     method: &Method,
-    (now, from): (Timestamp, IpAddr),
+    ((now, from), nanos): ((Timestamp, IpAddr), u64),
 ) -> Result<Permit, Refusal> {
     let key = &verified.key;
-    match decide(key, route, method) {
-        Ok(()) => {
+    let limited = || limit::take(&limit::of(Some(key), Some(route)), nanos);
+    match decide(key, route, method).and_then(|()| limited()) {
+        Ok(standing) => {
             key.usage.used(now, from);
             Ok(Permit {
                 key: Some(Arc::clone(key)),
+                standing,
             })
         }
         Err(denied) => {
@@ -95,10 +106,25 @@ pub fn check_anonymous(
     route: &CompiledRoute,
     method: &Method,
     headers: &HeaderMap,
+    nanos: u64,
 ) -> Result<Permit, Denied> {
+    passes_anonymous(route, method, headers)?;
+    let standing = limit::take(&limit::of(None, Some(route)), nanos)?;
+    Ok(Permit {
+        key: None,
+        standing,
+    })
+}
+
+/// The decision itself; nothing is taken out of the route's limit.
+pub(super) fn passes_anonymous(
+    route: &CompiledRoute,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(), Denied> {
     let policy = &route.route.auth;
     if !policy.required || policy.preflight && is_preflight(method, headers) {
-        return Ok(Permit { key: None });
+        return Ok(());
     }
     Err(Denied::Missing)
 }

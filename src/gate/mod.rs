@@ -3,11 +3,13 @@
 pub mod authorize;
 pub mod extract;
 pub mod identity;
+pub mod limit;
 pub mod trace;
 pub mod verify;
 
 use crate::telemetry::metrics::Decision;
 use http::StatusCode;
+use limit::Standing;
 
 /// Why a request may not pass. What the caller is told follows from it in one place, [`Denied::told`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,9 @@ pub enum Denied {
     /// The key lacks a scope that the route demands.
     #[error("the API key lacks a scope that this request needs")]
     Scope,
+    /// There have been too many requests.
+    #[error("too many requests: the limit of the {} is used up", .0.policy.name())]
+    RateLimited(Standing),
 }
 
 impl Denied {
@@ -74,6 +79,7 @@ impl Denied {
             Self::Route => Decision::Route,
             Self::Method => Decision::Method,
             Self::Scope => Decision::Scope,
+            Self::RateLimited(_) => Decision::RateLimited,
         }
     }
 
@@ -102,6 +108,7 @@ impl Denied {
                 "Method not allowed for this key",
             ),
             Self::Scope => (S::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
+            Self::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited", "Rate limited"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The decision told: which rule decided, and what would go upstream. Asks the same functions as a request does, in the
 //! same order, and leaves nothing behind: no use, no refusal, no metric.
 
-use super::{Denied, authorize, extract, identity, verify};
+use super::{Denied, authorize, extract, identity, limit, verify};
 use crate::domain::key::KeyFormat;
 use crate::domain::path::strip_prefix;
 use crate::domain::route::Location;
@@ -31,6 +31,8 @@ pub struct Question<'a> {
     pub key: Given<'a>,
     /// When, and from where.
     pub when_where: (Timestamp, IpAddr),
+    /// When, by the monotonic clock.
+    pub nanos: u64,
 }
 
 /// How the key of a [`Question`] is given.
@@ -72,11 +74,13 @@ pub enum Rule {
     Methods,
     /// Its scopes.
     Scopes,
+    /// The limits of the key, its consumer and the route.
+    Limits,
 }
 
 impl Rule {
     /// All of them, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Route,
         Self::Presented,
         Self::Form,
@@ -89,6 +93,7 @@ impl Rule {
         Self::Routes,
         Self::Methods,
         Self::Scopes,
+        Self::Limits,
     ];
 
     /// Name in the API.
@@ -106,6 +111,7 @@ impl Rule {
             Self::Routes => "routes",
             Self::Methods => "methods",
             Self::Scopes => "scopes",
+            Self::Limits => "limits",
         }
     }
 
@@ -122,6 +128,7 @@ impl Rule {
             Denied::Route => Self::Routes,
             Denied::Method => Self::Methods,
             Denied::Scope => Self::Scopes,
+            Denied::RateLimited(_) => Self::Limits,
         }
     }
 }
@@ -269,14 +276,17 @@ fn decide<'a>(
             find(keys, format, &Presented::said(secret, location))?
         }
         (Given::InRequest, None) => {
-            return authorize::check_anonymous(route, question.method, headers)
-                .map(|_| Verdict::Anonymous);
+            authorize::passes_anonymous(route, question.method, headers)?;
+            limit::peek(&limit::of(None, Some(route)), question.nanos)?;
+            return Ok(Verdict::Anonymous);
         }
     };
     trace.key = Some(Arc::clone(&key));
     let location = trace.location.map(Location::kind);
     verify::fits(&key, location, question.when_where)?;
-    authorize::decide(&key, route, question.method).map(|()| Verdict::Permitted)
+    authorize::decide(&key, route, question.method)?;
+    limit::peek(&limit::of(Some(&key), Some(route)), question.nanos)?;
+    Ok(Verdict::Permitted)
 }
 
 fn find(
@@ -331,6 +341,20 @@ pub fn verify(
     target.map_or(Ok(()), |(route, method)| {
         authorize::decide(key, route, method)
     })
+}
+
+/// How a limit of the key, or of the route where one is given, stands; `count` takes the request out of it.
+pub fn limits(
+    key: &Key,
+    route: Option<&CompiledRoute>,
+    (nanos, count): (u64, bool),
+) -> Result<(), Denied> {
+    let limits = limit::of(Some(key), route);
+    if count {
+        limit::take(&limits, nanos).map(|_| ())
+    } else {
+        limit::peek(&limits, nanos)
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::worker::{View, Worker};
 use crate::domain::id::{Id, Kind};
 use crate::domain::method;
 use crate::domain::time::Timestamp;
+use crate::gate::limit::Standing;
 use crate::snapshot::endpoints::EndpointState;
 use crate::snapshot::events::{Answer, Place};
 use crate::snapshot::key::{KeyMark, SymbolId};
@@ -33,7 +34,7 @@ pub(super) struct RequestContext {
     pub(super) request_id: HeaderValue,
     /// Wall time at the head.
     pub(super) now: Timestamp,
-    started: u64,
+    pub(super) started: u64,
     method: usize,
     /// Whether the caller speaks HTTP/1.1.
     modern: bool,
@@ -42,6 +43,8 @@ pub(super) struct RequestContext {
     route: Option<usize>,
     /// The key, once its hash matched.
     pub(super) key: Option<KeyMark>,
+    /// What is left of its limits, if it has any.
+    pub(super) standing: Option<Standing>,
     /// Where its use is counted, if it is.
     place: Option<Place>,
     /// Bytes read of the request's body; shared with the body, which goes another way.
@@ -82,6 +85,7 @@ impl RequestContext {
             path,
             route: None,
             key: None,
+            standing: None,
             place: None,
             bytes_in: None,
             bytes_out: 0,
@@ -115,6 +119,13 @@ impl RequestContext {
             .metrics
             .auth_duration
             .observe(seconds(self.decided.saturating_sub(self.started)));
+    }
+
+    /// Its limits were asked.
+    pub(super) fn limited(&mut self, standing: Option<Standing>, passes: bool) {
+        let Some(standing) = standing else { return };
+        self.standing = Some(standing);
+        self.worker.metrics.rate_limit(standing.policy, passes);
     }
 
     /// Takes the decision into the usage of the key.

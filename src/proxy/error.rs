@@ -2,6 +2,7 @@
 //! `Denied::told`.
 
 use super::body::AnswerBody;
+use super::limits;
 use crate::gate::Denied;
 use crate::snapshot::handle::Challenges;
 use bytes::Bytes;
@@ -207,6 +208,9 @@ impl ProxyError {
             };
             headers.append(WWW_AUTHENTICATE, bearer.clone());
             headers.append(WWW_AUTHENTICATE, challenges.api_key.clone());
+        }
+        if let Self::Denied(Denied::RateLimited(standing)) = self {
+            limits::retry_after(headers, standing);
         }
         if let Self::Upstream(fault) = self {
             headers.insert(PROXY_STATUS, HeaderValue::from_static(fault.proxy_status()));

@@ -10,7 +10,7 @@ use super::worker::Worker;
 use super::{forward, headers};
 use crate::domain::key::{Algorithm, KeyHash};
 use crate::gate::authorize::{self, Permit};
-use crate::gate::{extract, verify};
+use crate::gate::{Denied, extract, verify};
 use crate::snapshot::handle::Snapshot;
 use crate::snapshot::router::{CompiledRoute, RouteFault};
 use crate::telemetry::metrics::Decision;
@@ -57,7 +57,7 @@ async fn serve(
         return Err(ProxyError::NotReady); // 503
     }
     let route = find_route(snapshot, cx, &head.host_name, &request)?; // 400, 404
-    let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403
+    let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403, 429
     let upstream_head = headers::prepare(&request, &head, route, &permit, cx);
     forward::send(worker, upstream_head, request, (route, &permit), cx).await // 408, 413, 502, 504
 }
@@ -88,7 +88,7 @@ fn find_route<'a>(
         .ok_or(ProxyError::NoRoute)
 }
 
-/// Extract, verify, authorize; then say how it went. Takes no lock but the key table's shard, and waits for nothing.
+/// Extract, verify, authorize, limit; then say how it went. Takes no lock but the key table's shard, and waits for nothing.
 fn decide(
     worker: &Rc<Worker>,
     snapshot: &Snapshot,
@@ -97,13 +97,13 @@ fn decide(
     request: &Request<Incoming>,
 ) -> Result<Permit, ProxyError> {
     let (method, headers) = (request.method(), request.headers());
-    let when_where = (cx.now, cx.peer());
+    let (when_where, nanos) = ((cx.now, cx.peer()), cx.started);
     let mut location = None;
     let decided = extract::find(&route.route.auth, headers, request.uri().query())
         .map_err(|denied| (denied, None))
         .and_then(|presented| {
             let Some(presented) = presented else {
-                return authorize::check_anonymous(route, method, headers)
+                return authorize::check_anonymous(route, method, headers, nanos)
                     .map_err(|denied| (denied, None));
             };
             location = Some(presented.location);
@@ -114,7 +114,7 @@ fn decide(
                 &presented,
                 when_where,
             )?;
-            let permit = authorize::check(key, route, method, when_where)?;
+            let permit = authorize::check(key, route, method, (when_where, nanos))?;
             if let Some(key) = permit.mark()
                 && key.algorithm == Algorithm::Sha256
             {
@@ -126,6 +126,7 @@ fn decide(
     match decided {
         Ok(permit) => {
             cx.key = permit.mark();
+            cx.limited(permit.standing(), true);
             let decision = if permit.is_anonymous() {
                 Decision::Anonymous
             } else {
@@ -137,6 +138,9 @@ fn decide(
         }
         Err((denied, key)) => {
             cx.key = key;
+            if let Denied::RateLimited(standing) = denied {
+                cx.limited(Some(standing), false);
+            }
             let decision = denied.decision();
             route.metrics.decided(decision, location);
             cx.counted(decision, route.symbol);

@@ -5,6 +5,7 @@ use super::body::AnswerBody;
 use super::context::RequestContext;
 use super::error::REQUEST_ID;
 use super::fields::{self, Field};
+use super::limits;
 use super::request_head::RequestHead;
 use crate::domain::path::strip_prefix;
 use crate::domain::upstream::HostHeader;
@@ -214,7 +215,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The last touch on every answer: its request id, and the context that waits for its last byte.
+/// The last touch on every answer: its request id, how things stand with its limits, and the context that waits for its last byte.
 pub(super) fn finish(
     mut answer: Response<AnswerBody>,
     cx: Box<RequestContext>,
@@ -222,6 +223,9 @@ pub(super) fn finish(
     answer
         .headers_mut()
         .insert(REQUEST_ID, cx.request_id.clone());
+    if let Some(standing) = cx.standing {
+        limits::tell(answer.headers_mut(), standing);
+    }
     answer.body_mut().attend(cx);
     answer
 }

@@ -12,6 +12,7 @@ mod forward;
 mod handler;
 mod head_watch;
 mod headers;
+mod limits;
 mod listener;
 mod request_head;
 mod upstream;

@@ -2,10 +2,12 @@
 //!
 //! Long because every field of a key is compiled, compared and met with its predecessor: a new one is added in one file.
 
+use super::limits::{Bucket, Buckets, LimitOwner};
 use super::usage::KeyUsage;
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::{Algorithm, KeyHash, KeySpec, KeyState, KeyStatus, Origin};
+use crate::domain::limit::Limit;
 use crate::domain::method::MethodSet;
 use crate::domain::route::LocationSet;
 use crate::domain::scope::Scope;
@@ -98,6 +100,8 @@ pub struct Owner {
     pub name: HeaderValue,
     /// The consumer itself.
     pub consumer: Consumer,
+    /// What is left of the limit that all its keys share.
+    pub bucket: Option<Arc<Bucket>>,
 }
 
 /// What many keys have alike, kept once for all of them.
@@ -109,6 +113,8 @@ struct SharedParts {
     workspace: Id,
     /// `X-Keygate-Workspace`.
     workspace_header: HeaderValue,
+    /// What is left of a key's own limit. Few keys have one, and those share these parts with their other secrets only.
+    bucket: Option<Arc<Bucket>>,
 }
 
 /// What few keys have; kept apart to keep the others small.
@@ -220,6 +226,16 @@ impl Key {
         self.shared.owner.as_deref()
     }
 
+    /// What is left of its own limit.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.shared.bucket.as_deref()
+    }
+
+    /// Its own limit.
+    pub fn limit(&self) -> Option<Limit> {
+        self.bucket().map(Bucket::limit)
+    }
+
     /// Start of its validity.
     pub fn not_before(&self) -> Option<Timestamp> {
         self.rare.as_ref()?.not_before
@@ -298,6 +314,7 @@ impl Key {
             environment: self.shared.environment.clone(),
             workspace: self.shared.workspace,
             workspace_header: self.shared.workspace_header.clone(),
+            bucket: self.shared.bucket.clone(),
         };
         let rare = Rare::met(self.rare.as_deref(), old.rare.as_deref());
         Self {
@@ -332,6 +349,7 @@ impl Key {
             && self.owner().map(|owner| &owner.consumer)
                 == other.owner().map(|owner| &owner.consumer)
             && self.environment() == other.environment()
+            && self.limit() == other.limit()
             && self.rare == other.rare
             && self.expires_at == other.expires_at
             && self.methods == other.methods
@@ -393,14 +411,23 @@ fn met_networks(new: &[IpNet], old: &[IpNet]) -> Box<[IpNet]> {
     }
 }
 
-/// What shared parts are found by: scopes, consumer and its name, environment, workspace.
-type SharedName = (Vec<SymbolId>, Option<Consumer>, String, Id);
+/// What shared parts are found by.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SharedName {
+    scopes: Vec<SymbolId>,
+    consumer: Option<Consumer>,
+    environment: String,
+    workspace: Id,
+    /// A key that has a limit shares nothing with other keys.
+    limited: Option<(Id, Limit)>,
+}
 
 /// Makes [`Key`]s and shares what they have in common.
 #[derive(Debug, Default)]
 pub struct KeyCompiler {
     owners: HashMap<Consumer, Arc<Owner>>,
     shared: HashMap<SharedName, Arc<SharedParts>>,
+    buckets: Buckets,
 }
 
 impl KeyCompiler {
@@ -408,6 +435,7 @@ impl KeyCompiler {
     pub fn forget_unused(&mut self) {
         self.shared.retain(|_, parts| Arc::strong_count(parts) > 1);
         self.owners.retain(|_, owner| Arc::strong_count(owner) > 1);
+        self.buckets.forget_unused();
     }
 
     /// The key that a declaration describes, unused.
@@ -443,27 +471,29 @@ impl KeyCompiler {
         ids.dedup();
         let owner = spec.consumer.as_ref().map(|consumer| {
             let known = self.owners.entry(consumer.clone());
-            Arc::clone(known.or_insert_with_key(|consumer| Arc::new(owner(consumer))))
+            let buckets = &mut self.buckets;
+            Arc::clone(known.or_insert_with_key(|consumer| Arc::new(owner(consumer, buckets))))
         });
-        let name = (
-            ids,
-            spec.consumer.clone(),
-            spec.environment.clone(),
-            spec.workspace,
-        );
-        let parts =
-            self.shared
-                .entry(name)
-                .or_insert_with_key(|(ids, _, environment, workspace)| {
-                    let scopes = scope_set(ids, &spec.scopes);
-                    Arc::new(SharedParts {
-                        scopes,
-                        owner,
-                        environment: environment.as_str().into(),
-                        workspace: *workspace,
-                        workspace_header: header(workspace.text(Kind::Workspace).as_str()),
-                    })
-                });
+        let name = SharedName {
+            scopes: ids,
+            consumer: spec.consumer.clone(),
+            environment: spec.environment.clone(),
+            workspace: spec.workspace,
+            limited: spec.limits.map(|limit| (spec.id, limit)),
+        };
+        let buckets = &mut self.buckets;
+        let parts = self.shared.entry(name).or_insert_with_key(|name| {
+            Arc::new(SharedParts {
+                scopes: scope_set(&name.scopes, &spec.scopes),
+                owner,
+                environment: name.environment.as_str().into(),
+                workspace: name.workspace,
+                workspace_header: header(name.workspace.text(Kind::Workspace).as_str()),
+                bucket: name
+                    .limited
+                    .map(|(id, limit)| buckets.bucket(LimitOwner::Key(id), limit)),
+            })
+        });
         Arc::clone(parts)
     }
 }
@@ -478,8 +508,10 @@ fn scope_set(ids: &[SymbolId], scopes: &[Scope]) -> ScopeSet {
     }
 }
 
-fn owner(consumer: &Consumer) -> Owner {
+fn owner(consumer: &Consumer, buckets: &mut Buckets) -> Owner {
+    let bucket = |limit| buckets.bucket(LimitOwner::Consumer(consumer.id), limit);
     Owner {
+        bucket: consumer.limits.map(bucket),
         id: header(consumer.id.text(Kind::Consumer).as_str()),
         name: header(&consumer.name),
         consumer: consumer.clone(),
@@ -591,6 +623,7 @@ mod tests {
             methods: MethodSet::ANY,
             ip_allow: Vec::new(),
             locations: LocationSet::ANY,
+            limits: None,
             not_before: None,
             expires_at: None,
             state: KeyState::Active,

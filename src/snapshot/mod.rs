@@ -5,6 +5,7 @@ pub mod events;
 pub mod handle;
 pub mod key;
 pub mod keys;
+pub mod limits;
 pub mod router;
 pub mod usage;
 pub mod workspaces;

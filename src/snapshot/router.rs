@@ -3,6 +3,7 @@
 
 use super::endpoints::UpstreamState;
 use super::key::{SymbolId, Symbols, route_symbol};
+use super::limits::{Bucket, Buckets, LimitOwner};
 use super::workspaces::Workspaces;
 use crate::domain::id::Id;
 use crate::domain::method;
@@ -58,6 +59,8 @@ pub struct CompiledRoute {
     pub upstream: Arc<UpstreamState>,
     /// Its metrics.
     pub metrics: Arc<RouteMetrics>,
+    /// What is left of the limit that all who use it share.
+    pub bucket: Option<Arc<Bucket>>,
     /// Scopes demanded, by slot of the method; `None`: no key opens it.
     demands: [Option<Box<[SymbolId]>>; method::SLOTS],
 }
@@ -107,7 +110,7 @@ impl Router {
         routes: &[Route],
         upstreams: &[Arc<UpstreamState>],
         workspaces: &Workspaces,
-        symbols: &Symbols,
+        (symbols, buckets): (&Symbols, &mut Buckets),
         metrics: &Metrics,
     ) -> Self {
         let mut compiled = Self::default();
@@ -127,6 +130,9 @@ impl Router {
                 place: RoutePlace::of(route, workspaces),
                 upstream: Arc::clone(upstream),
                 metrics: Arc::new(metrics.route(&route.name)),
+                bucket: route
+                    .limits
+                    .map(|limit| buckets.bucket(LimitOwner::Route(route.name.clone()), limit)),
                 demands: demands(route, symbols),
                 route: route.clone(),
             });

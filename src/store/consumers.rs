@@ -7,6 +7,7 @@ use super::sql::{Columns, Sql, begins, words};
 use super::write::{Fact, Touched, Write};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
+use crate::domain::limit::Limit;
 use crate::domain::time::Timestamp;
 use crate::domain::workspace::Lineage;
 use serde_json::{Value, json};
@@ -29,6 +30,8 @@ pub struct ConsumerRecord {
     pub description: Option<String>,
     /// Words about it.
     pub metadata: BTreeMap<String, String>,
+    /// What all its keys share.
+    pub limits: Option<Limit>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Who made it.
@@ -81,7 +84,7 @@ pub struct ConsumerPage {
     pub more: bool,
 }
 
-const COLUMNS: &str = "SELECT c.id, c.workspace, c.name, c.external_id, c.description, c.metadata, c.created_at, \
+const COLUMNS: &str = "SELECT c.id, c.workspace, c.name, c.external_id, c.description, c.metadata, c.limits, c.created_at, \
     c.created_by, c.updated_at, c.updated_by, c.revision";
 const FROM: &str = " FROM consumers c WHERE ";
 
@@ -145,7 +148,7 @@ impl Write {
             if !reaches(&Lineage::new(all[..=depth].to_vec())) {
                 break;
             }
-            let mut select = Sql::new("SELECT id, name FROM consumers WHERE workspace = ");
+            let mut select = Sql::new("SELECT id, name, limits FROM consumers WHERE workspace = ");
             select.bind(place.text(Kind::Workspace).to_string());
             let column = if Id::parse(Kind::Consumer, text).is_some() {
                 "id"
@@ -157,6 +160,7 @@ impl Write {
                 return Ok(Some(Consumer {
                     id: row.id("id", Kind::Consumer)?,
                     name: row.text("name")?,
+                    limits: limits(&row, "limits")?,
                 }));
             }
         }
@@ -176,7 +180,7 @@ impl Write {
         new.created_by = self.actor().text();
         self.sign_consumer(&mut new);
         let mut insert = Sql::new(
-            "INSERT INTO consumers (id, workspace, name, external_id, description, metadata, created_at, created_by, \
+            "INSERT INTO consumers (id, workspace, name, external_id, description, metadata, limits, created_at, created_by, \
              updated_at, updated_by, revision) VALUES (",
         );
         insert.bind(text(new.id)).push(", ");
@@ -189,6 +193,7 @@ impl Write {
         insert
             .bind(serde_json::to_string(&new.metadata)?)
             .push(", ");
+        insert.bind(json_text(new.limits)?).push(", ");
         insert.bind(new.created_at).push(", ");
         insert.bind(new.created_by.clone()).push(", ");
         insert.bind(new.updated_at).push(", ");
@@ -217,6 +222,7 @@ impl Write {
             .push(", description = ");
         update.bind(after.description.clone()).push(", metadata = ");
         update.bind(serde_json::to_string(&after.metadata)?);
+        update.push(", limits = ").bind(json_text(after.limits)?);
         update.push(", updated_at = ").bind(after.updated_at);
         update
             .push(", updated_by = ")
@@ -243,6 +249,7 @@ impl Write {
             after.description.clone(),
         );
         fact.change("metadata", json!(before.metadata), json!(after.metadata));
+        fact.change("limits", json!(before.limits), json!(after.limits));
         self.record(fact).await?;
         Ok(after)
     }
@@ -291,6 +298,19 @@ impl Write {
         consumer.updated_by = self.actor().text();
         consumer.revision = self.revision;
     }
+}
+
+/// A limit as it is kept.
+fn json_text(limits: Option<Limit>) -> Result<Option<String>, StoreError> {
+    Ok(limits
+        .map(|limit| serde_json::to_string(&limit))
+        .transpose()?)
+}
+
+/// A limit as it was kept.
+pub(super) fn limits(row: &AnyRow, column: &str) -> Result<Option<Limit>, StoreError> {
+    let text = row.maybe_text(column)?;
+    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
 fn filter(sql: &mut Sql, query: &ConsumerQuery) {
@@ -353,6 +373,7 @@ fn consumer(row: &AnyRow) -> Result<ConsumerRecord, StoreError> {
         name: row.text("name")?,
         external_id: row.maybe_text("external_id")?,
         description: row.maybe_text("description")?,
+        limits: limits(row, "limits")?,
         metadata: serde_json::from_str(&row.text("metadata")?)?,
         created_at: row.time("created_at")?,
         created_by: row.text("created_by")?,

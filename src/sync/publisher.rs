@@ -13,6 +13,7 @@ use crate::snapshot::endpoints::UpstreamCompiler;
 use crate::snapshot::handle::{Challenges, Shared, Snapshot};
 use crate::snapshot::key::{Key, KeyCompiler, Symbols};
 use crate::snapshot::keys::{KeyChange, KeyTable};
+use crate::snapshot::limits::Buckets;
 use crate::snapshot::router::{RoutePlace, Router};
 use crate::snapshot::usage::KeyUsage;
 use crate::snapshot::workspaces::Workspaces;
@@ -33,6 +34,8 @@ pub struct Publisher {
 struct State {
     upstreams: UpstreamCompiler,
     compiler: KeyCompiler,
+    /// Of routes.
+    buckets: Buckets,
     config: Published,
     workspaces: Workspaces,
     /// Managed keys that a declared key with the same secret stands in front of.
@@ -74,6 +77,7 @@ impl Publisher {
         let mut state = State {
             upstreams: UpstreamCompiler::default(),
             compiler: KeyCompiler::default(),
+            buckets: Buckets::default(),
             config: Published::of(config),
             workspaces: Workspaces::default(),
             hidden: HashMap::new(),
@@ -120,6 +124,7 @@ impl Publisher {
         self.shared.store().hidden = state.hidden.len() as u64;
         self.tell_closed_routes(&state);
         state.compiler.forget_unused();
+        state.buckets.forget_unused();
         let restart = state.fixed.differing(config);
         drop(state);
         if !restart.is_empty() {
@@ -340,7 +345,7 @@ impl State {
                 &config.routes,
                 &compiled,
                 &self.workspaces,
-                symbols,
+                (symbols, &mut self.buckets),
                 metrics,
             ),
             key_format: config.key_format.clone(),

@@ -3,6 +3,7 @@
 //!
 //! Long because the table, and the handles that are resolved from it, have a line for each metric.
 
+use crate::domain::limit::Policy;
 use crate::domain::method;
 use crate::domain::route::LocationKind;
 use prometheus::core::Collector;
@@ -31,6 +32,8 @@ pub struct Metrics {
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
     auth_decisions: IntCounterVec,
+    /// By place in [`Policy::ALL`]: limited, allowed.
+    rate_limits: [[IntCounter; 2]; Policy::ALL.len()],
     upstream_duration: HistogramVec,
     upstream_errors: IntCounterVec,
     upstream_up: IntGaugeVec,
@@ -84,6 +87,7 @@ impl Metrics {
                 "Decisions on requests that found a route, by result, reason and where the key stood.",
                 &["route", "result", "reason", "location"],
             )?,
+            rate_limits: table.rate_limits()?,
             upstream_duration: table.histograms(
                 "upstream_request_duration_seconds",
                 "From forwarding a request to the head of the upstream's answer.",
@@ -210,6 +214,11 @@ impl Metrics {
         self.revocation_lag.observe(millis.max(0) as f64 / 1000.0);
     }
 
+    /// Counts a request that has a limit.
+    pub fn rate_limit(&self, policy: Policy, passes: bool) {
+        self.rate_limits[policy as usize][usize::from(passes)].inc();
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, good: bool) {
         self.reloads
@@ -244,6 +253,18 @@ impl Table<'_> {
         labels: &[&str],
     ) -> prometheus::Result<IntCounterVec> {
         self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn rate_limits(&self) -> prometheus::Result<[[IntCounter; 2]; Policy::ALL.len()]> {
+        let counters = self.counters(
+            "rate_limit_decisions_total",
+            "Requests that have a limit, by whose it is (of several: the one used up or with the least left) and result.",
+            &["policy", "result"],
+        )?;
+        Ok(Policy::ALL.map(|policy| {
+            ["limited", "allowed"]
+                .map(|result| counters.with_label_values(&[policy.name(), result]))
+        }))
     }
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
@@ -315,11 +336,13 @@ pub enum Decision {
     Method,
     /// Lacks a scope.
     Scope,
+    /// Too many requests.
+    RateLimited,
 }
 
 impl Decision {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Permitted,
         Self::Anonymous,
         Self::Ambiguous,
@@ -336,6 +359,7 @@ impl Decision {
         Self::Route,
         Self::Method,
         Self::Scope,
+        Self::RateLimited,
     ];
 
     /// Whether the request was refused.
@@ -367,6 +391,7 @@ impl Decision {
             Self::Route => ("denied", "route"),
             Self::Method => ("denied", "method"),
             Self::Scope => ("denied", "scope"),
+            Self::RateLimited => ("denied", "rate_limited"),
         }
     }
 }

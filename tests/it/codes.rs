@@ -252,6 +252,21 @@ fn keys_that_do_not_open_this() {
 }
 
 #[test]
+fn rate_limited() {
+    let upstream = Upstream::ok();
+    let gateway = with_keys(
+        &upstream,
+        &[("often", "scopes: [app:read], limits: {rate: 1/d}")],
+    );
+    let first = gateway.request("GET /", &["x-api-key: often"]);
+    assert_eq!(first.status, 200);
+    // The connection stays usable.
+    let answer = with_key(&gateway, "often");
+    problem(&answer, 429, "rate_limited");
+    assert_eq!(answer.header("retry-after"), Some("86400"));
+}
+
+#[test]
 fn no_route() {
     let upstream = Upstream::ok();
     let gateway = GatewayBuilder::new(upstream.address)

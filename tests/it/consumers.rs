@@ -69,7 +69,7 @@ fn a_consumer_through_its_life() {
 }
 
 #[test]
-fn names_are_unique_and_limits_are_not_there_yet() {
+fn names_are_unique() {
     let upstream = Upstream::ok();
     let gateway = stored(&upstream);
     let shop = made(&gateway, "shop", None);
@@ -83,15 +83,6 @@ fn names_are_unique_and_limits_are_not_there_yet() {
             "{name}"
         );
     }
-    let limited = json!({"name": "x", "limits": {"rate": "10/s"}});
-    let limited = gateway.api("POST", "/v1/consumers", limited).must(422);
-    assert_eq!(
-        (
-            &limited["errors"][0]["pointer"],
-            &limited["errors"][0]["code"]
-        ),
-        (&json!("/limits"), &json!("not_supported"))
-    );
     let path = "/v1/consumers/con_01jyzx5rhdf3sbz3hv1yqn2tp9";
     let body = json!({"name": "chosen", "description": "x"});
     gateway.api("PUT", path, body).must(201);

@@ -22,6 +22,7 @@ mod keys_api;
 mod keys_import;
 mod lifecycle;
 mod lifetime;
+mod limits;
 mod logs;
 mod management;
 mod merge_patch;

@@ -1,7 +1,7 @@
 //! `keygate keys create`.
 
 use super::KEY;
-use crate::cli::flags::{Keep, Once, put, put_list, put_pairs};
+use crate::cli::flags::{Keep, Limits, Once, put, put_list, put_pairs};
 use crate::cli::output::Format;
 use crate::cli::parse::{Idle, Pair, When};
 use crate::cli::resource::Desk;
@@ -37,6 +37,8 @@ pub(super) struct Create {
     /// When nobody uses it: off, workspace, or notify, disable or delete with a time, such as delete:90d
     #[arg(long, value_name = "POLICY")]
     inactivity: Option<Idle>,
+    #[command(flatten)]
+    limits: Limits,
     #[command(flatten)]
     lists: Lists,
     #[command(flatten)]
@@ -123,6 +125,7 @@ impl Create {
             "inactivity",
             self.inactivity.as_ref().map(Idle::told),
         );
+        self.limits.put_in(&mut body);
         self.lists.put_in(&mut body);
         Ok(body)
     }

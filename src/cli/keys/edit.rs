@@ -2,7 +2,7 @@
 
 use super::KEY;
 use super::create::Lists;
-use crate::cli::flags::put;
+use crate::cli::flags::{Limits, put};
 use crate::cli::parse::{Idle, When};
 use crate::cli::resource::Desk;
 use crate::cli::{Exit, Failed};
@@ -28,6 +28,8 @@ pub(super) struct Edit {
     /// When nobody uses it: off, workspace, or notify, disable or delete with a time, such as delete:90d
     #[arg(long, value_name = "POLICY")]
     inactivity: Option<Idle>,
+    #[command(flatten)]
+    limits: Limits,
     /// These lists take the place of those that are there; metadata is added
     #[command(flatten)]
     lists: Lists,
@@ -63,6 +65,7 @@ enum Field {
     Methods,
     Ips,
     Locations,
+    Limits,
     Tags,
     Metadata,
     NotBefore,
@@ -79,6 +82,7 @@ impl Field {
             Self::Methods => "methods",
             Self::Ips => "ip_allow",
             Self::Locations => "locations",
+            Self::Limits => "limits",
             Self::Tags => "tags",
             Self::Metadata => "metadata",
             Self::NotBefore => "not_before",
@@ -133,6 +137,7 @@ impl Edit {
             "inactivity",
             self.inactivity.as_ref().map(Idle::told),
         );
+        self.limits.put_in(&mut body);
         self.lists.put_in(&mut body);
         for name in &self.remove_metadata {
             body.entry("metadata").or_insert_with(|| json!({}))[name.as_str()] = Value::Null;

@@ -152,8 +152,9 @@ pub(crate) const ROUTE: Table = Table {
         "forward_metadata",
         "workspace",
         "auth",
+        "limits",
     ],
-    later: &["provider", "limits", "credential", "retries", "report_only"],
+    later: &["provider", "credential", "retries", "report_only"],
 };
 
 pub(crate) const MATCH: Table = Table {
@@ -172,8 +173,8 @@ pub(crate) const LOCATION: Table = Table {
 };
 
 pub(crate) const CONSUMER: Table = Table {
-    known: &["name"],
-    later: &["external_id", "metadata", "limits", "workspace"],
+    known: &["name", "limits"],
+    later: &["external_id", "metadata", "workspace"],
 };
 
 pub(crate) const KEY: Table = Table {
@@ -191,10 +192,16 @@ pub(crate) const KEY: Table = Table {
         "methods",
         "ip_allow",
         "locations",
+        "limits",
         "not_before",
         "expires_at",
         "state",
         "metadata",
     ],
-    later: &["rate_limits", "quota", "limits", "inactivity", "workspace"],
+    later: &["rate_limits", "quota", "inactivity", "workspace"],
+};
+
+pub(crate) const LIMITS: Table = Table {
+    known: &["rate", "burst"],
+    later: &[],
 };

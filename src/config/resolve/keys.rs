@@ -3,7 +3,7 @@
 use super::auth::scopes;
 use super::key_fields::{locations, metadata, state, times, unkept};
 use super::seen::Seen;
-use super::{Known, methods};
+use super::{Known, limits, methods};
 use crate::config::raw::{Fields, Item, table};
 use crate::config::value;
 use crate::domain::consumer::Consumer;
@@ -12,12 +12,13 @@ use crate::domain::key::{
     Algorithm, KeyFormat, KeyHash, KeySpec, MAX_PRESENTED_LEN, Origin, PlainKey, Shape,
 };
 use crate::domain::workspace;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-pub(super) fn keys(root: &Fields<'_>, known: &Known<'_>) -> Vec<KeySpec> {
+pub(super) fn keys(root: &Fields<'_>, known: &Known<'_>, consumers: &[Consumer]) -> Vec<KeySpec> {
     let mut reader = Reader {
         known,
         consumers: known.consumers.iter().copied().collect(),
+        declared: consumers.iter().map(|one| (&*one.name, one)).collect(),
         routes: known.routes.iter().copied().collect(),
         hashes: Seen::default(),
         ids: Seen::default(),
@@ -28,7 +29,9 @@ pub(super) fn keys(root: &Fields<'_>, known: &Known<'_>) -> Vec<KeySpec> {
 
 struct Reader<'a> {
     known: &'a Known<'a>,
+    /// Names as they were typed.
     consumers: HashSet<&'a str>,
+    declared: HashMap<&'a str, &'a Consumer>,
     routes: HashSet<&'a str>,
     hashes: Seen<KeyHash>,
     ids: Seen<Id>,
@@ -74,6 +77,7 @@ impl Reader<'_> {
                 .list("ip_allow", |item| item.read(value::cidr))
                 .unwrap_or_default(),
             locations: locations(&fields),
+            limits: limits(&fields),
             not_before,
             expires_at,
             state: state(&fields),
@@ -154,7 +158,7 @@ impl Reader<'_> {
         if !self.consumers.contains(name) {
             item.fault(value::unknown("consumer", name, &self.known.consumers));
         }
-        Some(Consumer::declared(name.to_owned()))
+        self.declared.get(name).map(|one| (*one).clone())
     }
 
     fn allowed_routes(&self, fields: &Fields<'_>) -> Option<Vec<String>> {

@@ -16,6 +16,7 @@ use super::value;
 use super::{Config, Forwarding, LogConfig};
 use crate::domain::consumer::Consumer;
 use crate::domain::key::{FormatFault, KeyFormat};
+use crate::domain::limit::{Limit, Rate};
 use crate::domain::method::MethodSet;
 use seen::Seen;
 use std::num::NonZeroUsize;
@@ -35,6 +36,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         key_format: key_format.as_ref(),
         no_store: managed::is_without_store(&fields),
     };
+    let consumers = consumers(&fields);
     let notifications = fields.section("notifications", &table::NOTIFICATIONS);
     Config {
         threads: fields.get("threads").and_then(|item| threads(&item)),
@@ -48,8 +50,8 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         management: listeners::management(&fields.section("management", &table::MANAGEMENT)),
         upstreams: upstreams::upstreams(&fields),
         routes: routes::routes(&fields, &known),
-        consumers: consumers(&fields),
-        keys: keys::keys(&fields, &known),
+        keys: keys::keys(&fields, &known, &consumers),
+        consumers,
         store: managed::store(&fields),
         data_dir: managed::data_dir(&fields),
         vault: managed::vault(&fields.section("vault", &table::VAULT)),
@@ -152,10 +154,26 @@ fn consumers(root: &Fields<'_>) -> Vec<Consumer> {
     root.list("consumers", |item| {
         let fields = item.fields(&table::CONSUMER);
         let at = fields.required("name")?;
-        let name = seen.claim(at.read(value::name)?, &at, "the same name as")?;
-        Some(Consumer::declared(name))
+        let name = seen.claim(at.read(value::name)?, &at, "the same name as");
+        let limits = limits(&fields);
+        Some(Consumer::declared(name?, limits))
     })
     .unwrap_or_default()
+}
+
+/// How many requests may come.
+fn limits(fields: &Fields<'_>) -> Option<Limit> {
+    let item = fields.get("limits")?;
+    let fields = item.fields(&table::LIMITS);
+    let rate = fields
+        .required("rate")
+        .and_then(|item| item.read_scalar(Rate::parse));
+    let burst = fields.get("burst");
+    let number = burst
+        .as_ref()
+        .and_then(|item| item.number(&(1..=u64::from(Limit::MOST))));
+    let at = burst.as_ref().unwrap_or(&item);
+    at.checked(Limit::new(rate?, number))
 }
 
 /// A list of methods; every method when it is absent.

@@ -2,7 +2,7 @@
 
 use super::auth::auth;
 use super::seen::Seen;
-use super::{Known, methods};
+use super::{Known, limits, methods};
 use crate::config::raw::{Fields, Item, table};
 use crate::config::value;
 use crate::domain::method::{MethodSet, STANDARD};
@@ -62,6 +62,7 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> 
     let auth = auth(&fields.section("auth", &table::AUTH), methods);
     let forward_metadata = fields.flag("forward_metadata", false);
     let workspace = workspace(fields, known);
+    let limits = limits(fields);
     Some(Route {
         name: String::new(),
         matches: found?.clone(),
@@ -72,6 +73,7 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> 
         timeout: timeout.flatten(),
         forward_metadata,
         workspace,
+        limits,
     })
 }
 

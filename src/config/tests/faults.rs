@@ -420,7 +420,7 @@ const ROUTE_CASES: &[Case] = &[
         "routes: [{name: a, match: {path: /a, exact_path: /b}, upstream: service, limits: {}, provider: openai}]",
         &[
             "1:50: routes[0].match.exact_path: `path` and `exact_path` exclude each other",
-            "1:74: routes[0].limits: not supported yet",
+            "1:82: routes[0].limits.rate: required",
             "1:86: routes[0].provider: not supported yet",
         ],
     ),
@@ -546,6 +546,22 @@ const CONSUMER_CASES: &[Case] = &[(
 )];
 
 const KEY_CASES: &[Case] = &[
+    (
+        "keys: [{limits: 5}, {limits: {rate: 5, burst: 0}}, {limits: {rate: 1/d, burst: 400, per: s}}]",
+        &[
+            "1:8: keys[0]: one of `hash` and `secret` is required",
+            "1:8: keys[0].name: required",
+            "1:17: keys[0].limits: expected a mapping",
+            "1:21: keys[1]: one of `hash` and `secret` is required",
+            "1:21: keys[1].name: required",
+            "1:37: keys[1].limits.rate: expected a rate such as `100/s`",
+            "1:47: keys[1].limits.burst: expected a whole number from 1 to 1000000",
+            "1:52: keys[2]: one of `hash` and `secret` is required",
+            "1:52: keys[2].name: required",
+            "1:80: keys[2].limits.burst: at this rate, such a burst takes longer than a year to come back",
+            "1:85: keys[2].limits.per: unknown field `per`; known: rate, burst",
+        ],
+    ),
     (
         "keys: [{}]",
         &[

@@ -4,6 +4,7 @@ use super::KeyHash;
 use super::spec::{KeyState, KeyStatus};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::Id;
+use crate::domain::limit::Limit;
 use crate::domain::time::Timestamp;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct KeyDetail {
     /// The only kinds of place it may stand in, by name; `None`: wherever the route says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locations: Option<Vec<String>>,
+    /// Its own limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limit>,
     /// For search only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

@@ -4,6 +4,7 @@ use super::KeyHash;
 use super::record::Algorithm;
 use crate::domain::consumer::Consumer;
 use crate::domain::id::Id;
+use crate::domain::limit::Limit;
 use crate::domain::method::MethodSet;
 use crate::domain::route::LocationSet;
 use crate::domain::scope::Scope;
@@ -88,6 +89,8 @@ pub struct KeySpec {
     pub ip_allow: Vec<IpNet>,
     /// The only kinds of place it may stand in.
     pub locations: LocationSet,
+    /// Its own limit, whichever of its secrets is shown.
+    pub limits: Option<Limit>,
     /// Not valid before.
     pub not_before: Option<Timestamp>,
     /// Not valid from then on.

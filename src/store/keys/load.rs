@@ -10,6 +10,7 @@ use crate::domain::route::{LocationKind, LocationSet};
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
+use crate::store::consumers;
 use crate::store::error::StoreError;
 use crate::store::sql::{Columns, Sql};
 use futures_util::TryStreamExt;
@@ -35,7 +36,8 @@ pub struct LoadedKey {
     pub usage: RecordedUse,
 }
 
-const SELECT: &str = "SELECT k.id, k.workspace, k.consumer, c.name AS consumer_name, k.name, k.environment, k.state, \
+const SELECT: &str = "SELECT k.id, k.workspace, k.consumer, c.name AS consumer_name, c.limits AS consumer_limits, \
+    k.name, k.environment, k.state, \
     k.not_before, k.expires_at, k.rotating_until, k.inactive_at, k.detail, s.hash, s.imported_hash, s.hint, s.retires_at, \
     s.last_used_at, s.last_used_ip, s.uses, k.first_used_at \
     FROM secrets s JOIN keys k ON k.id = s.key_id LEFT JOIN consumers c ON c.id = k.consumer";
@@ -141,6 +143,7 @@ fn spec(
         Ok::<_, StoreError>(Consumer {
             id,
             name: row.maybe_text("consumer_name")?.unwrap_or_default(),
+            limits: consumers::limits(row, "consumer_limits")?,
         })
     });
     let times: (Option<Timestamp>, Option<Timestamp>) =
@@ -165,6 +168,7 @@ fn spec(
         methods: methods(detail.methods.as_deref()),
         ip_allow: detail.ip_allow,
         locations: locations(detail.locations.as_deref()),
+        limits: detail.limits,
         not_before: times.0,
         expires_at: times.1,
         state,

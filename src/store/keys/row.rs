@@ -6,6 +6,7 @@ use crate::domain::key::record::{
     Inactivity, InactivityMarks, InactivityMode, RecordedUse, SecretVersion, StateNote,
 };
 use crate::domain::key::{KeyHash, KeyRecord, KeyState};
+use crate::store::consumers;
 use crate::store::error::StoreError;
 use crate::store::sql::{Columns, Sql, Value, words};
 use sqlx::AnyConnection;
@@ -13,8 +14,8 @@ use sqlx::any::AnyRow;
 use std::collections::{BTreeSet, HashMap};
 
 /// Columns of a key with its consumer's name; `k` and `c` are the tables.
-pub(super) const COLUMNS: &str = "k.id, k.workspace, k.consumer, c.name AS consumer_name, k.name, k.environment, k.state, \
-    k.state_reason, k.state_text, k.state_by, k.state_at, k.state_before, \
+pub(super) const COLUMNS: &str = "k.id, k.workspace, k.consumer, c.name AS consumer_name, c.limits AS consumer_limits, \
+    k.name, k.environment, k.state, k.state_reason, k.state_text, k.state_by, k.state_at, k.state_before, \
     k.before_reason, k.before_text, k.before_by, k.before_at, k.not_before, k.expires_at, k.rotating_until, \
     k.inactivity_mode, k.inactivity_after, k.inactive_at, k.enabled_at, k.restored_at, k.kept_at, k.policy_enabled_at, \
     k.created_at, k.created_by, k.updated_at, k.updated_by, k.revision, k.first_used_at, k.last_used_at, \
@@ -90,6 +91,7 @@ fn key(row: &AnyRow) -> Result<KeyRecord, StoreError> {
         Ok::<_, StoreError>(Consumer {
             id,
             name: row.maybe_text("consumer_name")?.unwrap_or_default(),
+            limits: consumers::limits(row, "consumer_limits")?,
         })
     });
     Ok(KeyRecord {

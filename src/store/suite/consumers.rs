@@ -28,6 +28,7 @@ fn new_consumer(name: &str) -> ConsumerRecord {
         external_id: None,
         description: None,
         metadata: BTreeMap::new(),
+        limits: None,
         created_at: START,
         created_by: String::new(),
         updated_at: START,
@@ -68,6 +69,7 @@ async fn a_consumer_comes_back_as_it_was_kept(home: Arc<Home>) {
     key.consumer = Some(Consumer {
         id: made.id,
         name: made.name.clone(),
+        limits: None,
     });
     let key = add(&store, key).await;
     home.clock.advance_millis(5);
@@ -134,6 +136,7 @@ async fn a_consumer_with_keys_stays(home: Arc<Home>) {
     key.consumer = Some(Consumer {
         id: acme.id,
         name: acme.name.clone(),
+        limits: None,
     });
     let key = add(&store, key).await;
     let mut write = store.begin(&actor()).await.unwrap();

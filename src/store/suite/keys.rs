@@ -12,6 +12,7 @@ use crate::domain::key::record::{
     RecordedUse, SecretVersion, StateNote,
 };
 use crate::domain::key::{Algorithm, KeyHash, KeyRecord, KeyState};
+use crate::domain::limit::{Limit, Rate};
 use crate::domain::time::Timestamp;
 use crate::store::write::Touched;
 use std::collections::BTreeMap;
@@ -85,6 +86,7 @@ fn full_key(consumer: Consumer) -> KeyRecord {
             "2001:db8::/32".parse().unwrap(),
         ],
         locations: Some(vec!["bearer".into()]),
+        limits: Some(Limit::new(Rate::parse("90/m").unwrap(), Some(7)).unwrap()),
         tags: vec!["Prod".into(), "prod".into()],
         metadata: BTreeMap::from([("ort".into(), "Köln".into())]),
     };
@@ -111,6 +113,7 @@ pub(super) async fn consumer(store: &Store, name: &str) -> Consumer {
     Consumer {
         id,
         name: name.to_owned(),
+        limits: None,
     }
 }
 

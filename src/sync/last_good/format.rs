@@ -4,6 +4,7 @@ use crate::domain::consumer::Consumer;
 use crate::domain::id::Id;
 use crate::domain::key::record::RecordedUse;
 use crate::domain::key::{Algorithm, KeyHash, KeySpec, KeyState, Origin};
+use crate::domain::limit::Limit;
 use crate::domain::method::MethodSet;
 use crate::domain::route::LocationSet;
 use crate::domain::scope::Scope;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 const FORMAT: Format = Format {
     name: b"keygate lastgood",
-    version: 1,
+    version: 2,
 };
 /// Keys are written and read in blocks of about this many bytes.
 const BLOCK: usize = 256 << 10;
@@ -56,7 +57,7 @@ struct Entry<'a> {
     imported: bool,
     superseded: bool,
     workspace: u128,
-    consumer: Option<(u128, &'a str)>,
+    consumer: Option<(u128, &'a str, Option<Limit>)>,
     name: &'a str,
     environment: &'a str,
     /// Separated by spaces.
@@ -66,6 +67,7 @@ struct Entry<'a> {
     methods: u16,
     locations: u8,
     ip_allow: Vec<IpNet>,
+    limits: Option<Limit>,
     hint: Option<&'a str>,
     not_before: Option<i64>,
     expires_at: Option<i64>,
@@ -136,7 +138,7 @@ fn entry<'a>(key: &'a Key, routes: &'a HashMap<SymbolId, String>) -> Entry<'a> {
         workspace: key.workspace().bits(),
         consumer: key.owner().map(|owner| {
             let consumer = &owner.consumer;
-            (consumer.id.bits(), &*consumer.name)
+            (consumer.id.bits(), &*consumer.name, consumer.limits)
         }),
         name: key.name(),
         environment: key.environment(),
@@ -145,6 +147,7 @@ fn entry<'a>(key: &'a Key, routes: &'a HashMap<SymbolId, String>) -> Entry<'a> {
         methods: key.methods.bits(),
         locations: key.locations.bits(),
         ip_allow: key.ip_allow().to_vec(),
+        limits: key.limit(),
         hint: key.hint(),
         not_before: key.not_before().map(Timestamp::as_millis),
         expires_at: key.expires_at().map(Timestamp::as_millis),
@@ -218,9 +221,10 @@ fn loaded(entry: &Entry<'_>) -> Result<LoadedKey, FrameFault> {
         // The table knows one end of a secret: its key's, or its own if a newer one has taken over.
         retires_at: end.filter(|_| entry.superseded),
         hint: entry.hint.map(owned),
-        consumer: entry.consumer.map(|(id, name)| Consumer {
+        consumer: entry.consumer.map(|(id, name, limits)| Consumer {
             id: Id::from_bits(id),
             name: name.to_owned(),
+            limits,
         }),
         environment: entry.environment.to_owned(),
         scopes: entry
@@ -235,6 +239,7 @@ fn loaded(entry: &Entry<'_>) -> Result<LoadedKey, FrameFault> {
         methods: MethodSet::from_bits(entry.methods),
         ip_allow: entry.ip_allow.clone(),
         locations: LocationSet::from_bits(entry.locations),
+        limits: entry.limits,
         not_before: entry.not_before.map(Timestamp::from_millis),
         expires_at: end.filter(|_| !entry.superseded),
         state,

@@ -4,6 +4,7 @@ use super::format::{Head, read, write};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::Id;
 use crate::domain::key::{Algorithm, KeyHash, KeySpec, KeyState, Origin};
+use crate::domain::limit::{Limit, Rate};
 use crate::domain::method::MethodSet;
 use crate::domain::route::{LocationKind, LocationSet};
 use crate::domain::scope::Scope;
@@ -35,6 +36,7 @@ fn spec(number: u32) -> KeySpec {
         methods: MethodSet::ANY,
         ip_allow: Vec::new(),
         locations: LocationSet::ANY,
+        limits: None,
         not_before: None,
         expires_at: None,
         state: KeyState::Active,
@@ -53,6 +55,7 @@ fn full(number: u32) -> KeySpec {
         consumer: Some(Consumer {
             id: Id::from_bits(9),
             name: "acme".into(),
+            limits: Some(Limit::new(Rate::parse("90/m").unwrap(), Some(7)).unwrap()),
         }),
         environment: "test".into(),
         scopes: ["app:read", "app:write"]
@@ -65,6 +68,7 @@ fn full(number: u32) -> KeySpec {
             "2001:db8::/32".parse().unwrap(),
         ],
         locations: LocationSet::EMPTY.with(LocationKind::Bearer),
+        limits: Some(Limit::new(Rate::parse("1/d").unwrap(), None).unwrap()),
         not_before: Some(Timestamp::from_millis(-5)),
         expires_at: Some(Timestamp::from_millis(1 << 50)),
         state: KeyState::Disabled,

@@ -178,6 +178,7 @@ impl Manager {
             name: name.to_owned(),
             external_id: None,
             description: None,
+            limits: None,
             metadata: BTreeMap::new(),
             created_at: SystemClock::new().now(),
             created_by: String::new(),
@@ -191,6 +192,7 @@ impl Manager {
             write.commit().await.unwrap();
             Consumer {
                 id: made.id,
+                limits: None,
                 name: made.name,
             }
         })

@@ -28,6 +28,9 @@ MEANING = {
     ("/overlap", "out_of_range"),
     ("/expires_at", "out_of_range"),
     ("/metadata", "out_of_range"),
+    ("/limits/burst", "out_of_range"),
+    # A patch is merged into what is there.
+    ("/limits/rate", "required"),
     # A time that has to be later than another one.
     ("?to", "out_of_range"),
     # One field decides what another one may be.

@@ -9,6 +9,7 @@ use crate::admin::body::{Body, metadata, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
+use crate::admin::limits;
 use crate::admin::page::{Page, cursor};
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
@@ -239,6 +240,7 @@ pub(in crate::admin) async fn edit_consumer(
     check(&mut change, &call, &before).await?;
     let mut after = before.clone();
     body.merge("metadata", &before.metadata);
+    body.merge_into("limits", limits::before(before.limits));
     write(&mut body, &mut after);
     body.finish()?;
     save(&parts, change, &before, after).await
@@ -332,6 +334,7 @@ async fn make(
         external_id: None,
         description: None,
         metadata: BTreeMap::new(),
+        limits: None,
         created_at: now,
         created_by: String::new(),
         updated_at: now,
@@ -381,11 +384,7 @@ fn write(body: &mut Body, consumer: &mut ConsumerRecord) {
     let description = body.nullable("description", text(0, 1024));
     set_option(&mut consumer.description, description);
     set(&mut consumer.metadata, body.nullable("metadata", metadata));
-    // Null is what a reply shows of something that is not there.
-    if let Some(Some(())) = body.nullable("limits", |_| Ok(())) {
-        let words = "limits of consumers are not supported yet";
-        body.fault("limits", ("not_supported", words.into()));
-    }
+    set_option(&mut consumer.limits, body.object("limits", limits::limits));
 }
 
 fn text_of(id: Id) -> String {

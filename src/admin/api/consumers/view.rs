@@ -1,6 +1,7 @@
 //! Consumers as they are shown and written.
 
 use super::text_of;
+use crate::admin::limits::{LimitsPatch, LimitsView, NewLimits};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::Kind;
 use crate::domain::time::Timestamp;
@@ -24,6 +25,8 @@ pub(in crate::admin) struct ConsumerView {
     external_id: Option<String>,
     description: Option<String>,
     metadata: BTreeMap<String, String>,
+    /// How many requests all its keys together may make; null: as many as they like.
+    limits: Option<LimitsView>,
     /// `api`, or `file`: declared in the config file and read-only here.
     managed_by: &'static str,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -45,6 +48,7 @@ impl ConsumerView {
             external_id: consumer.external_id.clone(),
             description: consumer.description.clone(),
             metadata: consumer.metadata.clone(),
+            limits: consumer.limits.map(LimitsView::of),
             managed_by: "api",
             created_at: Some(consumer.created_at),
             created_by: Some(consumer.created_by.clone()),
@@ -62,6 +66,7 @@ impl ConsumerView {
             external_id: None,
             description: None,
             metadata: BTreeMap::new(),
+            limits: consumer.limits.map(LimitsView::of),
             managed_by: "file",
             created_at: None,
             created_by: None,
@@ -97,6 +102,7 @@ pub(super) struct NewConsumer {
     #[schema(max_length = 1024)]
     description: Option<String>,
     metadata: Option<BTreeMap<String, String>>,
+    limits: Option<NewLimits>,
 }
 
 /// Fields to change; null clears.
@@ -112,4 +118,5 @@ pub(super) struct ConsumerPatch {
     description: Option<String>,
     /// Entries to set; null takes one away, the others stay.
     metadata: Option<BTreeMap<String, Option<String>>>,
+    limits: Option<LimitsPatch>,
 }

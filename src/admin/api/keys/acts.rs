@@ -8,6 +8,7 @@ use crate::admin::body::{Body, duration, text, whole};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
+use crate::admin::limits;
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
 use crate::domain::id::{Id, Kind};
@@ -125,6 +126,8 @@ pub(in crate::admin) async fn edit_key(
     key.after.editable()?;
     let now = key.change.write.now;
     key.body.merge("metadata", &key.after.detail.metadata);
+    key.body
+        .merge_into("limits", limits::before(key.after.detail.limits));
     fields::write(&mut key.body, &mut key.after, &parts.shared.snapshot(), now);
     key.close(&parts, "key.updated").await
 }

@@ -172,6 +172,7 @@ pub(in crate::admin) async fn explain_request(
         headers: &wanted.headers,
         key: given,
         when_where: (parts.clock.now(), wanted.from),
+        nanos: parts.clock.monotonic_nanos(),
     };
     let mut trace = trace::explain(&snapshot, &parts.shared.keys, &question);
     if let Some(key) = &trace.key

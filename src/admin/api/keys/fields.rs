@@ -1,6 +1,7 @@
 //! The fields of a key that admins write: read from a body, checked against what there is.
 
 use crate::admin::body::{Body, Wrong, duration, invalid, list, metadata, name, text, time};
+use crate::admin::limits::limits;
 use crate::domain::key::KeyRecord;
 use crate::domain::key::record::{DAY_MILLIS, Inactivity, InactivityMode};
 use crate::domain::method::MethodSet;
@@ -14,13 +15,14 @@ use serde_json::Value;
 use std::net::IpAddr;
 
 /// The fields that [`write`] knows and that null clears.
-pub(super) const CLEARABLE: [&str; 11] = [
+pub(super) const CLEARABLE: [&str; 12] = [
     "description",
     "scopes",
     "routes",
     "methods",
     "ip_allow",
     "locations",
+    "limits",
     "tags",
     "metadata",
     "not_before",
@@ -58,6 +60,7 @@ pub(super) fn write(body: &mut Body, key: &mut KeyRecord, snapshot: &Snapshot, n
         &mut detail.locations,
         body.nullable("locations", some(list(3, location))),
     );
+    set(&mut detail.limits, body.object("limits", limits));
     fill(&mut detail.tags, body.nullable("tags", list(32, tag)));
     fill(&mut detail.metadata, body.nullable("metadata", metadata));
     set(&mut key.not_before, body.nullable("not_before", time));

@@ -1,5 +1,6 @@
 //! Shapes of bodies about keys, for the document of the API only: the bodies are read field by field.
 
+use crate::admin::limits::{LimitsPatch, NewLimits};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -32,6 +33,7 @@ pub(in crate::admin) struct NewKey {
     methods: Option<Vec<String>>,
     ip_allow: Option<Vec<String>>,
     locations: Option<Vec<String>>,
+    limits: Option<NewLimits>,
     tags: Option<Vec<String>>,
     metadata: Option<BTreeMap<String, String>>,
     not_before: Option<String>,
@@ -53,6 +55,7 @@ pub(in crate::admin) struct KeyPatch {
     methods: Option<Vec<String>>,
     ip_allow: Option<Vec<String>>,
     locations: Option<Vec<String>>,
+    limits: Option<LimitsPatch>,
     tags: Option<Vec<String>>,
     /// Entries to set; null takes one away, the others stay.
     metadata: Option<BTreeMap<String, Option<String>>>,

@@ -107,8 +107,9 @@ pub(in crate::admin) async fn verify_key(
     };
     let when_where = (parts.clock.now(), wanted.from);
     let route = route_asked(&snapshot, &wanted);
+    let nanos = parts.clock.monotonic_nanos();
     let verdict = match &found {
-        Ok(key) => decide(key, route, &wanted, when_where),
+        Ok(key) => decide(key, route, &wanted, (when_where, nanos)),
         Err(denied) => Verdict::Denied(*denied),
     };
     if let (Ok(key), true) = (&found, wanted.count) {
@@ -197,7 +198,7 @@ fn decide(
     key: &Key,
     route: Result<Option<&CompiledRoute>, RouteFault>,
     wanted: &Wanted,
-    when_where: Seen,
+    (when_where, nanos): (Seen, u64),
 ) -> Verdict {
     let route = match route {
         Ok(route) => route,
@@ -209,10 +210,12 @@ fn decide(
     }
     let held = key.scopes().header.to_str().unwrap_or_default();
     let holds = |scope: &String| held.split(' ').any(|own| own == scope);
-    if wanted.scopes.iter().all(holds) {
-        Verdict::Permitted
-    } else {
-        Verdict::Denied(Denied::Scope)
+    if !wanted.scopes.iter().all(holds) {
+        return Verdict::Denied(Denied::Scope);
+    }
+    match trace::limits(key, route, (nanos, wanted.count)) {
+        Ok(()) => Verdict::Permitted,
+        Err(denied) => Verdict::Denied(denied),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A key as an admin sees it. No secret and no hash is ever in it.
 
 use crate::admin::body::show_duration;
+use crate::admin::limits::LimitsView;
 use crate::admin::server::AdminParts;
 use crate::domain::id::Kind;
 use crate::domain::key::KeyRecord;
@@ -36,6 +37,8 @@ pub(in crate::admin) struct KeyView {
     ip_allow: Vec<ipnet::IpNet>,
     /// The only places it may stand in; null: wherever the route says.
     locations: Option<Vec<String>>,
+    /// How many requests it may make; null: as many as it likes.
+    limits: Option<LimitsView>,
     tags: Vec<String>,
     metadata: BTreeMap<String, String>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -169,6 +172,7 @@ pub(in crate::admin) fn managed(key: &KeyRecord, parts: &AdminParts, now: Timest
         methods: key.detail.methods.clone(),
         ip_allow: key.detail.ip_allow.clone(),
         locations: key.detail.locations.clone(),
+        limits: key.detail.limits.map(LimitsView::of),
         tags: key.detail.tags.clone(),
         metadata: key.detail.metadata.clone(),
         not_before: key.not_before,
@@ -298,6 +302,7 @@ pub(in crate::admin) fn declared(key: &Key, now: Timestamp) -> KeyView {
         methods: None,
         ip_allow: Vec::new(),
         locations: None,
+        limits: key.limit().map(LimitsView::of),
         tags: Vec::new(),
         metadata: BTreeMap::new(),
         not_before: key.not_before(),

@@ -1,0 +1,82 @@
+//! Limits as they are shown and written, wherever they stand.
+
+use super::body::{Body, invalid, whole};
+use crate::domain::limit::{Limit, Rate};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// How many requests may come.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Limits)]
+pub(in crate::admin) struct LimitsView {
+    /// Over time: `100/s`, with a unit of s, m, h or d.
+    rate: String,
+    /// At once.
+    burst: u32,
+}
+
+impl LimitsView {
+    pub(in crate::admin) fn of(limit: Limit) -> Self {
+        Self {
+            rate: limit.rate().to_string(),
+            burst: limit.burst(),
+        }
+    }
+}
+
+/// How many requests may come.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a shape in the document")]
+pub(in crate::admin) struct NewLimits {
+    /// Over time: `100/s`, with a unit of s, m, h or d.
+    #[schema(pattern = "^(1000000|[1-9][0-9]{0,5})/[smhd]$")]
+    rate: String,
+    /// At once; as many as the rate has in its unit unless given.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    burst: Option<u32>,
+}
+
+/// What of a limit is to change; what is absent stays.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "a shape in the document")]
+pub(in crate::admin) struct LimitsPatch {
+    /// Over time: `100/s`, with a unit of s, m, h or d.
+    #[schema(pattern = "^(1000000|[1-9][0-9]{0,5})/[smhd]$")]
+    rate: Option<String>,
+    /// At once; null: as many as the rate has in its unit.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    burst: Option<u32>,
+}
+
+/// What a patch of limits is merged into.
+pub(in crate::admin) fn before(limit: Option<Limit>) -> Map<String, Value> {
+    let fields = limit.map(|limit| {
+        let fields: [(String, Value); 2] = [
+            ("rate".into(), limit.rate().to_string().into()),
+            ("burst".into(), limit.burst().into()),
+        ];
+        fields.into_iter().collect()
+    });
+    fields.unwrap_or_default()
+}
+
+/// Reads the object of that name.
+pub(in crate::admin) fn limits(body: &mut Body) -> Option<Limit> {
+    let rate = body.required("rate", |value| {
+        let rate = value
+            .as_str()
+            .ok_or_else(|| "expected a rate such as `100/s`".to_owned());
+        rate.and_then(Rate::parse).or_else(invalid)
+    });
+    let burst = body.optional("burst", whole);
+    match Limit::new(rate?, burst) {
+        Ok(limit) => Some(limit),
+        Err(words) => {
+            body.fault("burst", ("out_of_range", words));
+            None
+        }
+    }
+}
