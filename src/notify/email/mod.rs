@@ -130,11 +130,16 @@ impl Emailer {
     pub async fn run(self, stop: CancellationToken) {
         let mut committed = self.store.committed();
         while !stop.is_cancelled() {
+            let (part, outage) = ("e-mail", self.store.outage());
             match self.send_once().await {
-                Ok(0) => {}
-                // There may be more; what failed waits for its time.
-                Ok(_) => continue,
-                Err(fault) => tracing::warn!(%fault, "notices cannot be sent by e-mail"),
+                Ok(sent) => {
+                    outage.worked(part);
+                    if sent > 0 {
+                        // There may be more; what failed waits for its time.
+                        continue;
+                    }
+                }
+                Err(fault) => outage.failed(part, &fault),
             }
             tokio::select! {
                 () = stop.cancelled() => {}
