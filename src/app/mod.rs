@@ -37,6 +37,9 @@ use zeroize::Zeroizing;
 /// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
 
+/// Longest wait for the management port when the gateway ends: it has some last words for the store.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Longest wait for the store when the gateway ends.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -120,6 +123,7 @@ pub struct App {
     drain_timeout: Duration,
     log: Option<LogThread>,
     flush: Option<Flush>,
+    admin: JoinHandle<()>,
     /// Where a setup token comes from; `None`: there is none to come.
     setup_token: Option<oneshot::Receiver<PlainKey>>,
 }
@@ -179,7 +183,7 @@ impl App {
                 source,
             })?;
         let management = admin.address();
-        control.spawn(admin.serve(shutdown.cut.clone()));
+        let admin = control.spawn(admin.serve(shutdown.cut.clone()));
         if let Some(source) = source {
             let stop = shutdown.drain.clone();
             control.spawn(file::follow(source, Arc::clone(&publisher), stop));
@@ -229,6 +233,7 @@ impl App {
             drain_timeout: config.drain_timeout,
             log,
             flush,
+            admin,
             setup_token: Some(setup_token),
         })
     }
@@ -300,6 +305,13 @@ impl App {
         }
         // The management port stays up to the end, so that readiness can be seen to be down.
         self.shutdown.cut.cancel();
+        let admin = self.admin;
+        let ended = self
+            .control
+            .block_on(async { timeout(LAST_WORDS, admin).await });
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!("the management port did not end in time");
+        }
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.log);
     }
