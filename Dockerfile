@@ -19,6 +19,8 @@ RUN groupadd --gid 65532 keygate \
     && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /var/lib/keygate --shell /usr/sbin/nologin keygate \
     && install --directory --owner=65532 --group=65532 --mode=0750 /var/lib/keygate
 COPY --from=build /keygate /usr/local/bin/keygate
+# Whom to trust: receivers of webhooks and mail servers are asked for certificates.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 # Meant to be replaced: mount your own over it.
 COPY config/container.yaml /etc/keygate/keygate.yaml
 COPY LICENSE /usr/share/doc/keygate/LICENSE

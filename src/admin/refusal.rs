@@ -2,12 +2,11 @@
 //! allows. The first of a network for a cause at once; those that follow within a minute when it ends, as one event with
 //! their number: whoever is refused in a flood fills no disk, and the end of a flood is told of too.
 
-use super::error::AdminError;
 use super::server::AdminParts;
 use super::throttle::{Network, Tally, take_one};
 use crate::clock::Clock;
 use crate::domain::actor::Actor;
-use crate::store::Fact;
+use crate::store::{Fact, Store, StoreError, StoreSlot};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +20,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 const MINUTE_NANOS: u64 = 60_000_000_000;
 /// How often it is looked whether a minute has ended.
 const LOOK: Duration = Duration::from_secs(1);
+/// Longest time for the last events of a process.
+const LAST: Duration = Duration::from_secs(3);
 
 /// On an answer: why the call was refused.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +137,25 @@ impl Refusals {
         told
     }
 
+    /// All that is untold, the most first, and the tries of those for which there is no event any more: a process ends
+    /// soon however many were refused.
+    fn rest(&self) -> (Vec<Telling>, u64) {
+        let sums = std::mem::take(&mut *self.sums());
+        let untold = sums.into_iter().filter(|(_, sum)| sum.untold > 0);
+        let mut told: Vec<Telling> = untold
+            .map(|(cause, sum)| Telling {
+                cause,
+                actor: sum.actor,
+                fact: sum.fact,
+                tries: sum.untold,
+            })
+            .collect();
+        told.sort_unstable_by_key(|one| std::cmp::Reverse(one.tries));
+        let most = usize::try_from(MOST_EVENTS).unwrap_or(usize::MAX);
+        let others = told.split_off(told.len().min(most));
+        (told, others.iter().map(|one| one.tries).sum())
+    }
+
     /// The store was away: told with the sum of the next minute.
     fn give_back(&self, cause: &Cause, tries: u64) {
         if let Some(sum) = self.sums().get_mut(cause) {
@@ -166,26 +186,57 @@ pub(super) async fn tell_sums(parts: &AdminParts) {
     }
 }
 
-async fn tell(parts: &AdminParts, telling: Telling) {
-    let Telling {
-        cause,
-        actor,
-        mut fact,
-        tries,
-    } = telling;
-    fact.outcome = "denied";
-    fact.changes.insert("tries".into(), tries.into());
+/// Records what no minute will end any more for, as long as there is time. What cannot be recorded is lost.
+pub(super) async fn tell_rest(parts: &AdminParts) {
+    let (told, mut lost) = parts.throttle.refusals.rest();
+    let mut left: u64 = told.iter().map(|one| one.tries).sum();
     let recorded = async {
-        let mut write = parts.store()?.begin(&actor).await?;
-        write.record(fact).await?;
-        write.commit().await?;
-        Ok::<_, AdminError>(())
+        let Some(Ok(store)) = parts.store.as_deref().map(StoreSlot::get) else {
+            return;
+        };
+        for one in told {
+            let tries = one.tries;
+            if let Err(StoreError::Unavailable(_)) = write(store, one).await {
+                return;
+            }
+            left -= tries;
+        }
     };
-    let Err(fault) = recorded.await else { return };
-    tracing::warn!(error = %fault, cause = cause.1, "a refused call could not be recorded");
-    if matches!(fault, AdminError::DependencyDown) {
+    let _ = tokio::time::timeout(LAST, recorded).await;
+    lost += left;
+    if lost > 0 {
+        tracing::warn!(
+            tries = lost,
+            "refused calls could not be recorded before the end"
+        );
+    }
+}
+
+async fn tell(parts: &AdminParts, telling: Telling) {
+    // Until it is there for the first time, others say so.
+    let Some(Ok(store)) = parts.store.as_deref().map(StoreSlot::get) else {
+        return parts
+            .throttle
+            .refusals
+            .give_back(&telling.cause, telling.tries);
+    };
+    let (cause, tries) = (telling.cause.clone(), telling.tries);
+    let Err(fault) = write(store, telling).await else {
+        return;
+    };
+    store.outage().met("refusals", &fault);
+    if let StoreError::Unavailable(_) = fault {
         parts.throttle.refusals.give_back(&cause, tries);
     }
+}
+
+async fn write(store: &Store, telling: Telling) -> Result<(), StoreError> {
+    let mut fact = telling.fact;
+    fact.outcome = "denied";
+    fact.changes.insert("tries".into(), telling.tries.into());
+    let mut write = store.begin(&telling.actor).await?;
+    write.record(fact).await?;
+    write.commit().await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -275,6 +326,26 @@ mod tests {
         book.0.give_back(&cause, 1);
         book.1.advance_millis(60_000);
         assert_eq!(book.ended(), [1]);
+    }
+
+    #[test]
+    fn the_end_tells_what_no_minute_ends_for() {
+        let book = Book::new();
+        for _ in 0..3 {
+            book.note(1, "a");
+        }
+        book.note(1, "b");
+        for last in 2..=MOST_EVENTS + 2 {
+            let last = u8::try_from(last).unwrap();
+            (0..7).for_each(|_| _ = book.note(last, "a"));
+        }
+        let (told, lost) = book.0.rest();
+        let tries: Vec<u64> = told.iter().map(|one| one.tries).collect();
+        assert_eq!(tries.len(), 60);
+        assert!(tries.is_sorted_by(|a, b| a >= b), "the most first");
+        // Of 61 networks with 7 refusals 58 were told of their first, and of one network with 3 too.
+        assert_eq!(tries.iter().sum::<u64>() + lost, 58 * 6 + 3 * 7 + 2);
+        assert!(book.0.sums().is_empty());
     }
 
     #[test]

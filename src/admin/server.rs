@@ -125,7 +125,7 @@ impl Admin {
         self.address
     }
 
-    /// Serves until `stop`.
+    /// Serves until `stop`, and then records what is still to be recorded.
     pub async fn serve(self, stop: CancellationToken) {
         let app = routes::all(Arc::clone(&self.parts));
         let app = app.into_make_service_with_connect_info::<Peer>();
@@ -139,5 +139,6 @@ impl Admin {
             () = refusal::tell_sums(&self.parts) => {}
             () = stop.cancelled() => {}
         }
+        refusal::tell_rest(&self.parts).await;
     }
 }

@@ -177,9 +177,7 @@ async fn tell_head(beside: Beside, every: Duration) {
                 at = head.at.map(tracing::field::display),
                 "head of the audit log"
             ),
-            Err(fault) => {
-                tracing::warn!(error = %fault, "the head of the audit log cannot be told");
-            }
+            Err(fault) => beside.store.outage().met("audit head", &fault),
         }
     }
 }

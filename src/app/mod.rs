@@ -37,8 +37,12 @@ use zeroize::Zeroizing;
 /// Threads of the control plane: admin calls, reloads, signals. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
 
-/// Longest wait for what still uses the store when the gateway ends.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Longest wait for the management port when the gateway ends: it has some last words for the store.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Longest wait for whoever still uses the store when the gateway ends.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
 /// Longest wait for the store when the gateway ends.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -123,6 +127,7 @@ pub struct App {
     log: Option<LogThread>,
     flush: Option<Flush>,
     store: Arc<StoreSlot>,
+    admin: JoinHandle<()>,
     /// Where a setup token comes from; `None`: there is none to come.
     setup_token: Option<oneshot::Receiver<PlainKey>>,
 }
@@ -182,7 +187,7 @@ impl App {
                 source,
             })?;
         let management = admin.address();
-        control.spawn(admin.serve(shutdown.cut.clone()));
+        let admin = control.spawn(admin.serve(shutdown.cut.clone()));
         if let Some(source) = source {
             let stop = shutdown.drain.clone();
             control.spawn(file::follow(source, Arc::clone(&publisher), stop));
@@ -233,6 +238,7 @@ impl App {
             log,
             flush,
             store,
+            admin,
             setup_token: Some(setup_token),
         })
     }
@@ -304,8 +310,15 @@ impl App {
         }
         // The management port stays up to the end, so that readiness can be seen to be down.
         self.shutdown.cut.cancel();
+        let admin = self.admin;
+        let ended = self
+            .control
+            .block_on(async { timeout(LAST_WORDS, admin).await });
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!("the management port did not end in time");
+        }
         if let Ok(store) = self.store.get() {
-            let closed = async { timeout(LAST_WORDS, store.close()).await };
+            let closed = async { timeout(LAST_LOOK, store.close()).await };
             if self.control.block_on(closed).is_err() {
                 tracing::warn!("the store was still busy when this process ended");
             }

@@ -13,13 +13,14 @@ use serde_json::Value;
 use std::thread;
 use std::time::Duration;
 
+/// When, who, what and with what: an event without one of them tells little, so these stay however narrow it is.
 const COLUMNS: &[Column] = &[
-    column("SEQUENCE", "sequence", Cell::Count, 0),
-    column("AT", "at", Cell::Id, 1),
+    column("SEQUENCE", "sequence", Cell::Count, 1),
+    column("AT", "at", Cell::Moment, 0),
     column("ACTION", "action", Cell::Id, 0),
     column("OUTCOME", "outcome", Cell::Status, 2),
-    column("ACTOR", "actor_name|actor", Cell::Text, 3),
-    column("TARGET", "target_name|target", Cell::Text, 4),
+    column("ACTOR", "actor_name|actor", Cell::Text, 0),
+    column("TARGET", "target_name|target", Cell::Text, 0),
 ];
 
 #[derive(Args)]

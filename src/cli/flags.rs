@@ -53,9 +53,9 @@ impl Common {
     /// Ready to ask, as who `login` or `KEYGATE_TOKEN` say.
     pub(super) fn open(&self, place: &Place) -> Result<Desk, Failed> {
         let url = place.url(self.url.as_deref())?;
-        let token = place.token(&url)?;
+        let (token, origin) = place.token(&url)?;
         Ok(Desk {
-            api: Api::new(url, token.as_ref())?,
+            api: Api::new(url, token.as_ref())?.with_origin(origin),
             out: self.show(),
         })
     }

@@ -1,7 +1,8 @@
 //! `keygate init`: a folder to start from. What is there already stays as it is.
 
 use super::files::{self, Guard};
-use super::{Exit, Failed, print, say};
+use super::output::plain;
+use super::{DEFAULT_CONFIG, Exit, Failed, print, say};
 use anyhow::Context;
 use clap::Args;
 use std::fmt::Write;
@@ -31,7 +32,37 @@ impl Init {
         say(
             "Keep a copy of master.key in a safe place: what is sealed with it is lost without it.",
         );
+        say(&self.next());
         Ok(Exit::Ok)
+    }
+
+    /// How to go on: the folder of the default needs no `--config`.
+    fn next(&self) -> String {
+        let file = self.folder.join("keygate.yaml");
+        let config = if file == Path::new(DEFAULT_CONFIG) {
+            String::new()
+        } else {
+            format!(" --config {}", quoted(&file))
+        };
+        format!(
+            "Next, name your service in {file} and start the gateway; with the token that it makes, sign in and make a \
+             key:\n  \
+             keygate serve{config} --setup-token-file setup-token\n  \
+             keygate login{config} --token-stdin < setup-token\n  \
+             keygate keys create first --scope service{config}",
+            file = plain(&file.display().to_string())
+        )
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(file: &Path) -> String {
+    let text = plain(&file.display().to_string());
+    let bare = |letter: char| letter.is_alphanumeric() || "/._-+,:@".contains(letter);
+    if text.chars().all(bare) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 
@@ -63,6 +94,17 @@ fn master_key() -> Result<Zeroizing<String>, Failed> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_next_commands_name_the_folder_that_was_made() {
+        let next = |folder: &str| {
+            let folder = folder.into();
+            Init { folder }.next()
+        };
+        assert!(!next("config").contains("--config"));
+        assert!(next("/etc/keygate").contains("serve --config /etc/keygate/keygate.yaml --setup"));
+        assert!(next("a b's").contains(r"login --config 'a b'\''s/keygate.yaml' --token"));
+    }
 
     #[test]
     fn a_start_that_passes_the_check_and_is_never_written_over() {

@@ -320,9 +320,7 @@ impl Erase {
         if self.care.dry_run {
             let id = desk.find(&MEMBER, &self.member)?;
             let call = desk.api.post(&[MEMBER.path, &id, "erase"]);
-            let call = call.query("dry_run", "true").json(&json!({}));
-            desk.out.one(&call.send()?)?;
-            return Ok(Exit::Ok);
+            return desk.tried(&MEMBER, &id, "erase", call.json(&json!({})));
         }
         let consent = Consent::of(self.care.yes)?;
         let id = desk.find(&MEMBER, &self.member)?;

@@ -1,7 +1,7 @@
 //! What all nouns have in common: things with an id and a name, in a list, to be found by either.
 
 use super::ask::Consent;
-use super::client::{Api, Listed};
+use super::client::{Api, Call, Listed};
 use super::flags::{Care, Paging};
 use super::output::{Column, Output, plain};
 use super::{Exit, Failed};
@@ -157,7 +157,7 @@ impl Desk {
         self.deleted(resource, &id, Map::new(), care)
     }
 
-    /// Sends the call, and says what is gone.
+    /// Sends the call, and says what is gone, or would be.
     pub(super) fn deleted(
         &self,
         resource: &Resource,
@@ -170,16 +170,35 @@ impl Desk {
             call = call.json(&Value::Object(body));
         }
         if care.dry_run {
-            call = call.query("dry_run", "true");
+            return self.tried(resource, id, "delete", call);
         }
         let gone = call.send()?;
         if gone.is_null() {
-            let done = if care.dry_run { "would be" } else { "is" };
             self.out
-                .tell(&json!({"id": id}), &format!("{id} {done} deleted"))?;
+                .tell(&json!({"id": id}), &format!("{id} is deleted"))?;
         } else {
             self.out.one(&gone)?;
         }
+        Ok(Exit::Ok)
+    }
+
+    /// Sends a call as a try, and says that nothing was done: the answer alone is that of the act.
+    pub(super) fn tried(
+        &self,
+        resource: &Resource,
+        id: &str,
+        act: &str,
+        call: Call<'_>,
+    ) -> Result<Exit, Failed> {
+        let mut shown = call.query("dry_run", "true").send()?;
+        let label = shown[resource.label].as_str();
+        let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
+        let words = format!("dry run: would {act} {id}{label}; nothing was done");
+        if shown.is_null() {
+            shown = json!({"id": id});
+        }
+        shown["dry_run"] = json!(true);
+        self.out.tell(&shown, &words)?;
         Ok(Exit::Ok)
     }
 

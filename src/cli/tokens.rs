@@ -145,7 +145,8 @@ impl Revoke {
     fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
         if self.care.dry_run {
             let id = desk.find(&TOKEN, &self.token)?;
-            return desk.deleted(&TOKEN, &id, Map::new(), &self.care);
+            // The act itself has no try; what keeps a token from it keeps it from being deleted too.
+            return desk.tried(&TOKEN, &id, "revoke", desk.api.delete(&[TOKEN.path, &id]));
         }
         let consent = Consent::of(self.care.yes)?;
         let id = desk.find(&TOKEN, &self.token)?;

@@ -78,7 +78,7 @@ enum Verb {
     /// List what was sent, and what became of it
     #[command(after_help = "Example:\n  keygate webhooks deliveries alerts --state failed")]
     Deliveries(Deliveries),
-    /// Send again what failed, or all since a time
+    /// Send again what failed or waits for its next attempt, and what it was not told while it was disabled
     #[command(
         after_help = "Examples:\n  keygate webhooks replay alerts\n  keygate webhooks replay alerts --since 24h"
     )]
@@ -177,10 +177,10 @@ struct Deliveries {
 struct Replay {
     /// Id or name
     webhook: String,
-    /// All since then, not only what failed: 24h ago, or 2026-01-01
+    /// Only what is no older: 24h ago, or 2026-01-01 [default: all since the webhook was made]
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
-    /// These deliveries only
+    /// These deliveries only, also those that came through
     #[arg(long = "delivery", value_name = "ID", conflicts_with = "since")]
     deliveries: Vec<String>,
 }

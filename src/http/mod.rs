@@ -6,7 +6,7 @@ mod address;
 pub use address::is_public;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client as Inner, ClientBuilder, Url, redirect};
 use std::error::Error;
@@ -64,6 +64,8 @@ pub struct Answer {
     pub body: Bytes,
     /// Whether that is all of it.
     pub whole: bool,
+    /// Its `Retry-After`, as it stands there.
+    pub retry_after: Option<String>,
 }
 
 /// The client. Cheap to clone.
@@ -112,6 +114,8 @@ impl Client {
         let url = parse(url, self.settings.allow_private)?;
         let request = self.inner.request(method, url).headers(headers).body(body);
         let mut answer = request.send().await.map_err(fault)?;
+        let retry_after = answer.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| Some(value.to_str().ok()?.to_owned()));
         let mut kept = Vec::new();
         let mut whole = true;
         while let Some(piece) = answer.chunk().await.map_err(fault)? {
@@ -126,6 +130,7 @@ impl Client {
             status: answer.status().as_u16(),
             body: kept.into(),
             whole,
+            retry_after,
         })
     }
 }

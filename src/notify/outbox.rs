@@ -2,7 +2,7 @@
 //! that does not answer holds up nobody else.
 
 use super::deliver::Deliverer;
-use crate::domain::id::{Id, Kind};
+use crate::domain::id::Id;
 use crate::store::StoreError;
 use crate::store::webhooks::WebhookRecord;
 use std::collections::HashMap;
@@ -34,14 +34,19 @@ impl Deliverer {
                 Ok(()) = committed.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 Some(end) = flying.join_next_with_id() => {
-                    let (task, fault) = match end {
-                        Ok((task, Ok(_))) => (task, None),
-                        Ok((task, Err(fault))) => (task, Some(fault.to_string())),
-                        Err(fault) => (fault.id(), Some(fault.to_string())),
+                    let (task, failed) = match end {
+                        Ok((task, Ok(_))) => (task, false),
+                        Ok((task, Err(fault))) => {
+                            self.store.outage().met("deliveries", &fault);
+                            (task, true)
+                        }
+                        Err(fault) => {
+                            tracing::error!(%fault, "deliveries to a webhook have broken off");
+                            (fault.id(), true)
+                        }
                     };
-                    let id = busy.remove(&task);
-                    if let (Some(id), Some(fault)) = (id, fault) {
-                        tracing::warn!(webhook = %id.text(Kind::Webhook), fault, "a delivery cannot be noted");
+                    busy.remove(&task);
+                    if failed {
                         // The store is away: no need to ask it at once again.
                         tokio::time::sleep(LOOK).await;
                     }
@@ -57,12 +62,14 @@ impl Deliverer {
             self.spread().await?;
             self.store.due_webhooks().await
         };
-        let due = due.await.unwrap_or_else(|fault| {
-            tracing::warn!(%fault, "events cannot be taken out of the store");
-            Vec::new()
-        });
+        let (part, outage) = ("webhooks", self.store.outage());
+        let due = due.await;
+        match &due {
+            Ok(_) => outage.worked(part),
+            Err(fault) => outage.failed(part, fault),
+        }
         let idle = |one: &WebhookRecord| !busy.values().any(|id| *id == one.id);
-        let idle = due.into_iter().filter(idle);
+        let idle = due.unwrap_or_default().into_iter().filter(idle);
         idle.take(AT_A_TIME.saturating_sub(busy.len())).collect()
     }
 

@@ -59,7 +59,7 @@ impl Sweeper {
             };
             match swept {
                 Ok(report) => tell(&report),
-                Err(fault) => tracing::warn!(%fault, "what time makes due cannot be done"),
+                Err(fault) => self.store.outage().met("sweep", &fault),
             }
             tokio::select! {
                 () = stop.cancelled() => {}

@@ -220,6 +220,8 @@ fn pool(connections: u32) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
+        // A wait that is no fault needs no line; one that is has its own.
+        .acquire_slow_threshold(PATIENCE)
         .max_lifetime(Duration::from_hours(1))
 }
 

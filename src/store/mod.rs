@@ -13,6 +13,7 @@ mod listen;
 mod migrate;
 pub mod nodes;
 pub mod notices;
+mod outage;
 pub mod outbox;
 pub mod people;
 mod reach;
@@ -42,6 +43,7 @@ use tokio::sync::watch;
 use write::Touched;
 
 pub use error::StoreError;
+pub use outage::Outage;
 pub use slot::StoreSlot;
 pub use write::{Fact, Write};
 
@@ -55,6 +57,7 @@ pub struct Store {
     identity: Arc<str>,
     /// The last revision that this process has committed.
     committed: watch::Sender<u64>,
+    outage: Arc<Outage>,
 }
 
 impl fmt::Debug for Store {
@@ -91,6 +94,7 @@ impl Store {
             clock,
             identity: identity.into(),
             committed: watch::Sender::new(0),
+            outage: Arc::default(),
         })
     }
 
@@ -102,6 +106,11 @@ impl Store {
     /// Tells one store from another; made with it, kept in backups.
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// What the log says while it is away.
+    pub fn outage(&self) -> &Outage {
+        &self.outage
     }
 
     /// Follows the revisions that this process commits.

@@ -214,20 +214,14 @@ impl Follower {
     }
 
     fn note(&self, outcome: Result<(), StoreError>) {
-        let mut report = self.shared.store();
-        match outcome {
-            Ok(()) => {
-                report.reachable = true;
-                report.fault = None;
-            }
-            Err(fault) => {
-                if report.reachable {
-                    tracing::error!(error = %fault, "the store cannot be followed; keys stay as they are");
-                }
-                report.reachable = false;
-                report.fault = Some(fault.to_string());
-            }
+        let part = "changes";
+        match &outcome {
+            Ok(()) => self.store.outage().worked(part),
+            Err(fault) => self.store.outage().failed(part, fault),
         }
+        let mut report = self.shared.store();
+        report.reachable = outcome.is_ok();
+        report.fault = outcome.err().map(|fault| fault.to_string());
     }
 }
 

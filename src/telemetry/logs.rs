@@ -164,7 +164,7 @@ impl Writer {
 
 /// Sets the process's diagnostics up: JSON lines, or readable ones when standard error is a terminal.
 pub fn install(level: &str, sink: &LogSink) {
-    let filter = tracing_subscriber::EnvFilter::new(level);
+    let filter = tracing_subscriber::EnvFilter::new(filter(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(sink.clone());
@@ -175,6 +175,15 @@ pub fn install(level: &str, sink: &LogSink) {
     };
     // A second installation in one process keeps the first; only tests do that.
     let _ = done;
+}
+
+/// The level, and less of the store's driver: it warns of each connection that breaks, and that the store is away is told
+/// once by us. Who wants to see all of it, or names it, does.
+fn filter(level: &str) -> String {
+    match level {
+        "off" | "debug" | "trace" => level.to_owned(),
+        level => format!("sqlx_core=error,{level}"),
+    }
 }
 
 impl<'a> MakeWriter<'a> for LogSink {

@@ -1,7 +1,7 @@
 //! The audit log: who did what, and the proof that nobody has touched it.
 
 use crate::harness::{
-    Answer, Desk, Gateway, GatewayBuilder, PATIENCE, Served, Upstream, ask, wait_until,
+    Answer, Desk, Gateway, GatewayBuilder, PATIENCE, Place, Served, Upstream, ask, wait_until,
 };
 use crate::workspaces::{made, stored};
 use keygate::domain::id::Kind;
@@ -466,4 +466,34 @@ fn who_was_refused_is_told_once_and_without_the_secret() {
     want.sort();
     assert_eq!(told, want);
     assert_eq!(verify(&gateway)["ok"], true);
+}
+
+/// The sum of a minute is recorded when it ends; a process that ends before must not swallow it.
+#[test]
+fn refusals_of_the_last_minute_are_told_at_the_end() {
+    let upstream = Upstream::ok();
+    let place = Place::sqlite();
+    let start = || {
+        let setting = place.setting();
+        GatewayBuilder::new(upstream.address)
+            .top(&format!("store: {setting}"))
+            .start()
+    };
+    let gateway = start();
+    let owner = gateway.admin.clone();
+    for _ in 0..8 {
+        let answer = gateway.api_as("kg_admin_nonsense", "GET", "/v1/keys", None);
+        assert_eq!(answer.status, 401);
+    }
+    gateway.stop();
+    let gateway = start();
+    let list = gateway.api_as(&owner, "GET", "/v1/audit?action=token.refused", None);
+    let list = list.must(200);
+    let tries: Vec<&Value> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["changes"]["tries"])
+        .collect();
+    assert_eq!(tries, [&json!(7), &json!(1)]);
 }

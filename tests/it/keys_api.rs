@@ -807,8 +807,27 @@ fn what_may_be_ended_is_told_the_worst_first() {
         ("over", json!(["expired_long_ago"])),
     ];
     assert_eq!(told, want.map(|(name, reasons)| (json!(name), reasons)));
-    let one = gateway.api("GET", "/v1/keys/review?reason=never_expires", None);
-    assert_eq!(one.must(200)["data"].as_array().unwrap().len(), 1);
+    let asked = |query: &str| {
+        let path = format!("/v1/keys/review?{query}");
+        let page = gateway.api("GET", &path, None).must(200);
+        let names = page["data"].as_array().unwrap().iter();
+        let names: Vec<Value> = names.map(|one| one["key"]["name"].clone()).collect();
+        (names, page["total"].clone())
+    };
+    assert_eq!(
+        asked("reason=never_expires"),
+        (vec![json!("endless")], Value::Null)
+    );
+    assert_eq!(
+        asked("except=never_expires&limit=1&total=true"),
+        (vec![json!("unused")], json!(3))
+    );
+    assert_eq!(
+        asked("except=never_expires").0,
+        ["unused", "never", "over"].map(|name| json!(name))
+    );
+    let wrong = gateway.api("GET", "/v1/keys/review?except=age", None);
+    assert_eq!(wrong.status, 422);
 }
 
 /// One thread sends requests with the newest key over one connection without a pause, the other ends key after key.

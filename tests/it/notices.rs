@@ -1,11 +1,16 @@
 //! Notices: seen where one reaches, read by each alone, and by e-mail where that is set.
 
-use crate::harness::{Desk, Gateway, GatewayBuilder, PATIENCE, Upstream, wait_until};
+use crate::harness::{
+    Desk, Gateway, GatewayBuilder, PATIENCE, Process, Served, Upstream, ask, free_port, sql,
+    wait_until,
+};
 use crate::workspaces::{made, stored};
 use keygate::domain::role::Role;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// Makes a critical notice: somebody has touched the audit log.
@@ -99,7 +104,10 @@ impl MailServer {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let kept = Arc::clone(&kept);
-                std::thread::spawn(move || serve(stream, &kept));
+                std::thread::spawn(move || {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    serve(stream.try_clone().unwrap(), stream, &kept);
+                });
             }
         });
         Self { address, taken }
@@ -110,11 +118,10 @@ impl MailServer {
     }
 }
 
-fn serve(mut stream: TcpStream, taken: &Mutex<Vec<(String, String)>>) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+fn serve(from: impl Read, mut answers: impl Write, taken: &Mutex<Vec<(String, String)>>) {
+    let mut lines = BufReader::new(from).lines();
     let mut to = String::new();
-    let mut say = |words: &str| stream.write_all(format!("{words}\r\n").as_bytes());
+    let mut say = |words: &str| answers.write_all(format!("{words}\r\n").as_bytes());
     if say("220 mail.example ESMTP").is_err() {
         return;
     }
@@ -176,4 +183,65 @@ fn warnings_go_out_by_e_mail() {
         );
         assert!(text.contains("audit.broken"), "{text}");
     }
+}
+
+fn openssl(folder: &Path, line: &str) -> Command {
+    let mut command = Command::new("openssl");
+    command.current_dir(folder).args(line.split(' '));
+    command
+}
+
+/// The way to a mail server by TLS (`openssl`, Debian package `openssl`), whose certificate is of an authority of the test's
+/// own: `ca.pem` in the folder.
+fn with_tls(folder: &Path, port: u16, taken: &Arc<Mutex<Vec<(String, String)>>>) -> Process {
+    let new = "req -x509 -newkey rsa:2048 -nodes -days 2";
+    for line in [
+        "-subj /CN=Company -keyout ca.key -out ca.pem",
+        "-subj /CN=mail -keyout mail.key -out mail.pem -CA ca.pem -CAkey ca.key \
+         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE",
+    ] {
+        let made = openssl(folder, &format!("{new} {line}")).output();
+        let made = made.expect("openssl (Debian package openssl)");
+        assert!(made.status.success(), "{made:?}");
+    }
+    let line = format!("s_server -quiet -accept 127.0.0.1:{port} -cert mail.pem -key mail.key");
+    let mut command = openssl(folder, &line);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut process = Process::start(&mut command);
+    let child = process.child();
+    let (answers, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let kept = Arc::clone(taken);
+    std::thread::spawn(move || serve(from, answers, &kept));
+    process
+}
+
+#[test]
+fn a_mail_server_of_a_company_is_trusted_when_the_system_trusts_its_authority() {
+    let upstream = Upstream::ok();
+    let folder = tempfile::tempdir().unwrap();
+    let (port, taken) = (free_port(), Arc::default());
+    let _server = with_tls(folder.path(), port, &taken);
+    let authority = folder.path().join("ca.pem");
+    let store = folder.path().join("keygate.db");
+    let yaml = GatewayBuilder::new(upstream.address)
+        .top(&format!(
+            "store: sqlite:keygate.db\nnotifications:\n  email: {{ smtp: \"smtps://127.0.0.1:{port}\", \
+             from: keygate@example.com, to: [ops@example.com] }}"
+        ))
+        .yaml();
+    let served = Served::start_with(folder, &yaml, &[("SSL_CERT_FILE", &authority)]);
+    let bearer = format!("authorization: Bearer {}", served.setup_token());
+    sql(
+        &store,
+        "UPDATE audit SET actor = 'tok_x' WHERE sequence = 1",
+    );
+    let verdict = ask(served.management, "POST /v1/audit/verify", &[&bearer]);
+    assert_eq!(verdict.must(200)["ok"], false);
+    wait_until("it is told", PATIENCE, || {
+        let taken: Vec<(String, String)> = taken.lock().unwrap().clone();
+        taken.iter().any(|(to, _)| to == "ops@example.com")
+    });
 }

@@ -404,6 +404,46 @@ mod postgres {
         });
     }
 
+    /// Whatever uses the store finds out by itself, and the log is none the longer for it.
+    #[test]
+    fn an_absence_is_a_line_in_the_log_and_its_end_another() {
+        let place = Place::own_postgres(Durability::None);
+        let (upstream, data) = (Upstream::ok(), tempfile::tempdir().unwrap());
+        fs::write(data.path().join("master"), "a7".repeat(32)).unwrap();
+        let yaml = builder(&upstream, &place, data.path()).yaml();
+        let master = data.path().join("master").display().to_string();
+        let more = format!(
+            "vault: {{ master_key: \"file:{master}\" }}\nnotifications: {{ email: {{ \
+             smtp: \"smtp+plain://127.0.0.1:1\", from: \"a@example.com\" }} }}\n\
+             audit: {{ head_interval: 1s }}\nlog: {{ level: \"info,keygate=debug\" }}\n"
+        );
+        let mut served = Served::start(&format!("{more}{yaml}"));
+        served.setup_token();
+        let lines = |words: &str| {
+            let log = served.err.all();
+            log.lines()
+                .filter(|line| line.contains(words))
+                .map(ToOwned::to_owned)
+                .collect::<Vec<_>>()
+        };
+        place.leave();
+        for part in ["changes", "usage", "webhooks", "e-mail", "audit head"] {
+            wait_until(part, PATIENCE, || {
+                let all = lines("the store");
+                all.iter().any(|line| line.contains(part))
+            });
+        }
+        place.come_back();
+        wait_until("its return is told", PATIENCE, || {
+            !lines("the store is back").is_empty()
+        });
+        let aloud = [lines("WARN"), lines("ERROR")].concat();
+        assert_eq!(aloud.len(), 1, "{aloud:#?}");
+        assert!(aloud[0].contains("no store: "));
+        assert_eq!(lines("the store is back").len(), 1);
+        assert_eq!(served.stop(), Some(0));
+    }
+
     #[test]
     fn a_start_without_server_and_last_good_state_waits_for_the_server() {
         let place = Place::own_postgres(Durability::None);

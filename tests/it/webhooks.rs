@@ -4,6 +4,7 @@ use crate::harness::{Desk, Gateway, GatewayBuilder, PATIENCE, Received, Upstream
 use crate::workspaces::made;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keygate::domain::role::Role;
+use keygate::domain::time::Timestamp;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -135,6 +136,30 @@ fn what_was_not_taken_comes_again_as_the_same_message() {
     wait_until("it is well again", PATIENCE, || {
         gateway.api("GET", &path, None).must(200)["failing_since"] == Value::Null
     });
+}
+
+/// The first wait of our own is five seconds.
+#[test]
+fn a_receiver_that_asks_for_time_gets_it() {
+    let upstream = Upstream::ok();
+    let receiver = Upstream::answering(|_| {
+        b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n".to_vec()
+    });
+    let gateway = private(&upstream);
+    let (path, _) = told(&receiver, &["workspace.*"], &gateway);
+    made(&gateway, "shop", None);
+    let mut tried = Value::Null;
+    wait_until("the failure is noted", PATIENCE, || {
+        let list = gateway.api("GET", &format!("{path}/deliveries"), None);
+        tried = list.must(200)["data"][0].clone();
+        tried["attempts"] == 1
+    });
+    assert_eq!(tried["last_status"], 429);
+    let time = |field: &str| Timestamp::parse(tried[field].as_str().unwrap()).unwrap();
+    let waits = time("next_at").as_millis() - time("created_at").as_millis();
+    let hour = 3_600_000;
+    assert!((hour..hour + 600_000).contains(&waits), "{tried}");
+    assert_eq!(receiver.received().len(), 1);
 }
 
 #[test]

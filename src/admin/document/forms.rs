@@ -98,7 +98,7 @@ pub(super) fn parameter(operation: &str, name: &str) -> Option<Value> {
                 .flat_map(|name| [name.into(), format!("-{name}")]);
             json!({"enum": both.collect::<Vec<_>>()})
         }
-        ("review_keys", "reason") => one_of(Reason::ALL.map(Reason::name)),
+        ("review_keys", "reason" | "except") => one_of(Reason::ALL.map(Reason::name)),
         ("list_audit" | "export_audit", "class") => one_of(Class::ALL.map(Class::name)),
         ("list_audit" | "export_audit", "outcome") => one_of(["success", "denied", "error"]),
         ("export_audit", "format") => one_of(["jsonl", "csv"]),

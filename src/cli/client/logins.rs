@@ -55,6 +55,10 @@ impl Logins {
         }
     }
 
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The address signed in to last.
     pub(super) fn default(&self) -> Option<String> {
         self.read().ok().and_then(|stored| stored.default)

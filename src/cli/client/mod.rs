@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 pub(super) use logins::Login;
-pub(super) use place::{Place, is_local, reachable};
+pub(super) use place::{Origin, Place, is_local, reachable};
 pub(super) use problem::{Problem, field as problem_field};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +36,7 @@ pub(super) struct Api {
     http: reqwest::Client,
     base: Url,
     token: Option<HeaderValue>,
+    origin: Origin,
 }
 
 impl Api {
@@ -64,7 +65,13 @@ impl Api {
             http: http.build()?,
             base,
             token: token.transpose()?,
+            origin: Origin::Given,
         })
+    }
+
+    /// Where the token is from; told when it is refused.
+    pub(super) fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
     pub(super) fn get<'a>(&'a self, path: &[&str]) -> Call<'a> {
@@ -300,7 +307,11 @@ impl Call<'_> {
         }
         let body = response.bytes().await.unwrap_or_default();
         let mut problem = Problem::read(status, &body);
-        problem.at_sign_in = self.url.path().ends_with("/v1/sessions");
+        // Who is about to sign in needs no advice to do so.
+        let signs_in = self.url.path().ends_with("/v1/sessions");
+        if status == StatusCode::UNAUTHORIZED && !signs_in {
+            problem.advice = self.api.origin.advice();
+        }
         problem.failed()
     }
 

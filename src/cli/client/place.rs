@@ -1,6 +1,7 @@
 //! Which gateway a command talks to, and in whose name.
 
 use super::logins::Logins;
+use crate::cli::output::plain;
 use crate::cli::{Environment, Exit, Failed, load};
 use crate::domain::secret::Secret;
 use anyhow::anyhow;
@@ -43,20 +44,57 @@ impl Place {
         address(last.as_deref().unwrap_or(DEFAULT_URL))
     }
 
-    /// `KEYGATE_TOKEN`, else what `login` stored for this address.
-    pub(in crate::cli) fn token(&self, url: &Url) -> Result<Option<Secret<String>>, Failed> {
+    /// `KEYGATE_TOKEN`, else what `login` stored for this address; and which of the two it is.
+    pub(in crate::cli) fn token(
+        &self,
+        url: &Url,
+    ) -> Result<(Option<Secret<String>>, Origin), Failed> {
         if let Some(token) = self.environment.token() {
-            return Ok(Some(token));
+            return Ok((Some(token), Origin::Environment));
         }
-        match self.logins() {
-            Some(logins) => Ok(logins.find(url)?.map(|login| login.secret)),
-            None => Ok(None),
-        }
+        let Some(logins) = self.logins() else {
+            return Ok((None, Origin::Nowhere));
+        };
+        Ok(match logins.find(url)? {
+            Some(login) => (Some(login.secret), Origin::Login(logins.file().to_owned())),
+            None => (None, Origin::Nowhere),
+        })
     }
 
     /// Where `login` stores; nothing when there is no home.
     pub(in crate::cli) fn logins(&self) -> Option<Logins> {
         self.environment.home().map(|home| Logins::new(&home))
+    }
+}
+
+/// Where a token is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum Origin {
+    /// It was typed or piped in.
+    Given,
+    /// `KEYGATE_TOKEN`.
+    Environment,
+    /// The file of `login`.
+    Login(PathBuf),
+    /// There is none.
+    Nowhere,
+}
+
+impl Origin {
+    /// What somebody can do whose token is not taken.
+    pub(super) fn advice(&self) -> Option<String> {
+        match self {
+            Self::Given => None,
+            Self::Environment => Some(
+                "the token is that of KEYGATE_TOKEN: correct it, or unset it and sign in with `keygate login`"
+                    .into(),
+            ),
+            Self::Login(file) => Some(format!(
+                "the token is the one that `keygate login` stored in {}: sign in again with `keygate login`",
+                plain(&file.display().to_string())
+            )),
+            Self::Nowhere => Some("sign in with `keygate login`, or set KEYGATE_TOKEN".into()),
+        }
     }
 }
 

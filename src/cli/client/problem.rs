@@ -14,8 +14,8 @@ pub(in crate::cli) struct Problem {
     detail: String,
     request: Option<String>,
     fields: Vec<String>,
-    /// Whether it says that somebody was not let in who was about to sign in.
-    pub(super) at_sign_in: bool,
+    /// What somebody can do who was not let in.
+    pub(super) advice: Option<String>,
 }
 
 impl Problem {
@@ -37,7 +37,7 @@ impl Problem {
             detail: detail.unwrap_or_else(no_words),
             request: text("request_id").filter(|_| status.is_server_error()),
             fields: fields.map(field).collect(),
-            at_sign_in: false,
+            advice: None,
         }
     }
 
@@ -78,8 +78,8 @@ impl fmt::Display for Problem {
         if let Some(request) = &self.request {
             write!(out, ", request {request}")?;
         }
-        if self.status == StatusCode::UNAUTHORIZED && !self.at_sign_in {
-            out.write_str("; sign in with `keygate login`, or set KEYGATE_TOKEN")?;
+        if let Some(advice) = &self.advice {
+            write!(out, "; {advice}")?;
         }
         for field in &self.fields {
             write!(out, "\n  {field}")?;

@@ -3,7 +3,7 @@
 use super::KEY;
 use super::rows::Filter;
 use crate::cli::ask::Consent;
-use crate::cli::client::Listed;
+use crate::cli::client::{Listed, Problem};
 use crate::cli::flags::{Care, Once, Why};
 use crate::cli::output::{Cell, Column, Format, column, keys, name, plain};
 use crate::cli::resource::Desk;
@@ -17,6 +17,8 @@ use std::path::Path;
 
 /// Most keys that the API takes by id at a time.
 const MOST_IDS: usize = 1000;
+/// Most keys that a list shows at a time.
+const LARGEST_PAGE: usize = 200;
 
 /// What would become of each key.
 const ATTEMPT: &[Column] = &[
@@ -95,12 +97,7 @@ impl Bulk {
         let count = if let Some(Value::Array(ids)) = body.get("ids") {
             ids.len()
         } else {
-            // What a filter finds is counted first, and done only if it finds as many then.
-            let mut tried = body.clone();
-            tried.insert("dry_run".into(), json!(true));
-            let found = items(&send(desk, tried, None)?).len();
-            body.insert("expected".into(), json!(found));
-            found
+            settle(desk, &mut body)?
         };
         let count = keys(u64::try_from(count).unwrap_or(u64::MAX));
         consent.to(&format!("{} {count}?", self.action.name()))?;
@@ -156,6 +153,62 @@ impl Bulk {
     }
 }
 
+/// What a filter finds is counted first, and done only if it finds as many then. More than the gateway does at a time are
+/// named by their ids from here on.
+fn settle(desk: &Desk, body: &mut Map<String, Value>) -> Result<usize, Failed> {
+    let mut tried = body.clone();
+    tried.insert("dry_run".into(), json!(true));
+    match send(desk, tried, None) {
+        Ok(found) => {
+            let count = items(&found).len();
+            body.insert("expected".into(), json!(count));
+            Ok(count)
+        }
+        Err(failed) if is_too_many(&failed) => name_all(desk, body),
+        Err(failed) => Err(failed),
+    }
+}
+
+fn is_too_many(failed: &Failed) -> bool {
+    let problem = failed.cause.downcast_ref::<Problem>();
+    problem.is_some_and(|problem| problem.code == "too_many_keys")
+}
+
+/// Puts the ids of all that a filter finds in its place; how many there are.
+fn name_all(desk: &Desk, body: &mut Map<String, Value>) -> Result<usize, Failed> {
+    let filter = body.remove("filter").unwrap_or_default();
+    let pairs = filter.as_object().into_iter().flatten();
+    let mut query: Vec<(&str, String)> = pairs
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?.to_owned())))
+        .collect();
+    query.push(("limit", LARGEST_PAGE.to_string()));
+    let mut ids: Vec<Value> = Vec::new();
+    // Shown on a terminal only.
+    let bar = ProgressBar::new_spinner();
+    let mut next: Option<String> = None;
+    loop {
+        let mut call = desk.api.get(&[KEY.path]).queries(&query);
+        if let Some(cursor) = &next {
+            call = call.query("cursor", cursor);
+        }
+        let mut page = call.send()?;
+        let found = page["data"].as_array_mut().into_iter().flatten();
+        // Those of the config file are in lists, but no filter of an act finds them.
+        let found = found.filter(|key| key["managed_by"] != "file");
+        ids.extend(found.map(|key| key["id"].take()));
+        bar.set_message(format!("{} found", keys(ids.len() as u64)));
+        bar.tick();
+        next = page["next"].as_str().map(str::to_owned);
+        if next.is_none() {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    let count = ids.len();
+    body.insert("ids".into(), ids.into());
+    Ok(count)
+}
+
 /// The ids in a file; empty lines are none.
 fn lines(file: &Path) -> Result<Vec<String>, Failed> {
     let from: Box<dyn Read> = if file == Path::new("-") {
@@ -176,9 +229,17 @@ fn lines(file: &Path) -> Result<Vec<String>, Failed> {
 /// Shows what would become of each key, and does nothing.
 pub(super) fn attempt(desk: &Desk, mut body: Map<String, Value>) -> Result<Exit, Failed> {
     body.insert("dry_run".into(), json!(true));
-    let done = perform(desk, body, None)?;
+    let mut tried = perform(desk, body.clone(), None);
+    if tried.as_ref().is_err_and(is_too_many) {
+        name_all(desk, &mut body)?;
+        tried = perform(desk, body, None);
+    }
+    let done = tried?;
     match desk.out.format() {
-        Format::Table => desk.out.list(ATTEMPT, &Listed::of(items(&done).to_vec()))?,
+        Format::Table => {
+            desk.out.list(ATTEMPT, &Listed::of(items(&done).to_vec()))?;
+            say("dry run: nothing was done");
+        }
         Format::Json | Format::Yaml | Format::Name => tell(desk, &done)?,
     }
     Ok(ended(&done))
@@ -198,6 +259,7 @@ fn perform(desk: &Desk, mut body: Map<String, Value>, once: Option<&str>) -> Res
         return send(desk, body, once);
     };
     let mut all: Option<Value> = None;
+    let count = ids.len();
     // Shown on a terminal only.
     let bar = ProgressBar::new(ids.len() as u64);
     for (place, ids) in ids.chunks(MOST_IDS).enumerate() {
@@ -207,13 +269,13 @@ fn perform(desk: &Desk, mut body: Map<String, Value>, once: Option<&str>) -> Res
             place => format!("{once}-{place}"),
         });
         let done = send(desk, body.clone(), once.as_deref()).map_err(|failed| {
-            let words = format!("stopped behind {} keys", place * MOST_IDS);
-            let cause = if place == 0 {
-                failed.cause
-            } else {
-                failed.cause.context(words)
-            };
-            Failed::with(failed.exit, cause)
+            if place == 0 {
+                return failed;
+            }
+            let done = place * MOST_IDS;
+            let words =
+                format!("stopped behind {done} of {count} keys; the same command does the rest");
+            Failed::with(Exit::Partial, failed.cause.context(words))
         })?;
         bar.inc(ids.len() as u64);
         all = Some(match all {

@@ -98,12 +98,12 @@ impl Import {
         let refused = tally.refused.len();
         if desk.out.format() == Format::Table {
             report(tally);
-            let done = if self.dry_run {
-                "would be imported"
+            let done = keys(tally.done);
+            print(&if self.dry_run {
+                format!("dry run: would import {done}, {refused} refused; nothing was done")
             } else {
-                "imported"
-            };
-            print(&format!("{} {done}, {refused} refused", keys(tally.done)))?;
+                format!("{done} imported, {refused} refused")
+            })?;
         } else {
             desk.out.one(
                 &json!({"imported": tally.done, "refused": tally.refused, "dry_run": self.dry_run}),

@@ -8,9 +8,12 @@ use crate::cli::output::Format;
 use crate::cli::parse::When;
 use crate::cli::resource::Desk;
 use crate::cli::workspaces::WORKSPACE;
-use crate::cli::{Exit, Failed, say};
+use crate::cli::{Exit, Failed, print, say};
 use clap::Args;
 use serde_json::Value;
+
+/// The reason of the review that is none to revoke a key for.
+const NEVER_EXPIRES: &str = "never_expires";
 
 #[derive(Args)]
 pub(super) struct List {
@@ -104,7 +107,42 @@ impl Review {
         let mut query = in_workspace(desk, self.workspace.as_deref())?;
         query.extend(self.reason.clone().map(|reason| ("reason", reason)));
         let path = [KEY.path, "review"];
+        if self.reason.is_none() && desk.out.format() == Format::Table {
+            return self.summed_up(desk, &query);
+        }
         desk.report(&path, &query, REVIEW, self.paging.most())?;
+        Ok(Exit::Ok)
+    }
+
+    /// Most keys of most gateways never expire: who looks for what should go is not to search among all of them.
+    fn summed_up(&self, desk: &Desk, query: &[(&'static str, String)]) -> Result<Exit, Failed> {
+        let path = [KEY.path, "review"];
+        let with = |name, value: &str| [query, &[(name, value.to_owned())]].concat();
+        let without = with("except", NEVER_EXPIRES);
+        let listed = desk.api.pages(&path, &without, self.paging.most())?;
+        let unending = desk.api.get(&path).queries(&with("reason", NEVER_EXPIRES));
+        let unending = unending.query("limit", "1").query("total", "true").send()?;
+        let is_unending = |row: &&Value| {
+            let reasons = row["reasons"].as_array().into_iter().flatten();
+            reasons.into_iter().any(|reason| reason == NEVER_EXPIRES)
+        };
+        let shown = listed.rows.iter().filter(is_unending).count();
+        let all = unending["total"].as_u64().unwrap_or_default();
+        let others = all.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
+        if !listed.rows.is_empty() || others == 0 {
+            desk.out.list(REVIEW, &listed)?;
+        }
+        if others > 0 {
+            let more = if listed.rows.is_empty() { "" } else { " more" };
+            let (keys, expire) = if others == 1 {
+                ("key", "expires")
+            } else {
+                ("keys", "expire")
+            };
+            print(&format!(
+                "{others}{more} {keys} never {expire}; --why {NEVER_EXPIRES} lists them"
+            ))?;
+        }
         Ok(Exit::Ok)
     }
 }

@@ -13,6 +13,8 @@ pub(in crate::cli) enum Cell {
     Status,
     /// How long ago, or until then.
     Time,
+    /// When, to the second.
+    Moment,
     Count,
 }
 
@@ -38,7 +40,16 @@ pub(super) fn short(value: &Value, cell: Cell, now: Timestamp) -> String {
         (Cell::Time, Value::String(text)) => {
             Timestamp::parse(text).map_or_else(|| plain(text), |at| distance(at, now))
         }
+        (Cell::Moment, Value::String(text)) => to_the_second(text),
         _ => long(value, "", now),
+    }
+}
+
+/// A time without its fraction, as long as it is written as the gateway does.
+fn to_the_second(text: &str) -> String {
+    match text.split_once('.') {
+        Some((seconds, _)) if Timestamp::parse(text).is_some() => format!("{}Z", plain(seconds)),
+        Some(_) | None => plain(text),
     }
 }
 
@@ -173,5 +184,10 @@ mod tests {
         assert_eq!(short(&value, Cell::Time, NOW), "in 24h");
         assert_eq!(short(&Value::Null, Cell::Time, NOW), "never");
         assert_eq!(short(&Value::Null, Cell::Text, NOW), "-");
+        assert_eq!(short(&value, Cell::Moment, NOW), "2027-01-02T00:00:00Z");
+        assert_eq!(
+            short(&json!("soon. Or so"), Cell::Moment, NOW),
+            "soon. Or so"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Events to webhooks, as Standard Webhooks has it: signed, at least once, with patience.
 
-use super::retry::next_attempt;
+use super::retry::{next_attempt_after, retry_after};
 use crate::clock::Clock;
 use crate::domain::actor::Actor;
 use crate::domain::id::{Id, Kind};
@@ -30,6 +30,8 @@ const BATCH: usize = 8;
 /// Most bytes of an answer that are read; nobody looks at them.
 const MAX_BODY: usize = 4096;
 const GONE: u16 = 410;
+/// What a receiver says that may ask for time: too many requests, unavailable.
+const BUSY: [u16; 2] = [429, 503];
 
 /// How webhooks are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,27 +124,27 @@ impl Deliverer {
     async fn attempt(&self, webhook: &WebhookRecord, one: &Leased, event: &OutboxEvent) -> Attempt {
         let now = self.clock.now();
         let body = message(event);
-        let (status, error) = match self.headers(webhook, event, &body, now) {
-            Err(error) => (None, error),
+        let (status, error, asked) = match self.headers(webhook, event, &body, now) {
+            Err(error) => (None, error, None),
             Ok(headers) => {
                 let body = Bytes::from(body);
-                match self
-                    .client
-                    .send(Method::POST, &webhook.url, headers, body)
-                    .await
-                {
+                let sent = self.client.send(Method::POST, &webhook.url, headers, body);
+                match sent.await {
                     Ok(answer) if (200..300).contains(&answer.status) => {
                         return Attempt::Delivered(Some(answer.status));
                     }
-                    Ok(answer) => (
-                        Some(answer.status),
-                        format!("answered with status {}", answer.status),
-                    ),
-                    Err(fault) => (None, fault.to_string()),
+                    Ok(answer) => {
+                        let error = format!("answered with status {}", answer.status);
+                        let asked = answer.retry_after.filter(|_| BUSY.contains(&answer.status));
+                        (Some(answer.status), error, asked)
+                    }
+                    Err(fault) => (None, fault.to_string(), None),
                 }
             }
         };
-        match next_attempt(one.attempts + 1, self.clock.now()) {
+        let now = self.clock.now();
+        let asked = asked.and_then(|value| retry_after(&value, now));
+        match next_attempt_after(one.attempts + 1, now, asked) {
             Some(at) if status != Some(GONE) => Attempt::Retry { at, status, error },
             Some(_) | None => Attempt::Failed { status, error },
         }

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::{CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -100,10 +100,7 @@ impl Emailer {
         let address = address
             .parse()
             .map_err(|_| EmailFault::From(address.clone()))?;
-        let parameters = || {
-            TlsParameters::new(settings.host.clone())
-                .map_err(|fault| EmailFault::Tls(fault.to_string()))
-        };
+        let parameters = || parameters(&settings.host);
         let tls = match settings.security {
             Security::StartTls => Tls::Required(parameters()?),
             Security::Tls => Tls::Wrapper(parameters()?),
@@ -130,11 +127,16 @@ impl Emailer {
     pub async fn run(self, stop: CancellationToken) {
         let mut committed = self.store.committed();
         while !stop.is_cancelled() {
+            let (part, outage) = ("e-mail", self.store.outage());
             match self.send_once().await {
-                Ok(0) => {}
-                // There may be more; what failed waits for its time.
-                Ok(_) => continue,
-                Err(fault) => tracing::warn!(%fault, "notices cannot be sent by e-mail"),
+                Ok(sent) => {
+                    outage.worked(part);
+                    if sent > 0 {
+                        // There may be more; what failed waits for its time.
+                        continue;
+                    }
+                }
+                Err(fault) => outage.failed(part, &fault),
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -257,6 +259,18 @@ impl Emailer {
             .body(text(notice))
             .ok()
     }
+}
+
+/// Trusts the authorities that the system trusts, so that of a company too; where it names none, such as in a small
+/// container, those that browsers trust.
+fn parameters(host: &str) -> Result<TlsParameters, EmailFault> {
+    let trusting = |authorities| {
+        let parameters = TlsParameters::builder(host.to_owned());
+        parameters.certificate_store(authorities).build()
+    };
+    trusting(CertificateStore::Default)
+        .or_else(|_| trusting(CertificateStore::WebpkiRoots))
+        .map_err(|fault| EmailFault::Tls(fault.to_string()))
 }
 
 fn one_line(text: &str) -> String {

@@ -89,6 +89,8 @@ pub struct ReviewQuery {
     pub workspace: Option<String>,
     /// Only for this reason.
     pub reason: Option<Reason>,
+    /// Without those that there is no other reason for.
+    pub except: Option<Reason>,
     /// Behind this one: risk, and id.
     pub after: Option<(i64, Id)>,
     /// Most findings.
@@ -101,20 +103,8 @@ impl Store {
         &self,
         query: &ReviewQuery,
     ) -> Result<(Vec<Finding>, bool), StoreError> {
-        let mut select = Sql::new("SELECT r.id, r.risk FROM (SELECT k.id AS id, CAST(");
-        risk(&mut select, self.clock.now());
-        select.push(" AS BIGINT) AS risk FROM keys k WHERE k.state IN ('active', 'disabled')");
-        below(&mut select, "k.workspace", &query.reach);
-        if let Some(path) = &query.workspace {
-            below(&mut select, "k.workspace", std::slice::from_ref(path));
-        }
-        select.push(") r WHERE r.risk > 0");
-        if let Some(reason) = query.reason {
-            select
-                .push(" AND (r.risk & ")
-                .bind(reason.bit())
-                .push(") <> 0");
-        }
+        let mut select = Sql::new("SELECT r.id, r.risk");
+        self.findings(&mut select, query);
         if let Some((risk, id)) = query.after {
             select.push(" AND (r.risk, r.id) < (").bind(risk);
             select
@@ -134,6 +124,35 @@ impl Store {
             })
         };
         Ok((rows.iter().map(finding).collect::<Result<_, _>>()?, more))
+    }
+
+    /// How many findings there are, on all pages.
+    pub async fn count_review(&self, query: &ReviewQuery) -> Result<u64, StoreError> {
+        let mut select = Sql::new("SELECT COUNT(*) AS found");
+        self.findings(&mut select, query);
+        let row = select.query().fetch_one(&self.pools.read).await?;
+        row.natural("found")
+    }
+
+    /// The keys that are meant, as `r`, from wherever.
+    fn findings(&self, select: &mut Sql, query: &ReviewQuery) {
+        select.push(" FROM (SELECT k.id AS id, CAST(");
+        risk(select, self.clock.now());
+        select.push(" AS BIGINT) AS risk FROM keys k WHERE k.state IN ('active', 'disabled')");
+        below(select, "k.workspace", &query.reach);
+        if let Some(path) = &query.workspace {
+            below(select, "k.workspace", std::slice::from_ref(path));
+        }
+        select.push(") r WHERE r.risk > 0");
+        if let Some(reason) = query.reason {
+            select
+                .push(" AND (r.risk & ")
+                .bind(reason.bit())
+                .push(") <> 0");
+        }
+        if let Some(reason) = query.except {
+            select.push(" AND r.risk <> ").bind(reason.bit());
+        }
     }
 }
 

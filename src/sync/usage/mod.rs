@@ -165,13 +165,11 @@ impl Flusher {
         self.show(0);
         self.written.send_replace(outcome.is_ok());
         self.shared.store().write_fault = outcome.as_ref().err().map(ToString::to_string);
+        self.failing = outcome.is_err();
+        let part = "usage";
         match outcome {
-            Ok(()) => self.failing = false,
-            Err(fault) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(error = %fault, "the use of keys cannot be written; it is kept until it can");
-                }
-            }
+            Ok(()) => store.outage().worked(part),
+            Err(fault) => store.outage().failed(part, &fault),
         }
     }
 

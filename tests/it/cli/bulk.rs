@@ -1,9 +1,10 @@
 //! `keygate keys bulk`: one act on many keys.
 
-use super::{Shell, real};
+use super::{Shell, answer, asked, gateway, problem, real, sent};
 use crate::harness::Upstream;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn bulk_acts_name_keys_or_filter_them() {
@@ -124,4 +125,72 @@ fn ids_go_a_thousand_at_a_time() {
     let ran = shell.run_with("keys bulk delete --ids - --yes", &ids).is(0);
     assert_eq!(ran.out, "delete: done with 1100 keys, refused for 0\n");
     assert_eq!(shell.run("keys list --tag old -o name").is(0).out, "");
+}
+
+/// A gateway with 10,500 keys of its store and one of the config file, whose bulk acts fail from the so-manieth on.
+fn with_many_keys(fails_at: usize) -> Upstream {
+    const KEYS: usize = 10_501;
+    let acts = AtomicUsize::new(0);
+    gateway(move |line, request| {
+        let id = |number: usize| format!("key_{number:026}");
+        if line.starts_with("POST") {
+            let body = sent(request);
+            let Some(ids) = body["ids"].as_array() else {
+                return problem(409, "too_many_keys");
+            };
+            if body["dry_run"] != true && acts.fetch_add(1, Ordering::SeqCst) + 1 >= fails_at {
+                return problem(503, "dependency_down");
+            }
+            let data: Vec<Value> = ids.iter().map(|id| json!({"id": id, "ok": true})).collect();
+            let (changed, dry_run) = (data.len(), &body["dry_run"]);
+            return answer(
+                200,
+                &json!({"data": data, "changed": changed, "failed": 0, "dry_run": dry_run, "revision": 7}),
+            );
+        }
+        let (_, query) = line.split_once('?').unwrap();
+        let cursor = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("cursor="));
+        let from: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+        let to = KEYS.min(from + 200);
+        let by = |number: usize| if number == 0 { "file" } else { "api" };
+        let data: Vec<Value> = (from..to)
+            .map(|number| json!({"id": id(number), "managed_by": by(number)}))
+            .collect();
+        let next = (to < KEYS).then(|| to.to_string());
+        answer(200, &json!({"data": data, "next": next}))
+    })
+}
+
+#[test]
+fn more_than_a_filter_may_find_are_named_one_by_one() {
+    let gateway = with_many_keys(usize::MAX);
+    let shell = Shell::at(&gateway);
+    let ran = shell.run("keys bulk disable --tag old --yes").is(0);
+    assert_eq!(ran.out, "disable: done with 10500 keys, refused for 0\n");
+    let asked = asked(&gateway);
+    assert_eq!(asked[1], "GET /v1/keys?tag=old&limit=200");
+    assert_eq!(asked.len(), 1 + 53 + 11);
+    let ran = shell.run("keys bulk disable --tag old --dry-run -o json");
+    let told = ran.is(0).json();
+    assert_eq!(
+        (&told["changed"], &told["dry_run"]),
+        (&json!(10_500), &json!(true))
+    );
+}
+
+#[test]
+fn a_bulk_act_that_stops_on_its_way_says_how_far_it_came() {
+    let gateway = with_many_keys(4);
+    let ran = Shell::at(&gateway).run("keys bulk disable --tag old --yes");
+    assert_eq!(
+        ran.is(6).err,
+        "keygate: stopped behind 3000 of 10500 keys; the same command does the rest: told as dependency_down \
+         (dependency_down)\n"
+    );
+    let gateway = with_many_keys(1);
+    Shell::at(&gateway)
+        .run("keys bulk disable --tag old --yes")
+        .is(1);
 }

@@ -106,3 +106,48 @@ fn what_cannot_be_undone_needs_consent() {
         shell.run(&format!("{line} --yes --dry-run")).is(2);
     }
 }
+
+/// The answer to a try is what the act would answer: who reads it must not take it for done.
+#[test]
+fn a_try_says_that_nothing_was_done() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    for line in [
+        "keys create nightly --tag old",
+        "consumers create globex",
+        "workspaces create north",
+        "tokens create deploy --role editor --save-to deploy.token",
+        "webhooks create hook https://hooks.example.com/ --save-to hook.secret",
+        "members create rob@example.com --name Rob --role auditor --no-password",
+    ] {
+        shell.run(line).is(0);
+    }
+    for (line, noun, named, act) in [
+        ("keys delete", "keys", "nightly", "delete"),
+        ("consumers delete", "consumers", "globex", "delete"),
+        ("workspaces delete", "workspaces", "north", "delete"),
+        ("tokens revoke", "tokens", "deploy", "revoke"),
+        ("webhooks delete", "webhooks", "hook", "delete"),
+        ("members erase", "members", "rob@example.com", "erase"),
+    ] {
+        let before = shell.run(&format!("{noun} get {named} -o json")).is(0).out;
+        let id = shell.id(&format!("{noun} get {named}"));
+        let ran = shell.run(&format!("{line} {named} --dry-run")).is(0);
+        let said = ran.line();
+        assert!(
+            said.starts_with(&format!("dry run: would {act} {id}"))
+                && said.ends_with("; nothing was done"),
+            "{ran:?}"
+        );
+        let told = shell.run(&format!("{line} {named} --dry-run -o json"));
+        assert_eq!(told.is(0).json()["dry_run"], true, "{line}");
+        assert_eq!(shell.id(&format!("{line} {named} --dry-run")), id);
+        let after = shell.run(&format!("{noun} get {named} -o json")).is(0).out;
+        assert_eq!(after, before, "{line}");
+    }
+    for line in ["keys revoke nightly", "keys bulk disable --tag old"] {
+        let ran = shell.run(&format!("{line} --dry-run")).is(0);
+        assert_eq!(ran.err, "dry run: nothing was done\n", "{line}");
+    }
+}

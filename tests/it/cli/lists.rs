@@ -234,3 +234,46 @@ fn use_is_shown_by_hour_and_route() {
     let other = shell.run("keys usage till --route other").is(0);
     assert_eq!(other.out, "");
 }
+
+/// Keys without an end are many; what stands among them and should go must not be lost.
+#[test]
+fn keys_that_never_expire_are_summed_up() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    let mut keys = String::new();
+    let mut key = |name: &str, more: Value| {
+        let mut item = json!({"name": name, "secret": format!("an-old-secret-of-{name}")});
+        let fields = item.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        writeln!(keys, "{item}").unwrap();
+    };
+    key(
+        "ghost",
+        json!({"created_at": "2020-01-01", "expires_at": "2021-01-01"}),
+    );
+    key("idle", json!({"created_at": "2026-01-01"}));
+    for number in 0..3 {
+        key(&format!("k{number}"), json!({}));
+    }
+    shell.run_with("keys import -", &keys).is(0);
+    let review = shell.run("keys review").is(0).table();
+    assert_eq!(
+        review,
+        "ID | NAME | WHY | STATUS | LAST USED\n\
+         ID | idle | never_used_90d, never_expires | active | never\n\
+         ID | ghost | expired_long_ago | expired | never\n\
+         3 more keys never expire; --why never_expires lists them"
+    );
+    let all = shell.run("keys review --why never_expires -o name").is(0);
+    assert_eq!(all.out.lines().count(), 4);
+    let all = shell.run("keys review -o json").is(0).json();
+    assert_eq!(all["data"].as_array().unwrap().len(), 5);
+    shell.run("keys delete ghost --yes").is(0);
+    shell.run("keys delete idle --yes").is(0);
+    let only = shell.run("keys review").is(0);
+    assert_eq!(
+        (only.out.as_str(), only.err.as_str()),
+        ("3 keys never expire; --why never_expires lists them\n", "")
+    );
+}

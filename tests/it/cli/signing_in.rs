@@ -1,6 +1,6 @@
 //! `login`, `logout`, `whoami`: what is stored, for whom, and when it is used.
 
-use super::{CANARY, Shell, answer, asked, gateway, problem, sent};
+use super::{CANARY, Ran, Shell, answer, asked, gateway, problem, sent};
 use crate::harness::{Received, Upstream};
 use serde_json::{Value, json};
 use std::fs;
@@ -199,5 +199,37 @@ fn a_gateway_that_is_away_keeps_nobody_signed_in_here() {
         !fs::read_to_string(shell.file("home/login.json"))
             .unwrap()
             .contains(CANARY)
+    );
+}
+
+#[test]
+fn a_token_that_is_refused_is_told_with_where_it_is_from() {
+    let gateway = signing_in();
+    let shell = Shell::without_token(&gateway);
+    let advice = |ran: &Ran| {
+        let (_, advice) = ran.err.split_once("(unauthorized)").unwrap();
+        advice.to_owned()
+    };
+    assert_eq!(
+        advice(&shell.run("whoami").is(4)),
+        "; sign in with `keygate login`, or set KEYGATE_TOKEN\n"
+    );
+    let typed = shell.run_with("login --token-stdin", "kg_admin_wrong\n");
+    assert_eq!(advice(&typed.is(4)), "\n", "it is just being given");
+    shell.run_with("login --token-stdin", CANARY).is(0);
+    let file = shell.file("home/login.json");
+    let stored = fs::read_to_string(&file).unwrap();
+    fs::write(&file, stored.replace(CANARY, "kg_admin_of_yesterday")).unwrap();
+    assert_eq!(
+        advice(&shell.run("whoami").is(4)),
+        format!(
+            "; the token is the one that `keygate login` stored in {}: sign in again with `keygate login`\n",
+            file.display()
+        )
+    );
+    let shell = shell.with("KEYGATE_TOKEN", "another");
+    assert_eq!(
+        advice(&shell.run("whoami").is(4)),
+        "; the token is that of KEYGATE_TOKEN: correct it, or unset it and sign in with `keygate login`\n"
     );
 }

@@ -13,6 +13,14 @@ fn init_serve_and_a_first_key() {
     let shell = Shell::new();
     let ran = shell.run("init").is(0);
     assert!(ran.out.contains("config/keygate.yaml: written"), "{ran:?}");
+    // What this test goes on with, but for the place of the token and of the key.
+    for next in [
+        "keygate serve --setup-token-file setup-token",
+        "keygate login --token-stdin < setup-token",
+        "keygate keys create first --scope service",
+    ] {
+        assert!(ran.err.contains(&format!("\n  {next}\n")), "{ran:?}");
+    }
     shell.run("check").is(0);
     let again = shell.run("init").is(0);
     assert!(again.out.contains("left as it is"), "{again:?}");

@@ -141,3 +141,30 @@ fn tables_are_as_wide_as_the_terminal_and_colourful() {
     let is_narrow = |line: &str| line.trim_end().chars().count() <= 80;
     assert!(plain.lines().all(is_narrow), "{plain}");
 }
+
+#[test]
+fn eighty_columns_have_room_for_what_an_event_is_about() {
+    let service = Upstream::ok();
+    let gateway = real(&service);
+    let shell = Shell::of(&gateway);
+    shell
+        .run("webhooks create hook https://hooks.example.com/ --save-to hook.secret")
+        .is(0);
+    shell
+        .run("webhooks rotate-secret hook --save-to hook.secret --yes")
+        .is(0);
+    let (screen, code) = at_terminal(&shell, "audit list --no-color", &[]);
+    assert_eq!(code, Some(0), "{screen}");
+    let head = screen.lines().next().unwrap();
+    let titles: Vec<&str> = head.split_whitespace().collect();
+    for title in ["AT", "ACTION", "ACTOR", "TARGET"] {
+        assert!(titles.contains(&title), "{title}: {screen}");
+    }
+    let told = screen.lines().find(|line| line.contains("secret_rotated"));
+    let told = told.unwrap();
+    for word in ["webhook.secret_rotated", "setup", "hook"] {
+        assert!(told.contains(word), "{word}: {screen}");
+    }
+    let is_narrow = |line: &str| line.trim_end().chars().count() <= 80;
+    assert!(screen.lines().all(is_narrow), "{screen}");
+}

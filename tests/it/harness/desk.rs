@@ -13,7 +13,7 @@ use keygate::store::Store;
 use keygate::store::people::{Binding, MemberRecord, MemberState};
 use keygate::store::tokens::{TokenKind, TokenRecord};
 use sqlx::{Connection, Executor, SqliteConnection};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -114,11 +114,22 @@ impl Desk {
 
     /// Runs a statement on the file itself.
     pub(crate) fn sql(&self, statement: &'static str) {
-        self.runtime.block_on(async {
-            let url = format!("sqlite:{}", self.file.display());
-            let mut connection = SqliteConnection::connect(&url).await.unwrap();
-            connection.execute(statement).await.unwrap();
-            connection.close().await.unwrap();
-        });
+        self.runtime.block_on(run_sql(&self.file, statement));
     }
+}
+
+/// Runs a statement on the file of a store.
+pub(crate) fn sql(file: &Path, statement: &'static str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(run_sql(file, statement));
+}
+
+async fn run_sql(file: &Path, statement: &'static str) {
+    let url = format!("sqlite:{}", file.display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    connection.execute(statement).await.unwrap();
+    connection.close().await.unwrap();
 }

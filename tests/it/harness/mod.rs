@@ -12,7 +12,7 @@ mod store;
 mod upstream;
 
 pub(crate) use client::{Answer, Client};
-pub(crate) use desk::Desk;
+pub(crate) use desk::{Desk, sql};
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
 pub(crate) use managed::{Manager, Place, actor, new_key};
 pub(crate) use postgres::Durability;

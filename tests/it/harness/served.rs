@@ -5,7 +5,7 @@ use super::gateway::{ask, value_of};
 use super::process::{PATIENCE, Process, wait_until};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -54,15 +54,20 @@ impl Served {
 
     /// As [`Served::start`], in a folder that already holds what the config refers to.
     pub(crate) fn start_in(folder: TempDir, yaml: &str) -> Self {
-        Self::launch(folder, yaml, true)
+        Self::launch(folder, yaml, true, &[])
+    }
+
+    /// As [`Served::start_in`], with these variables in its environment.
+    pub(crate) fn start_with(folder: TempDir, yaml: &str, variables: &[(&str, &Path)]) -> Self {
+        Self::launch(folder, yaml, true, variables)
     }
 
     /// With a standard output that nobody reads.
     pub(crate) fn unread(yaml: &str) -> Self {
-        Self::launch(tempfile::tempdir().unwrap(), yaml, false)
+        Self::launch(tempfile::tempdir().unwrap(), yaml, false, &[])
     }
 
-    fn launch(folder: TempDir, yaml: &str, read: bool) -> Self {
+    fn launch(folder: TempDir, yaml: &str, read: bool, variables: &[(&str, &Path)]) -> Self {
         let file = folder.path().join("keygate.yaml");
         std::fs::write(&file, yaml).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
@@ -70,6 +75,7 @@ impl Served {
             .arg("serve")
             .arg("--config")
             .arg(&file)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

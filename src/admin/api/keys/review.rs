@@ -1,6 +1,7 @@
 //! `GET /v1/keys/review`: which keys should be looked at, and why; the worst first.
 
 use super::view::{KeyView, managed};
+use crate::admin::body::Wrong;
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
 use crate::admin::page::{Page, cursor};
@@ -35,6 +36,8 @@ struct Review {
     data: Vec<FindingView>,
     /// Cursor of the page behind this one; null: there is none.
     next: Option<String>,
+    /// Only if it was asked for.
+    total: Option<u64>,
 }
 
 /// Tells which keys could be ended, and why.
@@ -44,7 +47,9 @@ struct Review {
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
         ("workspace" = Option<String>, Query, description = "Id; it and all below"),
-        ("reason" = Option<String>, Query)
+        ("reason" = Option<String>, Query),
+        ("except" = Option<String>, Query, description = "Leave out keys that there is no other reason for"),
+        ("total" = Option<bool>, Query, description = "Count all of them too")
     ),
     responses((status = 200, body = Review), Refusals)
 )]
@@ -56,19 +61,16 @@ pub(in crate::admin) async fn review_keys(
     let mut parameters = call.parameters();
     let limit = parameters.limit();
     let after = parameters.cursor(SORT);
-    let reason = parameters.read("reason", |text| {
-        let found = Reason::ALL.into_iter().find(|one| one.name() == text);
-        found.ok_or_else(|| {
-            let names = Reason::ALL.map(Reason::name).join(", ");
-            ("unknown_value", format!("reason is one of {names}"))
-        })
-    });
+    let reason = parameters.read("reason", why);
+    let except = parameters.read("except", why);
+    let total = parameters.flag("total").unwrap_or(false);
     let workspace = parameters.read("workspace", |text| super::id(text, Kind::Workspace));
     parameters.finish()?;
     let mut query = ReviewQuery {
         reach,
         workspace: None,
         reason,
+        except,
         after: after.and_then(|(risk, id)| Some((risk.parse().ok()?, Id::parse(Kind::Key, &id)?))),
         limit,
     };
@@ -77,6 +79,11 @@ pub(in crate::admin) async fn review_keys(
     }
     let store = parts.store()?;
     let (findings, more) = store.review_keys(&query).await?;
+    let total = if total {
+        Some(store.count_review(&query).await?)
+    } else {
+        None
+    };
     let ids: Vec<Id> = findings.iter().map(|one| one.key).collect();
     let keys = store.keys(&ids).await?;
     let now = parts.clock.now();
@@ -96,6 +103,14 @@ pub(in crate::admin) async fn review_keys(
     Ok(Json(Page {
         data: findings.iter().filter_map(view).collect(),
         next,
-        total: None,
+        total,
     }))
+}
+
+fn why(text: &str) -> Result<Reason, Wrong> {
+    let found = Reason::ALL.into_iter().find(|one| one.name() == text);
+    found.ok_or_else(|| {
+        let names = Reason::ALL.map(Reason::name).join(", ");
+        ("unknown_value", format!("reason is one of {names}"))
+    })
 }

@@ -66,7 +66,9 @@ pub(in crate::admin) struct KeyView {
     pub(super) last_used_at: Option<Timestamp>,
     #[schema(value_type = Option<String>)]
     last_used_ip: Option<IpAddr>,
+    /// Permitted requests that are written to the store; up to ten seconds behind `last_used_at`.
     uses: i64,
+    /// Requests that were refused although the key was right; as late as `uses`.
     refusals: i64,
     /// When it will be disabled or deleted because nobody uses it, once a notice has said so.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -128,6 +130,7 @@ pub(in crate::admin) struct SecretView {
     last_used_at: Option<Timestamp>,
     #[schema(value_type = Option<String>)]
     last_used_ip: Option<IpAddr>,
+    /// Permitted requests that are written to the store; up to ten seconds behind `last_used_at`.
     uses: i64,
 }
 
