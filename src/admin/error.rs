@@ -241,6 +241,7 @@ fn taken_code(what: &str) -> &'static str {
     match what {
         "workspace name" | "consumer name" | "webhook name" => "name_taken",
         "key" => "key_taken",
+        "external id" => "external_id_taken",
         "e-mail address" => "email_taken",
         _ => "conflict",
     }

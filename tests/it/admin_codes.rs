@@ -287,6 +287,12 @@ fn places(heard: &mut Heard) {
     let consumer = || gateway.api("POST", "/v1/consumers", json!({"name": "x"}));
     consumer().must(201);
     heard.note(409, "name_taken", &consumer());
+    let known = |name: &str| {
+        let body = json!({"name": name, "external_id": "crm-7"});
+        gateway.api("POST", "/v1/consumers", body)
+    };
+    known("one").must(201);
+    heard.note(409, "external_id_taken", &known("two"));
     let mut above = root_id();
     let last = loop {
         let body = json!({"name": "x", "parent": above});
