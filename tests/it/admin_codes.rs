@@ -276,7 +276,7 @@ fn keys(heard: &mut Heard) {
 fn imported_keys(heard: &mut Heard) {
     let upstream = Upstream::ok();
     let gateway = stored(&upstream);
-    let body = json!({"keys": [{"name": "x", "secret": "old"}, {"name": "y", "secret": "old"}]});
+    let body = json!({"keys": [{"name": "x", "secret": "an-old-secret"}, {"name": "y", "secret": "an-old-secret"}]});
     let done = gateway.api("POST", "/v1/keys/import", body).must(200);
     heard.note_fault("key_taken", &done["data"][1]["errors"]);
 }

@@ -1,8 +1,8 @@
 //! What parameters and fields hold, by their names: from the lists and limits by which the handlers read them.
 
 use crate::domain::id::Kind;
-use crate::domain::key::KeyStatus;
 use crate::domain::key::record::InactivityMode;
+use crate::domain::key::{KeyStatus, MAX_PRESENTED_LEN, MIN_FOREIGN_LEN};
 use crate::domain::method::STANDARD;
 use crate::domain::role::Role;
 use crate::domain::route::LocationKind;
@@ -127,7 +127,7 @@ fn special(schema: &str, name: &str) -> Option<Value> {
         ("Verification", "scopes") => list(64, words(1, 128)),
         ("Wonder", "key_id") | ("ImportedKey", "id") => id(Kind::Key),
         ("ImportedKey", "secret") => {
-            json!({"minLength": 1, "maxLength": 512, "pattern": "^[ -~]+$"})
+            json!({"minLength": MIN_FOREIGN_LEN, "maxLength": MAX_PRESENTED_LEN, "pattern": "^[ -~]+$"})
         }
         ("ImportedKey", "hash") => json!({"pattern": "^(blake3|sha256):[0-9a-f]{64}$"}),
         ("BulkAct", "action") => one_of([

@@ -16,7 +16,8 @@ use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::SecretVersion;
 use crate::domain::key::{
-    Algorithm, KeyFormat, KeyHash, KeyRecord, MAX_PRESENTED_LEN, Origin, PlainKey, Shape,
+    Algorithm, KeyFormat, KeyHash, KeyRecord, MAX_PRESENTED_LEN, MIN_FOREIGN_LEN, Origin, PlainKey,
+    Shape,
 };
 use crate::domain::role::Permission;
 use crate::domain::time::Timestamp;
@@ -39,7 +40,7 @@ const MOST: usize = 1000;
 pub(in crate::admin) struct ImportedKey {
     #[schema(min_length = 1, max_length = 128)]
     name: String,
-    /// As its holder presents it, 1 to 512 printable ASCII characters; or `hash`.
+    /// As its holder presents it, 8 to 512 printable ASCII characters; or `hash`.
     secret: Option<String>,
     /// `blake3:` or `sha256:` and 64 hex digits.
     hash: Option<String>,
@@ -424,8 +425,9 @@ fn plain(value: &Value, format: &KeyFormat) -> Result<PlainKey, Wrong> {
     let Some(text) = value.as_str() else {
         return invalid("expected text");
     };
-    if !(1..=MAX_PRESENTED_LEN).contains(&text.len()) {
-        return Err(("out_of_range", "must have 1 to 512 characters".into()));
+    if !(MIN_FOREIGN_LEN..=MAX_PRESENTED_LEN).contains(&text.len()) {
+        let words = format!("must have {MIN_FOREIGN_LEN} to {MAX_PRESENTED_LEN} characters");
+        return Err(("out_of_range", words));
     }
     if !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return invalid("must be printable ASCII, since it stands in a header field");
