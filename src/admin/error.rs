@@ -230,10 +230,16 @@ impl From<StoreError> for AdminError {
 
 impl From<ActFault> for AdminError {
     fn from(fault: ActFault) -> Self {
-        Self::Conflict {
-            code: fault.code(),
-            message: fault.to_string(),
+        let (code, message) = (fault.code(), fault.to_string());
+        if fault == ActFault::Grace {
+            let pointer = "/grace".into();
+            return Self::Invalid(vec![FieldFault {
+                pointer,
+                code,
+                message,
+            }]);
         }
+        Self::Conflict { code, message }
     }
 }
 

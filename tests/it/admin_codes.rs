@@ -236,11 +236,6 @@ fn keys(heard: &mut Heard) {
     let act =
         |key: &str, act: &str, body: Value| gateway.api("POST", &format!("{key}/{act}"), body);
     let key = new();
-    heard.note(
-        409,
-        "invalid_grace",
-        &act(&key, "rotate", json!({"grace": "31d"})),
-    );
     heard.note(409, "nothing_to_retire", &act(&key, "retire", json!({})));
     heard.note(409, "not_restorable", &act(&key, "restore", json!({})));
     for _ in 0..2 {

@@ -307,7 +307,7 @@ fn old_and_new_secret_pass_for_the_whole_grace() {
     );
     assert_eq!(
         act(&gateway, &key, "/rotate", json!({"grace": "31d"})),
-        no(409, "invalid_grace")
+        no(422, "validation_failed")
     );
     let without = made(
         &gateway
