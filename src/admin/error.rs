@@ -70,6 +70,9 @@ pub(super) enum AdminError {
     /// `If-Match` names another version.
     #[error("the object has changed since you read it")]
     PreconditionFailed,
+    /// `If-None-Match` names what is there.
+    #[error("`If-None-Match` says that it must not be there, and it is")]
+    ThereAlready,
     /// Too many wrong tokens or passwords from this network; the seconds until the next try.
     #[error("too many failed attempts; wait a while")]
     TooManyFailures(u64),
@@ -117,6 +120,7 @@ impl AdminError {
             | Self::MediaType
             | Self::Conflict { .. }
             | Self::PreconditionFailed
+            | Self::ThereAlready
             | Self::TooManyFailures(_)
             | Self::RateLimited
             | Self::DependencyDown
@@ -176,7 +180,7 @@ impl AdminError {
                 "Unsupported media type",
             ),
             Self::Conflict { code, .. } => (StatusCode::CONFLICT, code, "Conflict"),
-            Self::PreconditionFailed => (
+            Self::PreconditionFailed | Self::ThereAlready => (
                 StatusCode::PRECONDITION_FAILED,
                 "precondition_failed",
                 "Precondition failed",

@@ -46,8 +46,10 @@ pub(in crate::admin) async fn put_key(
     };
     match change.write.key(id).await {
         Ok(before) => replace(&parts, &call, change, (before, body)).await,
-        Err(StoreError::NotFound) if call.if_match.is_some() => Err(AdminError::PreconditionFailed),
-        Err(StoreError::NotFound) => make(&parts, &call, change, (id, body)).await,
+        Err(StoreError::NotFound) => {
+            call.check_new()?;
+            make(&parts, &call, change, (id, body)).await
+        }
         Err(fault) => Err(fault.into()),
     }
 }
