@@ -192,17 +192,25 @@ fn the_store_is_away(heard: &mut Heard) {
     let ask = |method: &str, path: &str, body: Option<Value>| {
         gateway.api_as("a-token-that-nobody-guesses", method, path, body)
     };
-    heard.note(
-        503,
-        "dependency_down",
-        &ask(
-            "GET",
-            "/v1/consumers?workspace=ws_00000000000000000000000001",
-            None,
-        ),
+    let read = ask(
+        "GET",
+        "/v1/consumers?workspace=ws_00000000000000000000000001",
+        None,
     );
+    heard.note(503, "dependency_down", &read);
+    let change = ask("POST", "/v1/consumers", Some(json!({"name": "x"})));
+    heard.note(503, "dependency_down", &change);
+    // Whoever only reads does not ask whether something was changed.
+    for (answer, says) in [(&read, false), (&change, true)] {
+        let detail = answer.json()["detail"].to_string();
+        assert_eq!(detail.contains("nothing was changed"), says, "{detail}");
+    }
     let body = json!({"key": "some"});
-    heard.note(503, "not_ready", &ask("POST", "/v1/verify", Some(body)));
+    let verify = ask("POST", "/v1/verify", Some(body));
+    heard.note(503, "not_ready", &verify);
+    for answer in [&read, &change, &verify] {
+        assert_eq!(answer.header("retry-after"), Some("5"));
+    }
 
     let bare = Gateway::before(upstream.address);
     let answer = ask_bare(&bare, "/v1/tokens");

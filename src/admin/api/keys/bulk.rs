@@ -204,9 +204,17 @@ pub(in crate::admin) async fn change_keys(
         places: HashMap::new(),
         owners: HashMap::new(),
         saved: 0,
+        committed: false,
         data: Vec::new(),
     };
-    work.run().await
+    let answer = work.run().await;
+    answer.map_err(|fault| {
+        if work.committed {
+            fault.midway()
+        } else {
+            fault
+        }
+    })
 }
 
 /// The keys that are meant, as they are now.
@@ -247,6 +255,8 @@ struct Work<'a> {
     owners: HashMap<Id, Option<Consumer>>,
     /// Keys that are another now, in this transaction and those before it.
     saved: usize,
+    /// Whether some of that is true already.
+    committed: bool,
     data: Vec<BulkItem>,
 }
 
@@ -268,6 +278,7 @@ impl Work<'_> {
             let Change { write, .. } = *change;
             if self.saved > before && !self.wanted.dry_run {
                 write.commit().await?;
+                self.committed = true;
             } else {
                 drop(write);
             }
