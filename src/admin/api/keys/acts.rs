@@ -126,7 +126,8 @@ pub(in crate::admin) async fn edit_key(
     key.after.editable()?;
     let now = key.change.write.now;
     key.body.merge("metadata", &key.after.detail.metadata);
-    fields::write(&mut key.body, &mut key.after, &parts.shared.snapshot(), now);
+    let known = (&*parts.shared.snapshot(), &call.caller);
+    fields::write(&mut key.body, &mut key.after, known, now);
     key.close(&parts, "key.updated").await
 }
 

@@ -13,7 +13,7 @@ use crate::domain::role::Permission;
 use crate::domain::route::Location;
 use crate::gate::Denied;
 use crate::gate::trace::{self, Given, Outgoing, Question, Rule, Trace, Verdict};
-use crate::snapshot::router::{CompiledRoute, RoutePlace, Router};
+use crate::snapshot::router::{RoutePlace, Router};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -190,23 +190,14 @@ fn hide_routes(trace: &mut Trace<'_>, caller: &Caller, all: &Router) {
     for reading in &mut trace.readings {
         let mut routes = all.routes().iter();
         let named = reading.and_then(|name| routes.find(|one| one.route.name == name));
-        if named.is_some_and(|route| !sees(caller, route)) {
+        if named.is_some_and(|route| !super::sees(caller, route)) {
             *reading = None;
         }
     }
-    if trace.route.is_some_and(|route| !sees(caller, route)) {
+    if trace.route.is_some_and(|route| !super::sees(caller, route)) {
         trace.route = None;
         trace.location = None;
         trace.outgoing = None;
-    }
-}
-
-/// A route that belongs nowhere is for keys of every workspace, and whoever looks after those may hear of it.
-fn sees(caller: &Caller, route: &CompiledRoute) -> bool {
-    match &route.place {
-        RoutePlace::Anywhere => true,
-        RoutePlace::In(place) => caller.check(Permission::Read, place).is_ok(),
-        RoutePlace::Unknown => caller.check_whole(Permission::Read).is_ok(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The fields of a key that admins write: read from a body, checked against what there is.
 
+use super::{route_named, sees};
+use crate::admin::auth::Caller;
 use crate::admin::body::{Body, Wrong, duration, invalid, list, metadata, name, text, time};
 use crate::domain::key::KeyRecord;
 use crate::domain::key::record::{DAY_MILLIS, Inactivity, InactivityMode};
@@ -8,6 +10,7 @@ use crate::domain::route::LocationKind;
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
 use crate::snapshot::handle::Snapshot;
+use crate::snapshot::router::CompiledRoute;
 use http::Method;
 use ipnet::IpNet;
 use serde_json::Value;
@@ -30,7 +33,12 @@ pub(super) const CLEARABLE: [&str; 11] = [
 
 /// Writes the fields that a body has into a key; what is absent stays, what is null becomes nothing. Faults stay in the
 /// body.
-pub(super) fn write(body: &mut Body, key: &mut KeyRecord, snapshot: &Snapshot, now: Timestamp) {
+pub(super) fn write(
+    body: &mut Body,
+    key: &mut KeyRecord,
+    (snapshot, caller): (&Snapshot, &Caller),
+    now: Timestamp,
+) {
     if body.has("name")
         && let Some(name) = body.required("name", name)
     {
@@ -42,10 +50,15 @@ pub(super) fn write(body: &mut Body, key: &mut KeyRecord, snapshot: &Snapshot, n
         body.nullable("description", text(0, 1024)),
     );
     fill(&mut detail.scopes, body.nullable("scopes", list(64, scope)));
-    set(
-        &mut detail.routes,
-        body.nullable("routes", list(64, |value| route(value, snapshot))),
-    );
+    // What the key has already may stay, whoever writes the rest.
+    let had = detail.routes.take();
+    let may_be = |route: &CompiledRoute| {
+        let name = &route.route.name;
+        sees(caller, route) || had.as_ref().is_some_and(|had| had.contains(name))
+    };
+    let read = |value: &Value| route_named(value, snapshot, may_be);
+    let routes = body.nullable("routes", list(64, read));
+    detail.routes = routes.unwrap_or(had);
     set(
         &mut detail.methods,
         body.nullable("methods", some(list(9, method))),
@@ -145,20 +158,6 @@ fn scope(value: &Value) -> Result<String, Wrong> {
         || invalid("a scope has 1 to 128 letters, digits and : / . - _"),
         |scope| Ok(scope.to_string()),
     )
-}
-
-fn route(value: &Value, snapshot: &Snapshot) -> Result<String, Wrong> {
-    let name = text(1, 63)(value)?;
-    let known = snapshot
-        .router
-        .routes()
-        .iter()
-        .any(|route| route.route.name == name);
-    if known {
-        Ok(name)
-    } else {
-        Err(("unknown_value", "there is no such route".into()))
-    }
 }
 
 fn method(value: &Value) -> Result<String, Wrong> {

@@ -290,7 +290,7 @@ impl Reader<'_> {
         key.environment = body
             .optional("environment", |value| environment(value, format))
             .unwrap_or_else(|| format.environments().first().cloned().unwrap_or_default());
-        fields::write(&mut body, &mut key, &snapshot, now);
+        fields::write(&mut body, &mut key, (&snapshot, &self.call.caller), now);
         let past = |value: &Value| past(value, now);
         key.created_at = body.optional("created_at", past).unwrap_or(now);
         key.usage.last_used_at = body.optional("last_used_at", past);

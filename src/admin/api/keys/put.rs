@@ -108,7 +108,8 @@ async fn replace(
         body.required("name", name);
     }
     body.absent_is_null(&fields::CLEARABLE);
-    fields::write(&mut body, &mut after, &parts.shared.snapshot(), now);
+    let known = (&*parts.shared.snapshot(), &call.caller);
+    fields::write(&mut body, &mut after, known, now);
     body.finish()?;
     let key = change.write.save_key(&before, after, "key.updated").await?;
     let body = serde_json::to_value(managed(&key, parts, now)).map_err(|_| AdminError::Internal)?;
