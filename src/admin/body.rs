@@ -3,6 +3,7 @@
 
 pub(super) use super::duration::{duration, show_duration};
 use super::error::{AdminError, FieldFault};
+use crate::domain::name::deceives;
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -228,13 +229,23 @@ pub(super) fn text(least: usize, most: usize) -> impl Fn(&Value) -> Result<Strin
     }
 }
 
-/// A name for people: 1 to 128 characters, not only spaces, none around it.
-pub(super) fn name(value: &Value) -> Result<String, Wrong> {
-    let name = text(1, 128)(value)?;
-    if name.trim() != name {
-        return invalid("must not begin or end with a space");
+/// Text that people go by: of a bounded number of characters, all of which are seen, without a space around it.
+pub(super) fn label(most: usize) -> impl Fn(&Value) -> Result<String, Wrong> {
+    move |value| {
+        let label = text(1, most)(value)?;
+        if label.trim() != label {
+            return invalid("must not begin or end with a space");
+        }
+        if label.chars().any(deceives) {
+            return invalid("must not have characters that are not seen or turn the line around");
+        }
+        Ok(label)
     }
-    Ok(name)
+}
+
+/// A name for people.
+pub(super) fn name(value: &Value) -> Result<String, Wrong> {
+    label(128)(value)
 }
 
 /// `true` or `false`.
@@ -343,6 +354,22 @@ mod tests {
             ("/tags", "duplicate"),
         ];
         assert_eq!(told, want);
+    }
+
+    #[test]
+    fn a_name_is_what_is_seen() {
+        for letter in "\u{61c}\u{200b}\u{200e}\u{200f}\u{2028}\u{202a}\u{202e}\u{2060}\u{2064}\u{2066}\u{2069}\u{feff}".chars() {
+            let fault = name(&format!("a{letter}b").into()).unwrap_err();
+            assert_eq!(fault.0, "invalid", "{letter:?}");
+        }
+        for good in [
+            "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}",
+            "\u{1f468}\u{200d}\u{1f373}",
+            "Köln – Süd",
+            "שלום",
+        ] {
+            assert_eq!(name(&good.into()).as_deref(), Ok(good));
+        }
     }
 
     #[test]

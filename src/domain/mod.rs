@@ -7,6 +7,7 @@ pub mod id;
 pub mod inactivity;
 pub mod key;
 pub mod method;
+pub mod name;
 pub mod path;
 pub mod role;
 pub mod route;

@@ -2,7 +2,7 @@
 
 use super::{route_named, sees};
 use crate::admin::auth::Caller;
-use crate::admin::body::{Body, Wrong, duration, invalid, list, metadata, name, text, time};
+use crate::admin::body::{Body, Wrong, duration, invalid, label, list, metadata, name, text, time};
 use crate::domain::key::KeyRecord;
 use crate::domain::key::record::{DAY_MILLIS, Inactivity, InactivityMode};
 use crate::domain::method::MethodSet;
@@ -71,7 +71,7 @@ pub(super) fn write(
         &mut detail.locations,
         body.nullable("locations", some(list(3, location))),
     );
-    fill(&mut detail.tags, body.nullable("tags", list(32, tag)));
+    fill(&mut detail.tags, body.nullable("tags", list(32, label(64))));
     fill(&mut detail.metadata, body.nullable("metadata", metadata));
     set(&mut key.not_before, body.nullable("not_before", time));
     set(&mut key.expires_at, body.nullable("expires_at", time));
@@ -196,13 +196,4 @@ fn location(value: &Value) -> Result<String, Wrong> {
         || Err(("unknown_value", "expected header, bearer or query".into())),
         |kind| Ok(kind.name().to_owned()),
     )
-}
-
-fn tag(value: &Value) -> Result<String, Wrong> {
-    let tag = text(1, 64)(value)?;
-    if tag.trim() == tag {
-        Ok(tag)
-    } else {
-        invalid("must not begin or end with a space")
-    }
 }
