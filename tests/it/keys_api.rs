@@ -451,10 +451,10 @@ fn fields_are_patched_and_put_and_every_fault_is_told() {
     let want = [
         "/colour",
         "/inactivity/mode",
-        "/ip_allow",
+        "/ip_allow/0",
         "/name",
-        "/routes",
-        "/scopes",
+        "/routes/0",
+        "/scopes/0",
         "/secret",
     ];
     assert_eq!(pointers, want);

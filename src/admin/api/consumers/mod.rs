@@ -5,7 +5,7 @@ pub(in crate::admin) mod view;
 use super::place::{
     PathId, has_words, id_parameter, named, path_id, set, set_option, time_cursor, within,
 };
-use crate::admin::body::{Body, metadata, name, text};
+use crate::admin::body::{Body, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -380,7 +380,7 @@ fn write(body: &mut Body, consumer: &mut ConsumerRecord) {
     set_option(&mut consumer.external_id, external_id);
     let description = body.nullable("description", text(0, 1024));
     set_option(&mut consumer.description, description);
-    set(&mut consumer.metadata, body.nullable("metadata", metadata));
+    set(&mut consumer.metadata, body.metadata("metadata"));
     // Null is what a reply shows of something that is not there.
     if let Some(Some(())) = body.nullable("limits", |_| Ok(())) {
         let words = "limits of consumers are not supported yet";

@@ -2,7 +2,7 @@
 
 use super::{route_named, sees};
 use crate::admin::auth::Caller;
-use crate::admin::body::{Body, Wrong, duration, invalid, label, list, metadata, name, text, time};
+use crate::admin::body::{Body, Wrong, duration, invalid, label, name, text, time};
 use crate::domain::key::KeyRecord;
 use crate::domain::key::record::{DAY_MILLIS, Inactivity, InactivityMode};
 use crate::domain::method::MethodSet;
@@ -49,30 +49,20 @@ pub(super) fn write(
         &mut detail.description,
         body.nullable("description", text(0, 1024)),
     );
-    fill(&mut detail.scopes, body.nullable("scopes", list(64, scope)));
+    fill(&mut detail.scopes, body.list("scopes", 64, scope));
     // What the key has already may stay, whoever writes the rest.
     let had = detail.routes.take();
     let may_be = |route: &CompiledRoute| {
         let name = &route.route.name;
         sees(caller, route) || had.as_ref().is_some_and(|had| had.contains(name))
     };
-    let read = |value: &Value| route_named(value, snapshot, may_be);
-    let routes = body.nullable("routes", list(64, read));
+    let routes = body.list("routes", 64, |value| route_named(value, snapshot, may_be));
     detail.routes = routes.unwrap_or(had);
-    set(
-        &mut detail.methods,
-        body.nullable("methods", some(list(9, method))),
-    );
-    fill(
-        &mut detail.ip_allow,
-        body.nullable("ip_allow", list(64, network)),
-    );
-    set(
-        &mut detail.locations,
-        body.nullable("locations", some(list(3, location))),
-    );
-    fill(&mut detail.tags, body.nullable("tags", list(32, label(64))));
-    fill(&mut detail.metadata, body.nullable("metadata", metadata));
+    set(&mut detail.methods, body.some("methods", 9, method));
+    fill(&mut detail.ip_allow, body.list("ip_allow", 64, network));
+    set(&mut detail.locations, body.some("locations", 3, location));
+    fill(&mut detail.tags, body.list("tags", 32, label(64)));
+    fill(&mut detail.metadata, body.metadata("metadata"));
     set(&mut key.not_before, body.nullable("not_before", time));
     set(&mut key.expires_at, body.nullable("expires_at", time));
     if let (Some(start), Some(end)) = (key.not_before, key.expires_at)
@@ -109,20 +99,6 @@ fn set<T>(field: &mut Option<T>, given: Option<Option<T>>) {
 fn fill<T: Default>(field: &mut T, given: Option<Option<T>>) {
     if let Some(given) = given {
         *field = given.unwrap_or_default();
-    }
-}
-
-/// A list that must not be empty: it would allow nothing, where null allows all.
-fn some<T>(
-    read: impl Fn(&Value) -> Result<Vec<T>, Wrong>,
-) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
-    move |value| {
-        let list = read(value)?;
-        if list.is_empty() {
-            invalid("an empty list allows nothing; null allows all")
-        } else {
-            Ok(list)
-        }
     }
 }
 

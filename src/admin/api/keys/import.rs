@@ -10,6 +10,7 @@ use crate::admin::body::{Body, Wrong, invalid, text, time};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::{AdminError, FieldFault};
+use crate::admin::json::{self, Unread};
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
 use crate::domain::consumer::Consumer;
@@ -83,7 +84,7 @@ struct ImportItem {
 /// One item as it was sent.
 struct Sent {
     line: usize,
-    body: Result<Body, FieldFault>,
+    body: Result<Body, Vec<FieldFault>>,
 }
 
 /// An item that can be read: the key, and its hashes at rest, by which it may be there already.
@@ -178,7 +179,7 @@ fn items(call: &Call) -> Result<Vec<Sent>, AdminError> {
             .filter(|(_, line)| !line.trim_ascii().is_empty())
             .map(|(place, line)| Sent {
                 line: place + 1,
-                body: object(serde_json::from_slice(line).unwrap_or_default()),
+                body: line_of(line),
             })
             .collect()
     } else {
@@ -209,15 +210,23 @@ fn items(call: &Call) -> Result<Vec<Sent>, AdminError> {
     Ok(items)
 }
 
-fn object(value: Value) -> Result<Body, FieldFault> {
+fn line_of(text: &[u8]) -> Result<Body, Vec<FieldFault>> {
+    match json::parse(text) {
+        Ok(value) => object(value),
+        Err(Unread::Syntax) => object(Value::Null),
+        Err(Unread::Twice(faults)) => Err(faults),
+    }
+}
+
+fn object(value: Value) -> Result<Body, Vec<FieldFault>> {
     match value {
         Value::Object(fields) => Ok(Body::of(fields)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(FieldFault {
+            Err(vec![FieldFault {
                 pointer: String::new(),
                 code: "invalid",
                 message: "expected a JSON object".into(),
-            })
+            }])
         }
     }
 }
@@ -239,7 +248,7 @@ async fn read_all(
     for Sent { line, body } in sent {
         let read = match body {
             Ok(body) => reader.read(change, line, body).await?,
-            Err(fault) => Err(vec![fault]),
+            Err(faults) => Err(faults),
         };
         match read {
             Ok(wanted) => good.push(wanted),

@@ -3,7 +3,7 @@
 
 use super::view::KeySummary;
 use crate::admin::auth::Caller;
-use crate::admin::body::{Body, Wrong, flag, invalid, list, text};
+use crate::admin::body::{Body, Wrong, flag, invalid, text};
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
 use crate::admin::schema::Refusals;
@@ -244,7 +244,8 @@ fn read(mut body: Body, snapshot: &Snapshot, caller: &Caller) -> Result<Wanted, 
         method: body.optional("method", method).unwrap_or(Method::GET),
         from: body.optional("ip", address).unwrap_or(NOWHERE),
         scopes: body
-            .optional("scopes", list(64, text(1, 128)))
+            .list("scopes", 64, text(1, 128))
+            .flatten()
             .unwrap_or_default(),
         count: body.optional("count", flag).unwrap_or(false),
     };

@@ -4,7 +4,7 @@ pub(in crate::admin) mod view;
 
 use super::place::{PathId, has_words, id_parameter, named, path_id, set};
 use crate::admin::auth::Caller;
-use crate::admin::body::{Body, Wrong, invalid, list, name, text};
+use crate::admin::body::{Body, Wrong, invalid, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -275,10 +275,7 @@ fn write(body: &mut Body, webhook: &mut WebhookRecord, parts: &AdminParts) {
     {
         webhook.url = url;
     }
-    set(
-        &mut webhook.events,
-        body.nullable("events", list(64, pattern)),
-    );
+    set(&mut webhook.events, body.list("events", 64, pattern));
 }
 
 fn url(value: &Value, allow_private: bool) -> Result<String, Wrong> {
