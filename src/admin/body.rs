@@ -88,6 +88,24 @@ impl Body {
         });
     }
 
+    /// Refuses fields that stay as they were made, or that something else changes; the words say what.
+    pub(super) fn fixed(&mut self, fields: &[(&str, &str)]) {
+        const OURS: [&str; 6] = [
+            "id",
+            "created_at",
+            "created_by",
+            "updated_at",
+            "updated_by",
+            "revision",
+        ];
+        let ours = OURS.map(|field| (field, "is set by the gateway"));
+        for (field, words) in ours.iter().chain(fields) {
+            if self.take(field).is_some() {
+                self.fault(field, ("immutable", (*words).into()));
+            }
+        }
+    }
+
     /// Notes faults of parameters that stand in a field of ours.
     pub(super) fn faults_in(&mut self, field: &str, faults: Vec<FieldFault>) {
         for mut fault in faults {

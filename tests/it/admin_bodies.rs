@@ -195,6 +195,60 @@ fn if_none_match_keeps_what_is_there() {
     assert_eq!(give("owner").code(), "precondition_failed");
 }
 
+#[test]
+fn a_field_that_stays_says_so_and_what_changes_it() {
+    let upstream = Upstream::ok();
+    let gateway = with_vault(&upstream);
+    let hook = json!({"name": "x", "url": "https://hooks.example.com/"});
+    let ada = json!({"email": "ada@example.com", "name": "Ada", "role": "owner"});
+    for (kind, new, fields) in [
+        (
+            "keys",
+            json!({"name": "x"}),
+            &[
+                ("consumer", "/transfer"),
+                ("environment", "new key"),
+                ("workspace", "new key"),
+                ("state", "/disable"),
+                ("secrets", "/rotate"),
+                ("created_at", "the gateway"),
+            ][..],
+        ),
+        (
+            "consumers",
+            json!({"name": "x"}),
+            &[("workspace", "does not move"), ("id", "the gateway")],
+        ),
+        (
+            "workspaces",
+            json!({"name": "x"}),
+            &[("parent", "does not move")],
+        ),
+        (
+            "webhooks",
+            hook,
+            &[("workspace", "does not move"), ("secret", "/rotate-secret")],
+        ),
+        (
+            "members",
+            ada,
+            &[("roles", "/roles/"), ("password", "/password")],
+        ),
+    ] {
+        let made = gateway.api("POST", &format!("/v1/{kind}"), new).must(201);
+        let made = made.get("key").or(made.get("webhook")).unwrap_or(&made);
+        let path = format!("/v1/{kind}/{}", id(made));
+        for (field, words) in fields {
+            let answer = gateway.api("PATCH", &path, json!({*field: null, "colour": 1}));
+            let want = ["/colour unknown_field", &format!("/{field} immutable")];
+            let mut told = faults(&answer);
+            told.sort_by_key(|one| !one.starts_with("/colour"));
+            assert_eq!(told, want, "{kind}");
+            assert!(answer.text().contains(words), "{kind} {}", answer.text());
+        }
+    }
+}
+
 /// Two names that look alike are not the same, and one that turns its line shows what is not so.
 #[test]
 fn no_name_has_letters_that_are_not_seen() {

@@ -50,8 +50,7 @@ MEANING = {
     # What an object was made with stays.
     ("/workspace", "immutable"),
     ("/environment", "immutable"),
-    ("/workspace", "not_supported"),
-    ("/parent", "not_supported"),
+    ("/parent", "immutable"),
 }
 
 

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use view::{ConsumerList, ConsumerPatch, ConsumerView, NewConsumer};
 
 const SORT: &str = "-created_at";
+const STAYS: &str = "a consumer does not move: its workspace stays";
 
 /// Lists consumers, the newest first; those of the config file come last.
 #[utoipa::path(
@@ -208,8 +209,7 @@ pub(in crate::admin) async fn put_consumer(
         super::keys::create::id(value, Kind::Workspace, "workspace")
     });
     if place.is_some_and(|place| place != before.workspace) {
-        let words = "a consumer does not move: its workspace stays";
-        body.fault("workspace", ("not_supported", words.into()));
+        body.fault("workspace", ("immutable", STAYS.into()));
     }
     require_name(&mut body);
     write(&mut body, &mut after);
@@ -238,6 +238,7 @@ pub(in crate::admin) async fn edit_consumer(
     let before = change.write.consumer(id).await?;
     check(&mut change, &call, &before).await?;
     let mut after = before.clone();
+    body.fixed(&[("workspace", STAYS)]);
     body.merge("metadata", &before.metadata);
     write(&mut body, &mut after);
     body.finish()?;

@@ -125,6 +125,7 @@ pub(in crate::admin) async fn edit_key(
     };
     key.after.editable()?;
     let now = key.change.write.now;
+    key.body.fixed(&fields::FIXED);
     key.body.merge("metadata", &key.after.detail.metadata);
     let known = (&*parts.shared.snapshot(), &call.caller);
     fields::write(&mut key.body, &mut key.after, known, now);

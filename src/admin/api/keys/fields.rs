@@ -128,6 +128,32 @@ pub(in crate::admin) fn inactivity(body: &mut Body) -> Option<Inactivity> {
     })
 }
 
+/// What PATCH does not change of a key.
+pub(super) const FIXED: [(&str, &str); 7] = [
+    (
+        "consumer",
+        "PATCH does not change it: POST /v1/keys/{id}/transfer does",
+    ),
+    ("environment", "a key keeps it: make a new key"),
+    ("workspace", "a key keeps it: make a new key"),
+    (
+        "state",
+        "PATCH does not change it: POST /v1/keys/{id}/disable, enable and revoke do",
+    ),
+    (
+        "status",
+        "it follows from the key: POST /v1/keys/{id}/disable, enable and revoke change it",
+    ),
+    (
+        "secrets",
+        "PATCH does not change them: POST /v1/keys/{id}/rotate and retire do",
+    ),
+    (
+        "hint",
+        "it is the secret's: POST /v1/keys/{id}/rotate makes a new one",
+    ),
+];
+
 fn scope(value: &Value) -> Result<String, Wrong> {
     let scope = value.as_str().and_then(Scope::parse);
     scope.map_or_else(

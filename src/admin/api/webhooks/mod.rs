@@ -32,6 +32,14 @@ use view::{NewWebhook, WebhookList, WebhookPatch, WebhookView, WebhookWithSecret
 pub(in crate::admin) mod acts;
 
 const SORT: &str = "id";
+/// What PATCH does not change of a webhook.
+const FIXED: [(&str, &str); 2] = [
+    ("workspace", "a webhook does not move: its workspace stays"),
+    (
+        "secret",
+        "PATCH does not change it: POST /v1/webhooks/{id}/rotate-secret does",
+    ),
+];
 
 /// Lists webhooks.
 #[utoipa::path(
@@ -189,6 +197,7 @@ pub(in crate::admin) async fn edit_webhook(
         Err(answer) => return Ok(answer),
     };
     let mut after = before.clone();
+    body.fixed(&FIXED);
     write(&mut body, &mut after, &parts);
     let state = body.optional("state", |value| {
         let state = value.as_str().and_then(WebhookState::parse);

@@ -26,6 +26,7 @@ use view::{NewWorkspace, WorkspaceList, WorkspacePatch, WorkspaceView};
 
 /// Parents before their children, siblings by age.
 const SORT: &str = "tree";
+const STAYS: &str = "a workspace does not move: its parent stays";
 
 /// Lists the workspaces within reach, parents before their children.
 #[utoipa::path(
@@ -157,8 +158,7 @@ pub(in crate::admin) async fn put_workspace(
         super::keys::create::id(value, Kind::Workspace, "workspace")
     });
     if parent.is_some() && parent != before.parent {
-        let words = "a workspace does not move: its parent stays";
-        body.fault("parent", ("not_supported", words.into()));
+        body.fault("parent", ("immutable", STAYS.into()));
     }
     require_name(&mut body);
     write(&mut body, &mut after);
@@ -188,6 +188,7 @@ pub(in crate::admin) async fn edit_workspace(
         .check(Permission::WorkspacesWrite, &before.lineage)?;
     call.check_version(before.revision)?;
     let mut after = before.clone();
+    body.fixed(&[("parent", STAYS)]);
     body.merge("metadata", &before.metadata);
     write(&mut body, &mut after);
     body.finish()?;
