@@ -3,8 +3,11 @@
 
 pub(super) use super::duration::{duration, show_duration};
 use super::error::{AdminError, FieldFault};
+use super::json::{self, Unread};
+use crate::domain::name::deceives;
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// What is wrong with a value: a code, and words.
@@ -26,6 +29,11 @@ pub(super) fn said(name: &str) -> &str {
     }
 }
 
+/// A name as a step of a pointer (RFC 6901).
+pub(super) fn step(name: &str) -> String {
+    said(name).replace('~', "~0").replace('/', "~1")
+}
+
 /// A JSON object that is being read. Every field that is asked for is taken; [`Body::finish`] refuses the rest.
 pub(super) struct Body {
     fields: Map<String, Value>,
@@ -40,12 +48,15 @@ impl Body {
         if bytes.is_empty() {
             return Ok(Self::of(Map::new()));
         }
-        match serde_json::from_slice(bytes) {
+        match json::parse(bytes) {
             Ok(Value::Object(fields)) => Ok(Self::of(fields)),
             Ok(_) => Err(AdminError::BadRequest(
                 "the request body must be a JSON object",
             )),
-            Err(_) => Err(AdminError::BadRequest("the request body is not valid JSON")),
+            Err(Unread::Twice(faults)) => Err(AdminError::Invalid(faults)),
+            Err(Unread::Syntax) => {
+                Err(AdminError::BadRequest("the request body is not valid JSON"))
+            }
         }
     }
 
@@ -59,12 +70,40 @@ impl Body {
 
     /// Notes a fault of a field.
     pub(super) fn fault(&mut self, field: &str, (code, message): Wrong) {
-        let field = said(field).replace('~', "~0").replace('/', "~1");
+        let pointer = format!("{}/{}", self.at, step(field));
         self.faults.push(FieldFault {
-            pointer: format!("{}/{field}", self.at),
+            pointer,
             code,
             message,
         });
+    }
+
+    /// Notes a fault of something in a field: a place in a list, or a name.
+    pub(super) fn fault_below(&mut self, field: &str, inside: &str, (code, message): Wrong) {
+        let pointer = format!("{}/{}/{}", self.at, step(field), step(inside));
+        self.faults.push(FieldFault {
+            pointer,
+            code,
+            message,
+        });
+    }
+
+    /// Refuses fields that stay as they were made, or that something else changes; the words say what.
+    pub(super) fn fixed(&mut self, fields: &[(&str, &str)]) {
+        const OURS: [&str; 6] = [
+            "id",
+            "created_at",
+            "created_by",
+            "updated_at",
+            "updated_by",
+            "revision",
+        ];
+        let ours = OURS.map(|field| (field, "is set by the gateway"));
+        for (field, words) in ours.iter().chain(fields) {
+            if self.take(field).is_some() {
+                self.fault(field, ("immutable", (*words).into()));
+            }
+        }
     }
 
     /// Notes faults of parameters that stand in a field of ours.
@@ -117,6 +156,11 @@ impl Body {
     /// Whether the field is there, null included.
     pub(super) fn has(&self, field: &str) -> bool {
         self.fields.contains_key(field)
+    }
+
+    /// A field as it was sent.
+    pub(super) fn take(&mut self, field: &str) -> Option<Value> {
+        self.fields.remove(field)
     }
 
     /// A field that may be absent: outer `None`. Null: inner `None`.
@@ -203,7 +247,7 @@ impl Body {
         if self.faults.is_empty() {
             return Ok(());
         }
-        self.faults.sort_by(|a, b| a.pointer.cmp(&b.pointer));
+        self.faults.sort_by(in_order);
         Err(AdminError::Invalid(self.faults))
     }
 
@@ -212,6 +256,17 @@ impl Body {
         self.refuse_others();
         self.faults
     }
+}
+
+/// By pointer; the tenth item of a list comes after the second.
+fn in_order(a: &FieldFault, b: &FieldFault) -> Ordering {
+    let steps = |fault: &FieldFault| -> Vec<(Option<usize>, String)> {
+        let steps = fault.pointer.split('/');
+        steps
+            .map(|step| (step.parse().ok(), step.to_owned()))
+            .collect()
+    };
+    steps(a).cmp(&steps(b))
 }
 
 /// Text of a bounded number of characters, none of them a control character.
@@ -234,13 +289,23 @@ pub(super) fn text(least: usize, most: usize) -> impl Fn(&Value) -> Result<Strin
     }
 }
 
-/// A name for people: 1 to 128 characters, not only spaces, none around it.
-pub(super) fn name(value: &Value) -> Result<String, Wrong> {
-    let name = text(1, 128)(value)?;
-    if name.trim() != name {
-        return invalid("must not begin or end with a space");
+/// Text that people go by: of a bounded number of characters, all of which are seen, without a space around it.
+pub(super) fn label(most: usize) -> impl Fn(&Value) -> Result<String, Wrong> {
+    move |value| {
+        let label = text(1, most)(value)?;
+        if label.trim() != label {
+            return invalid("must not begin or end with a space");
+        }
+        if label.chars().any(deceives) {
+            return invalid("must not have characters that are not seen or turn the line around");
+        }
+        Ok(label)
     }
-    Ok(name)
+}
+
+/// A name for people.
+pub(super) fn name(value: &Value) -> Result<String, Wrong> {
+    label(128)(value)
 }
 
 /// `true` or `false`.
@@ -271,52 +336,6 @@ pub(super) fn time(value: &Value) -> Result<Timestamp, Wrong> {
     )
 }
 
-/// A list of at most so many, each read in the same way, none twice.
-pub(super) fn list<T: PartialEq>(
-    most: usize,
-    read: impl Fn(&Value) -> Result<T, Wrong>,
-) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
-    move |value| {
-        let Some(items) = value.as_array() else {
-            return invalid("expected a list");
-        };
-        if items.len() > most {
-            return Err(("out_of_range", format!("at most {most} items")));
-        }
-        let mut all = Vec::with_capacity(items.len());
-        for (place, item) in items.iter().enumerate() {
-            let item =
-                read(item).map_err(|(code, message)| (code, format!("item {place}: {message}")))?;
-            if all.contains(&item) {
-                return Err(("duplicate", format!("item {place} stands there twice")));
-            }
-            all.push(item);
-        }
-        Ok(all)
-    }
-}
-
-/// Names with text: at most 32, and 4096 bytes in all.
-pub(super) fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong> {
-    let Some(entries) = value.as_object() else {
-        return invalid("expected an object of text");
-    };
-    let mut metadata = BTreeMap::new();
-    for (key, value) in entries {
-        let wrong = |(code, message)| (code, format!("`{}`: {message}", said(key)));
-        name(&Value::from(key.as_str())).map_err(wrong)?;
-        metadata.insert(key.clone(), text(0, 1024)(value).map_err(wrong)?);
-    }
-    let bytes: usize = metadata
-        .iter()
-        .map(|(key, value)| key.len() + value.len())
-        .sum();
-    if metadata.len() > 32 || bytes > 4096 {
-        return Err(("out_of_range", "at most 32 entries and 4096 bytes".into()));
-    }
-    Ok(metadata)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,8 +346,8 @@ mod tests {
         let body = json!({"name": " x", "tags": ["a", "a"], "more": 1, "inactivity": {"after": 3, "x": null}});
         let mut body = Body::parse(body.to_string().as_bytes()).unwrap();
         assert_eq!(body.required("name", name), None);
-        assert_eq!(body.optional("tags", list(8, text(1, 9))), None);
-        assert_eq!(body.required("scopes", list(8, text(1, 9))), None);
+        assert_eq!(body.list("tags", 8, text(1, 9)), None);
+        assert_eq!(body.required("scopes", text(1, 9)), None);
         assert!(
             body.object("inactivity", |inner| inner.required("after", duration))
                 .is_none()
@@ -346,9 +365,39 @@ mod tests {
             ("/more", "unknown_field"),
             ("/name", "invalid"),
             ("/scopes", "required"),
-            ("/tags", "duplicate"),
+            ("/tags/1", "duplicate"),
         ];
         assert_eq!(told, want);
+    }
+
+    #[test]
+    fn faults_are_told_in_the_order_of_their_places() {
+        let mut body = Body::of(Map::new());
+        for place in ["10", "9", "2"] {
+            body.fault_below("ids", place, ("invalid", String::new()));
+        }
+        body.fault("ids", ("invalid", String::new()));
+        let Err(AdminError::Invalid(faults)) = body.finish() else {
+            panic!("there are faults");
+        };
+        let told: Vec<&str> = faults.iter().map(|fault| &*fault.pointer).collect();
+        assert_eq!(told, ["/ids", "/ids/2", "/ids/9", "/ids/10"]);
+    }
+
+    #[test]
+    fn a_name_is_what_is_seen() {
+        for letter in "\u{61c}\u{200b}\u{200e}\u{200f}\u{2028}\u{202a}\u{202e}\u{2060}\u{2064}\u{2066}\u{2069}\u{feff}".chars() {
+            let fault = name(&format!("a{letter}b").into()).unwrap_err();
+            assert_eq!(fault.0, "invalid", "{letter:?}");
+        }
+        for good in [
+            "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}",
+            "\u{1f468}\u{200d}\u{1f373}",
+            "Köln – Süd",
+            "שלום",
+        ] {
+            assert_eq!(name(&good.into()).as_deref(), Ok(good));
+        }
     }
 
     #[test]

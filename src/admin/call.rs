@@ -9,7 +9,7 @@ use super::server::AdminParts;
 use axum::body::{Body as RequestBody, to_bytes};
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, HeaderName, IF_MATCH, USER_AGENT};
+use axum::http::header::{CONTENT_TYPE, HeaderName, IF_MATCH, IF_NONE_MATCH, USER_AGENT};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,7 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     pub(super) idempotency_key: Option<String>,
     pub(super) if_match: Option<String>,
+    pub(super) if_none_match: Option<String>,
     pub(super) content_type: Option<String>,
     /// What the caller's program calls itself.
     pub(super) agent: Option<String>,
@@ -75,8 +76,26 @@ impl Call {
         Body::parse(&self.body)
     }
 
-    /// Whether `If-Match` lets an object of this revision be changed.
+    /// Whether `If-Match` and `If-None-Match` let an object of this revision be changed.
     pub(super) fn check_version(&self, revision: u64) -> Result<(), AdminError> {
+        self.check_match(revision)?;
+        self.check_none_match(revision)
+    }
+
+    /// Whether `If-None-Match` lets it be changed: `*` means only what is not there yet (RFC 9110, section 13.1.2).
+    pub(super) fn check_none_match(&self, revision: u64) -> Result<(), AdminError> {
+        let own = etag(revision);
+        let unwanted = self.if_none_match.iter().flat_map(|all| all.split(','));
+        let is_there = |tag: &str| tag == "*" || tag.trim_start_matches("W/") == own;
+        if unwanted.map(str::trim).any(is_there) {
+            Err(AdminError::ThereAlready)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether `If-Match` lets it be changed.
+    pub(super) fn check_match(&self, revision: u64) -> Result<(), AdminError> {
         let Some(wanted) = &self.if_match else {
             return Ok(());
         };
@@ -135,6 +154,7 @@ impl FromRequest<Arc<AdminParts>> for Call {
             body,
             idempotency_key,
             if_match: one(&parts.headers, &IF_MATCH)?,
+            if_none_match: one(&parts.headers, &IF_NONE_MATCH)?,
             content_type: one(&parts.headers, &CONTENT_TYPE)?,
             agent: agent(&parts.headers),
         })

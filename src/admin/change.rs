@@ -232,6 +232,6 @@ async fn await_applied(parts: &AdminParts, revision: u64) -> Result<(), AdminErr
     match there {
         Ok(Ok(_)) => Ok(()),
         // It is true in the store, but not yet enforced here: nobody is told that it is.
-        Ok(Err(_)) | Err(_) => Err(AdminError::DependencyDown),
+        Ok(Err(_)) | Err(_) => Err(AdminError::NotInForce),
     }
 }

@@ -9,14 +9,24 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICAT
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+/// Seconds until a store that is away is asked again: it comes back in some, or in many.
+const STORE_WAIT: u64 = 5;
+
 tokio::task_local! {
-    /// Id of the request that is being answered: faults arise in places that do not know it.
-    static REQUEST: String;
+    /// The request that is being answered: faults arise in places that do not know it.
+    static REQUEST: Asked;
+}
+
+/// What faults tell of a request.
+pub(super) struct Asked {
+    pub(super) id: String,
+    /// Whether its method is one that changes something.
+    pub(super) changes: bool,
 }
 
 /// Answers a request; its faults name its id.
-pub(super) async fn for_request<F: Future>(id: String, answer: F) -> F::Output {
-    REQUEST.scope(id, answer).await
+pub(super) async fn for_request<F: Future>(asked: Asked, answer: F) -> F::Output {
+    REQUEST.scope(asked, answer).await
 }
 
 /// Why an admin request gets no answer.
@@ -70,6 +80,9 @@ pub(super) enum AdminError {
     /// `If-Match` names another version.
     #[error("the object has changed since you read it")]
     PreconditionFailed,
+    /// `If-None-Match` names what is there.
+    #[error("`If-None-Match` says that it must not be there, and it is")]
+    ThereAlready,
     /// Too many wrong tokens or passwords from this network; the seconds until the next try.
     #[error("too many failed attempts; wait a while")]
     TooManyFailures(u64),
@@ -77,8 +90,16 @@ pub(super) enum AdminError {
     #[error("too many requests; wait a moment")]
     RateLimited,
     /// The store is away.
-    #[error("the store cannot be used right now; nothing was changed")]
+    #[error("the store cannot be used right now")]
     DependencyDown,
+    /// The store went away when a part of the work was done.
+    #[error(
+        "the store cannot be used right now; what was changed stays, and the same call does the rest"
+    )]
+    Interrupted,
+    /// The change is in the store, but this node has not taken it in.
+    #[error("the change is made, but this node does not serve by it yet")]
+    NotInForce,
     /// The gateway stops.
     #[error("the gateway is draining")]
     Draining,
@@ -117,9 +138,12 @@ impl AdminError {
             | Self::MediaType
             | Self::Conflict { .. }
             | Self::PreconditionFailed
+            | Self::ThereAlready
             | Self::TooManyFailures(_)
             | Self::RateLimited
             | Self::DependencyDown
+            | Self::Interrupted
+            | Self::NotInForce
             | Self::Draining
             | Self::NotReady
             | Self::Internal => None,
@@ -128,11 +152,48 @@ impl AdminError {
 
     /// Seconds until it is worth trying again, if that is known.
     fn wait(&self) -> Option<u64> {
-        if let Self::TooManyFailures(seconds) = self {
-            return Some(*seconds);
+        match self {
+            Self::TooManyFailures(seconds) => Some(*seconds),
+            // The pace is a thousand requests a second: a second later there is room again.
+            Self::RateLimited => Some(1),
+            Self::DependencyDown | Self::Interrupted | Self::NotInForce | Self::NotReady => {
+                Some(STORE_WAIT)
+            }
+            Self::Unauthorized
+            | Self::Misdirected
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::Invalid(_)
+            | Self::Forbidden(_)
+            | Self::RoleNotCovered
+            | Self::RolesChanged
+            | Self::RequestTimeout
+            | Self::SignInRefused
+            | Self::BadRequest(_)
+            | Self::BodyTooLarge
+            | Self::MediaType
+            | Self::Conflict { .. }
+            | Self::PreconditionFailed
+            | Self::ThereAlready
+            | Self::Draining
+            | Self::Internal => None,
         }
-        // The pace is a thousand requests a second: a second later there is room again.
-        matches!(self, Self::RateLimited).then_some(1)
+    }
+
+    /// The same fault, of a call that had changed something before.
+    pub(super) fn midway(self) -> Self {
+        if matches!(self, Self::DependencyDown) {
+            return Self::Interrupted;
+        }
+        self
+    }
+
+    fn detail(&self) -> String {
+        let changes = REQUEST.try_with(|asked| asked.changes).unwrap_or(false);
+        if changes && matches!(self, Self::DependencyDown) {
+            return format!("{self}; nothing was changed");
+        }
+        self.to_string()
     }
 
     fn row(&self) -> (StatusCode, &'static str, &'static str) {
@@ -176,7 +237,7 @@ impl AdminError {
                 "Unsupported media type",
             ),
             Self::Conflict { code, .. } => (StatusCode::CONFLICT, code, "Conflict"),
-            Self::PreconditionFailed => (
+            Self::PreconditionFailed | Self::ThereAlready => (
                 StatusCode::PRECONDITION_FAILED,
                 "precondition_failed",
                 "Precondition failed",
@@ -191,7 +252,7 @@ impl AdminError {
                 "rate_limited",
                 "Rate limited",
             ),
-            Self::DependencyDown => (
+            Self::DependencyDown | Self::Interrupted | Self::NotInForce => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "dependency_down",
                 "Dependency down",
@@ -230,10 +291,16 @@ impl From<StoreError> for AdminError {
 
 impl From<ActFault> for AdminError {
     fn from(fault: ActFault) -> Self {
-        Self::Conflict {
-            code: fault.code(),
-            message: fault.to_string(),
+        let (code, message) = (fault.code(), fault.to_string());
+        if fault == ActFault::Grace {
+            let pointer = "/grace".into();
+            return Self::Invalid(vec![FieldFault {
+                pointer,
+                code,
+                message,
+            }]);
         }
+        Self::Conflict { code, message }
     }
 }
 
@@ -241,6 +308,7 @@ fn taken_code(what: &str) -> &'static str {
     match what {
         "workspace name" | "consumer name" | "webhook name" => "name_taken",
         "key" => "key_taken",
+        "external id" => "external_id_taken",
         "e-mail address" => "email_taken",
         _ => "conflict",
     }
@@ -272,9 +340,9 @@ impl IntoResponse for AdminError {
             r#type: format!("urn:keygate:problem:{code}"),
             title,
             status: status.as_u16(),
-            detail: self.to_string(),
+            detail: self.detail(),
             code,
-            request_id: REQUEST.try_with(Clone::clone).ok(),
+            request_id: REQUEST.try_with(|asked| asked.id.clone()).ok(),
             errors,
         };
         let mut answer = (status, Json(problem)).into_response();
@@ -296,5 +364,55 @@ impl IntoResponse for AdminError {
             );
         }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::to_bytes;
+    use serde_json::Value;
+
+    /// Detail and `Retry-After` of an answer to a request.
+    async fn told(fault: AdminError, changes: bool) -> (String, Option<HeaderValue>) {
+        let asked = Asked {
+            id: "req_1".into(),
+            changes,
+        };
+        let answer = for_request(asked, async { fault.into_response() }).await;
+        let wait = answer.headers().get(RETRY_AFTER).cloned();
+        let body = to_bytes(answer.into_body(), 4096).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let code = body["code"].as_str().unwrap();
+        assert!(["dependency_down", "draining"].contains(&code), "{body}");
+        (body["detail"].as_str().unwrap().to_owned(), wait)
+    }
+
+    #[tokio::test]
+    async fn what_became_of_a_change_is_told() {
+        let wait = Some(HeaderValue::from(STORE_WAIT));
+        let down = "the store cannot be used right now";
+        for (fault, changes, want) in [
+            (AdminError::DependencyDown, false, down.to_owned()),
+            (
+                AdminError::DependencyDown,
+                true,
+                format!("{down}; nothing was changed"),
+            ),
+            (
+                AdminError::DependencyDown.midway(),
+                true,
+                format!("{down}; what was changed stays, and the same call does the rest"),
+            ),
+            (
+                AdminError::NotInForce.midway(),
+                true,
+                "the change is made, but this node does not serve by it yet".to_owned(),
+            ),
+        ] {
+            assert_eq!(told(fault, changes).await, (want, wait.clone()));
+        }
+        // Another gateway is to be asked, and at once.
+        assert_eq!(told(AdminError::Draining, true).await.1, None);
     }
 }

@@ -2,7 +2,7 @@
 //! way out, since when and until when (RFC 9745, RFC 8594).
 
 use super::auth::request_id;
-use super::error;
+use super::error::{self, Asked};
 use super::server::AdminParts;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
@@ -58,7 +58,8 @@ pub(super) async fn dress(
     request.headers_mut().insert(REQUEST_ID, value.clone());
     let method = request.method().as_str().to_owned();
     let path = request.extensions().get::<MatchedPath>().cloned();
-    let mut answer = error::for_request(id, next.run(request)).await;
+    let changes = !request.method().is_safe();
+    let mut answer = error::for_request(Asked { id, changes }, next.run(request)).await;
     let headers = answer.headers_mut();
     headers.insert(REQUEST_ID, value);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

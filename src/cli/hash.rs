@@ -1,7 +1,7 @@
 //! `keygate hash`: from a key to the hash that a config file holds. The key comes by standard input, never by argument.
 
 use super::{Exit, Failed, load, print, say};
-use crate::domain::key::{KeyFormat, MAX_PRESENTED_LEN, PlainKey, Shape};
+use crate::domain::key::{KeyFormat, MAX_PRESENTED_LEN, MIN_FOREIGN_LEN, PlainKey, Shape};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::io::{self, IsTerminal, Read};
@@ -62,6 +62,9 @@ fn read_key() -> anyhow::Result<PlainKey> {
     let line = key.expose().trim_end_matches(['\n', '\r']);
     if line.is_empty() {
         bail!("no key on standard input");
+    }
+    if line.len() < MIN_FOREIGN_LEN {
+        bail!("a key has at least {MIN_FOREIGN_LEN} bytes");
     }
     if line.len() > MAX_PRESENTED_LEN {
         bail!("a key has at most {MAX_PRESENTED_LEN} bytes");

@@ -8,6 +8,7 @@ pub mod inactivity;
 pub mod key;
 pub mod limit;
 pub mod method;
+pub mod name;
 pub mod path;
 pub mod role;
 pub mod route;

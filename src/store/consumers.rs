@@ -170,12 +170,13 @@ impl Write {
     /// Keeps a new consumer; all that is about its making is set here.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when its workspace has one with this name; not found when there is no such workspace.
+    /// [`StoreError::Taken`] when its workspace has one with this name or external id; not found when there is no such workspace.
     pub async fn insert_consumer(
         &mut self,
         mut new: ConsumerRecord,
     ) -> Result<ConsumerRecord, StoreError> {
         self.workspace(new.workspace).await?;
+        self.refuse_external_id(&new).await?;
         new.created_at = self.now;
         new.created_by = self.actor().text();
         self.sign_consumer(&mut new);
@@ -214,6 +215,10 @@ impl Write {
         mut after: ConsumerRecord,
     ) -> Result<ConsumerRecord, StoreError> {
         after.workspace = before.workspace;
+        // Those of older stores may share one: they can be edited as they are.
+        if after.external_id != before.external_id {
+            self.refuse_external_id(&after).await?;
+        }
         self.sign_consumer(&mut after);
         let mut update = Sql::new("UPDATE consumers SET name = ");
         update.bind(after.name.clone()).push(", external_id = ");
@@ -276,6 +281,23 @@ impl Write {
         self.drop_words(id).await?;
         self.record(fact(&gone, "consumer.deleted")).await?;
         Ok(gone)
+    }
+
+    /// Its id elsewhere is one consumer's in its workspace. Looked up here and not by an index, which would not be made
+    /// where there are two already; writers wait for each other.
+    async fn refuse_external_id(&mut self, consumer: &ConsumerRecord) -> Result<(), StoreError> {
+        let Some(external_id) = &consumer.external_id else {
+            return Ok(());
+        };
+        let mut select = Sql::new("SELECT COUNT(*) AS number FROM consumers WHERE external_id = ");
+        select.bind(external_id.clone()).push(" AND workspace = ");
+        select.bind(consumer.workspace.text(Kind::Workspace).to_string());
+        select.push(" AND id <> ").bind(text(consumer.id));
+        let others = select.query().fetch_one(self.connection()).await?;
+        if others.natural("number")? > 0 {
+            return Err(StoreError::Taken("external id"));
+        }
+        Ok(())
     }
 
     async fn put_words(&mut self, consumer: &ConsumerRecord) -> Result<(), StoreError> {

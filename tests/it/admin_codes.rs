@@ -192,17 +192,25 @@ fn the_store_is_away(heard: &mut Heard) {
     let ask = |method: &str, path: &str, body: Option<Value>| {
         gateway.api_as("a-token-that-nobody-guesses", method, path, body)
     };
-    heard.note(
-        503,
-        "dependency_down",
-        &ask(
-            "GET",
-            "/v1/consumers?workspace=ws_00000000000000000000000001",
-            None,
-        ),
+    let read = ask(
+        "GET",
+        "/v1/consumers?workspace=ws_00000000000000000000000001",
+        None,
     );
+    heard.note(503, "dependency_down", &read);
+    let change = ask("POST", "/v1/consumers", Some(json!({"name": "x"})));
+    heard.note(503, "dependency_down", &change);
+    // Whoever only reads does not ask whether something was changed.
+    for (answer, says) in [(&read, false), (&change, true)] {
+        let detail = answer.json()["detail"].to_string();
+        assert_eq!(detail.contains("nothing was changed"), says, "{detail}");
+    }
     let body = json!({"key": "some"});
-    heard.note(503, "not_ready", &ask("POST", "/v1/verify", Some(body)));
+    let verify = ask("POST", "/v1/verify", Some(body));
+    heard.note(503, "not_ready", &verify);
+    for answer in [&read, &change, &verify] {
+        assert_eq!(answer.header("retry-after"), Some("5"));
+    }
 
     let bare = Gateway::before(upstream.address);
     let answer = ask_bare(&bare, "/v1/tokens");
@@ -236,11 +244,6 @@ fn keys(heard: &mut Heard) {
     let act =
         |key: &str, act: &str, body: Value| gateway.api("POST", &format!("{key}/{act}"), body);
     let key = new();
-    heard.note(
-        409,
-        "invalid_grace",
-        &act(&key, "rotate", json!({"grace": "31d"})),
-    );
     heard.note(409, "nothing_to_retire", &act(&key, "retire", json!({})));
     heard.note(409, "not_restorable", &act(&key, "restore", json!({})));
     for _ in 0..2 {
@@ -276,7 +279,7 @@ fn keys(heard: &mut Heard) {
 fn imported_keys(heard: &mut Heard) {
     let upstream = Upstream::ok();
     let gateway = stored(&upstream);
-    let body = json!({"keys": [{"name": "x", "secret": "old"}, {"name": "y", "secret": "old"}]});
+    let body = json!({"keys": [{"name": "x", "secret": "an-old-secret"}, {"name": "y", "secret": "an-old-secret"}]});
     let done = gateway.api("POST", "/v1/keys/import", body).must(200);
     heard.note_fault("key_taken", &done["data"][1]["errors"]);
 }
@@ -287,6 +290,12 @@ fn places(heard: &mut Heard) {
     let consumer = || gateway.api("POST", "/v1/consumers", json!({"name": "x"}));
     consumer().must(201);
     heard.note(409, "name_taken", &consumer());
+    let known = |name: &str| {
+        let body = json!({"name": name, "external_id": "crm-7"});
+        gateway.api("POST", "/v1/consumers", body)
+    };
+    known("one").must(201);
+    heard.note(409, "external_id_taken", &known("two"));
     let mut above = root_id();
     let last = loop {
         let body = json!({"name": "x", "parent": above});

@@ -101,6 +101,27 @@ fn names_are_unique() {
 }
 
 #[test]
+fn an_external_id_is_one_consumers_in_its_workspace() {
+    let upstream = Upstream::ok();
+    let gateway = stored(&upstream);
+    let shop = made(&gateway, "shop", None);
+    let with = |name: &str| json!({"name": name, "external_id": "crm-7"});
+    created(&gateway, with("first"));
+    let mut beside = with("beside");
+    beside["workspace"] = json!(shop);
+    created(&gateway, beside);
+    let bare = created(&gateway, json!({"name": "bare"}));
+    let path = format!("/v1/consumers/{}", bare["id"].as_str().unwrap());
+    let put = "/v1/consumers/con_01jyzx5rhdf3sbz3hv1yqn2tp9";
+    for (method, path) in [("POST", "/v1/consumers"), ("PUT", put), ("PATCH", &path)] {
+        let taken = gateway.api(method, path, with("second"));
+        let told = (taken.status, taken.code());
+        assert_eq!(told, (409, "external_id_taken".into()), "{method}");
+    }
+    assert_eq!(gateway.api("GET", &path, None).must(200), bare);
+}
+
+#[test]
 fn those_of_the_config_file_are_seen_and_not_changed() {
     let upstream = Upstream::ok();
     let mut gateway = stored(&upstream);

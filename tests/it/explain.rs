@@ -1,7 +1,7 @@
 //! Explain and verify answer as the gateway does, and leave nothing behind.
 
 use crate::harness::{
-    Gateway, GatewayBuilder, PATIENCE, Served, Upstream, hash_of, tell, token, wait_until,
+    Answer, Gateway, GatewayBuilder, PATIENCE, Served, Upstream, hash_of, tell, token, wait_until,
     workspace,
 };
 use keygate::domain::id::Kind;
@@ -424,6 +424,52 @@ fn a_route_of_another_workspace_is_not_told_of() {
 }
 
 /// The presented key is in no log line, no fault and nowhere in the store.
+/// Whether there is a route of a name is not found out by naming it, neither in a question nor in a key.
+#[test]
+fn a_route_of_another_workspace_is_none() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let [north, south] = ["north", "south"].map(|name| workspace(&gateway, None, name));
+    let [own, foreign] = [&north, &south].map(|place| token(&gateway, Some(place), Role::Owner));
+    let verify = |token: &str, route: &str| {
+        let body = json!({"key": "reader", "route": route});
+        gateway.api_as(token, "POST", "/v1/verify", body)
+    };
+    wait_until("the route has its workspace", PATIENCE, || {
+        verify(&own, "north").status == 200
+    });
+    let make = |token: &str, routes: &[&str]| {
+        let body = json!({"name": "k", "routes": routes});
+        gateway.api_as(token, "POST", "/v1/keys", body)
+    };
+    let none = |answer: &Answer| answer.must(422)["errors"][0].clone();
+    assert_eq!(
+        none(&verify(&foreign, "north")),
+        none(&verify(&foreign, "no"))
+    );
+    assert_eq!(
+        none(&make(&foreign, &["north"])),
+        none(&make(&foreign, &["no"]))
+    );
+    for route in ["orders", "open"] {
+        verify(&foreign, route).must(200);
+        make(&foreign, &[route]).must(201);
+    }
+    make(&own, &["north"]).must(201);
+
+    // What is in a key already may stay.
+    let body = json!({"name": "k", "workspace": south, "routes": ["north", "open"]});
+    let key = gateway.api("POST", "/v1/keys", body).must(201);
+    let path = format!("/v1/keys/{}", key["key"]["id"].as_str().unwrap());
+    let edit = |routes: &[&str]| {
+        let body = json!({"name": "k", "routes": routes});
+        gateway.api_as(&foreign, "PUT", &path, body)
+    };
+    edit(&["north", "orders"]).must(200);
+    edit(&["orders"]).must(200);
+    none(&edit(&["north"]));
+}
+
 #[test]
 fn a_key_that_is_asked_about_goes_nowhere() {
     const CANARY: &str = "canary-7b1d-of-a-key";

@@ -307,7 +307,7 @@ fn old_and_new_secret_pass_for_the_whole_grace() {
     );
     assert_eq!(
         act(&gateway, &key, "/rotate", json!({"grace": "31d"})),
-        no(409, "invalid_grace")
+        no(422, "validation_failed")
     );
     let without = made(
         &gateway
@@ -451,10 +451,10 @@ fn fields_are_patched_and_put_and_every_fault_is_told() {
     let want = [
         "/colour",
         "/inactivity/mode",
-        "/ip_allow",
+        "/ip_allow/0",
         "/name",
-        "/routes",
-        "/scopes",
+        "/routes/0",
+        "/scopes/0",
         "/secret",
     ];
     assert_eq!(pointers, want);

@@ -89,16 +89,16 @@ fn a_bad_item_keeps_no_good_one_out() {
         "[1]".into(),
         String::new(),
         json!({"name": "", "secret": "tab\tinside", "colour": 1}).to_string(),
-        json!({"name": "both", "secret": "x1", "hash": hash_of("x")}).to_string(),
+        json!({"name": "both", "secret": "secret-1", "hash": hash_of("x")}).to_string(),
         json!({"name": "neither"}).to_string(),
         json!({"name": "twice", "secret": "good-secret"}).to_string(),
         json!({"name": "its hash", "hash": sha256_of("good-secret")}).to_string(),
         json!({"name": "declared", "secret": KEY}).to_string(),
         json!({"name": "mistyped", "secret": mistyped}).to_string(),
-        json!({"name": "elsewhere", "secret": "x2", "workspace": format!("ws_{:0>26}", "9")})
+        json!({"name": "elsewhere", "secret": "secret-2", "workspace": format!("ws_{:0>26}", "9")})
             .to_string(),
-        json!({"name": "nobody's", "secret": "x3", "consumer": "nobody"}).to_string(),
-        json!({"name": "tomorrow", "secret": "x4", "created_at": "2999-01-01"}).to_string(),
+        json!({"name": "nobody's", "secret": "secret-3", "consumer": "nobody"}).to_string(),
+        json!({"name": "tomorrow", "secret": "secret-4", "created_at": "2999-01-01"}).to_string(),
         json!({"name": "also good", "hash": sha256_of("other"), "scopes": ["app:read"]})
             .to_string(),
     ]
@@ -152,6 +152,25 @@ fn a_bad_item_keeps_no_good_one_out() {
     for place in [0, 13] {
         assert_eq!(again["data"][place]["errors"][0]["code"], "key_taken");
     }
+}
+
+/// Short keys of other gateways are good until they are rotated; what anybody guesses is not.
+#[test]
+fn a_secret_that_anybody_guesses_is_refused() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let item = |secret: &str| json!({"name": "k", "secret": secret, "scopes": ["app:read"]});
+    let body = json!({"keys": [item("a"), item("7 bytes"), item("8 bytes!"), item("")]});
+    let done = gateway.api("POST", "/v1/keys/import", body).must(200);
+    assert_eq!((&done["imported"], &done["failed"]), (&json!(1), &json!(3)));
+    for place in [0, 1, 3] {
+        let fault = &done["data"][place]["errors"][0];
+        assert_eq!(
+            (&fault["pointer"], &fault["code"]),
+            (&json!("/secret"), &json!("out_of_range"))
+        );
+    }
+    assert!(opens(&gateway, "8 bytes!") && !opens(&gateway, "7 bytes"));
 }
 
 #[test]

@@ -351,7 +351,11 @@ fn hash_reads_a_key_from_standard_input() {
             (Some(0), format!("{}\n", hash_of(KEY)), String::new())
         );
     }
-    assert_eq!(out(&hash(b"foreign")), format!("{}\n", hash_of("foreign")));
+    let old = "0ld-k3y!";
+    assert_eq!(out(&hash(old.as_bytes())), format!("{}\n", hash_of(old)));
+    let short = hash(b"0ld-k3y");
+    assert_eq!(short.status.code(), Some(1));
+    assert!(err(&short).contains("at least 8 bytes"), "{}", err(&short));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod admin_bodies;
 mod admin_codes;
 mod audit;
 mod backup;

@@ -31,17 +31,14 @@ fn metadata_is_merged_entry_by_entry() {
         let name = gateway.api("PATCH", &path, json!({"name": "two"}));
         assert_eq!(name.must(200)["metadata"], json!({"d": ""}), "{kind}");
         let many: serde_json::Map<_, _> = (0..32).map(|n| (format!("n{n}"), "".into())).collect();
-        for wrong in [
-            json!({"e": 1}),
-            json!({"e": {}}),
-            json!([]),
-            Value::Object(many),
+        for (wrong, pointer) in [
+            (json!({"e": 1}), "/metadata/e"),
+            (json!({"e/f": {}}), "/metadata/e~1f"),
+            (json!([]), "/metadata"),
+            (Value::Object(many), "/metadata"),
         ] {
             let answer = edit(wrong.clone()).must(422);
-            assert_eq!(
-                answer["errors"][0]["pointer"], "/metadata",
-                "{kind}: {wrong}"
-            );
+            assert_eq!(answer["errors"][0]["pointer"], pointer, "{kind}: {wrong}");
         }
         assert_eq!(
             gateway.api("GET", &path, None).must(200)["metadata"],
@@ -68,7 +65,7 @@ fn metadata_that_is_put_takes_the_place_of_all() {
             let body = json!({"name": "other", "metadata": {"c": null}});
             let answer = gateway.api(method, path, body).must(422);
             assert_eq!(
-                answer["errors"][0]["pointer"], "/metadata",
+                answer["errors"][0]["pointer"], "/metadata/c",
                 "{method} {kind}"
             );
         }

@@ -382,7 +382,7 @@ fn a_type_of_event_that_there_is_not_is_refused() {
         let edited = gateway.api("PATCH", &path, json!({"events": events}));
         for fault in [made, edited.must(422)].map(|answer| answer["errors"][0].clone()) {
             assert_eq!(fault["code"], "unknown_value", "{fault}");
-            assert_eq!(fault["pointer"], "/events", "{fault}");
+            assert_eq!(fault["pointer"], "/events/1", "{fault}");
             let message = fault["message"].as_str().unwrap();
             assert!(message.contains(near), "{message}");
             assert!(

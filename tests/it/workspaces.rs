@@ -142,7 +142,7 @@ fn an_id_can_be_chosen_and_put_twice() {
     );
     let other = made(&gateway, "other", None);
     let moved = gateway.api("PUT", path, json!({"name": "north", "parent": other}));
-    assert_eq!(moved.must(422)["errors"][0]["code"], "not_supported");
+    assert_eq!(moved.must(422)["errors"][0]["code"], "immutable");
     let unknown = gateway.api_with(
         &["if-match: \"1\""],
         "PUT",

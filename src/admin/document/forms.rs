@@ -1,8 +1,8 @@
 //! What parameters and fields hold, by their names: from the lists and limits by which the handlers read them.
 
 use crate::domain::id::Kind;
-use crate::domain::key::KeyStatus;
 use crate::domain::key::record::InactivityMode;
+use crate::domain::key::{KeyStatus, MAX_PRESENTED_LEN, MIN_FOREIGN_LEN};
 use crate::domain::method::STANDARD;
 use crate::domain::role::Role;
 use crate::domain::route::LocationKind;
@@ -13,12 +13,8 @@ use crate::store::webhooks::types;
 use crate::store::write::Class;
 use serde_json::{Value, json};
 
-/// No control character, and no space at either end.
-const TRIMMED: &str = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f]([^\\u0000-\\u001f\\u007f-\\u009f]*\
-    [^\\s\\u0000-\\u001f\\u007f-\\u009f])?$";
-/// As [`TRIMMED`], and no slash.
-const SEGMENT: &str = "^[^/\\s\\u0000-\\u001f\\u007f-\\u009f]([^/\\u0000-\\u001f\\u007f-\\u009f]*\
-    [^/\\s\\u0000-\\u001f\\u007f-\\u009f])?$";
+/// Control characters, and those of [`crate::domain::name::deceives`].
+const UNSEEN: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u2069\\ufeff";
 const NO_CONTROL: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 const TOKEN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 const ADDRESS: &str = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\
@@ -57,7 +53,10 @@ fn words(least: usize, most: usize) -> Value {
     json!({"minLength": least, "maxLength": most, "pattern": NO_CONTROL})
 }
 
-fn trimmed(pattern: &str, most: usize) -> Value {
+/// What people go by: nothing unseen, none of `but`, and no space at either end.
+fn label(but: &str, most: usize) -> Value {
+    let end = format!("[^{but}\\s{UNSEEN}]");
+    let pattern = format!("^{end}([^{but}{UNSEEN}]*{end})?$");
     json!({"minLength": 1, "maxLength": most, "pattern": pattern})
 }
 
@@ -121,13 +120,13 @@ pub(super) fn field(schema: &str, name: &str) -> Option<Value> {
 /// Fields that hold something else than fields of this name do elsewhere.
 fn special(schema: &str, name: &str) -> Option<Value> {
     Some(match (schema, name) {
-        ("NewWorkspace" | "WorkspacePatch", "name") => trimmed(SEGMENT, 128),
+        ("NewWorkspace" | "WorkspacePatch", "name") => label("/", 128),
         ("SignIn", "email") => words(1, 254),
         ("SignIn", "password") | ("NewPassword", "current") => words(1, 256),
         ("Verification", "scopes") => list(64, words(1, 128)),
         ("Wonder", "key_id") | ("ImportedKey", "id") => id(Kind::Key),
         ("ImportedKey", "secret") => {
-            json!({"minLength": 1, "maxLength": 512, "pattern": "^[ -~]+$"})
+            json!({"minLength": MIN_FOREIGN_LEN, "maxLength": MAX_PRESENTED_LEN, "pattern": "^[ -~]+$"})
         }
         ("ImportedKey", "hash") => json!({"pattern": "^(blake3|sha256):[0-9a-f]{64}$"}),
         ("BulkAct", "action") => one_of([
@@ -156,11 +155,11 @@ fn list_field(name: &str) -> Option<Value> {
             let names = LocationKind::ALL.iter().map(|kind| kind.name());
             some(list(3, one_of(names)))
         }
-        "tags" => list(32, trimmed(TRIMMED, 64)),
+        "tags" => list(32, label("", 64)),
         "events" => list(64, one_of(types::patterns().iter().map(String::as_str))),
         "metadata" => json!({
             "maxProperties": 32,
-            "propertyNames": trimmed(TRIMMED, 128),
+            "propertyNames": label("", 128),
             "additionalProperties": text_of(words(0, 1024)),
         }),
         "headers" => json!({
@@ -175,7 +174,7 @@ fn list_field(name: &str) -> Option<Value> {
 /// Fields with text of some form.
 fn text_field(name: &str) -> Option<Value> {
     Some(match name {
-        "name" => trimmed(TRIMMED, 128),
+        "name" => label("", 128),
         "description" => words(0, 1024),
         "workspace" | "parent" => id(Kind::Workspace),
         "consumer" => words(1, 128),

@@ -183,7 +183,7 @@ fn headers(status: &str) -> Option<Value> {
             "Location": header("Where the new object is", true),
         }),
         "401" => json!({"WWW-Authenticate": header("`Bearer`", true)}),
-        "429" => json!({"Retry-After": header("Seconds to wait", true)}),
+        "429" | "503" => json!({"Retry-After": header("Seconds to wait", true)}),
         _ => return None,
     })
 }

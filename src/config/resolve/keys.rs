@@ -9,7 +9,8 @@ use crate::config::value;
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::{
-    Algorithm, KeyFormat, KeyHash, KeySpec, MAX_PRESENTED_LEN, Origin, PlainKey, Shape,
+    Algorithm, KeyFormat, KeyHash, KeySpec, MAX_PRESENTED_LEN, MIN_FOREIGN_LEN, Origin, PlainKey,
+    Shape,
 };
 use crate::domain::workspace;
 use std::collections::{HashMap, HashSet};
@@ -179,6 +180,10 @@ fn plain(item: &Item<'_>, format: Option<&KeyFormat>) -> Option<Held> {
     let text = key.expose();
     if text.len() > MAX_PRESENTED_LEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         item.fault("a key is at most 512 bytes of printable ASCII without spaces");
+        return None;
+    }
+    if text.len() < MIN_FOREIGN_LEN {
+        item.fault(format!("a key has at least {MIN_FOREIGN_LEN} bytes"));
         return None;
     }
     let format = format?;

@@ -190,7 +190,7 @@ fn secrets_come_from_files_and_the_environment() {
     // Cargo sets that variable for every test.
     let text = format!(
         "{BASE}{ROUTE}management: {{address: 0.0.0.0:1, token: file:token}}
-keys: [{{name: a, secret: file:key}}, {{name: b, secret: env:CARGO_PKG_NAME}}]
+keys: [{{name: a, secret: file:key}}, {{name: b, secret: env:CARGO_PKG_LICENSE}}]
 "
     );
     fs::write(&file, &text).unwrap();
@@ -220,7 +220,10 @@ fn bad_secret_files_are_named_and_not_shown() {
     write("cut", &native.expose().as_bytes()[..40]);
     write("native", native.expose().as_bytes());
     write("short", b"0123456789abcde");
-    let names = ["empty", "binary", "large", "spaced", "long", "cut"];
+    write("guessed", b"1234567\n");
+    let names = [
+        "empty", "binary", "large", "spaced", "long", "cut", "guessed",
+    ];
     let keys = names.map(|name| format!("  - {{name: {name}, secret: 'file:{name}'}}\n"));
     let text = format!(
         "{BASE}{ROUTE}management: {{token: file:short}}\nkeys:\n{}  - {{name: n, environment: live, secret: file:native}}\n",
@@ -242,7 +245,8 @@ fn bad_secret_files_are_named_and_not_shown() {
         "keys[4].secret: a key is at most 512 bytes of printable ASCII without spaces".to_owned(),
         "keys[5].secret: looks like a key of keygate, but its length or its checksum is wrong"
             .to_owned(),
-        "keys[6].environment: the key itself says `test`".to_owned(),
+        "keys[6].secret: a key has at least 8 bytes".to_owned(),
+        "keys[7].environment: the key itself says `test`".to_owned(),
     ];
     assert_eq!(lines, want);
 }

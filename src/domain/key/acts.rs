@@ -45,7 +45,7 @@ impl ActFault {
             Self::Deleted => "key_deleted",
             Self::Expired => "key_expired",
             Self::NotDeleted | Self::RestoreOver => "not_restorable",
-            Self::Grace => "invalid_grace",
+            Self::Grace => "invalid",
             Self::TooManySecrets => "too_many_secrets",
             Self::NothingToRetire => "nothing_to_retire",
         }

@@ -18,6 +18,8 @@ pub use spec::{KeySpec, KeyState, KeyStatus, Origin};
 
 /// Most bytes of any presented key, native or imported.
 pub const MAX_PRESENTED_LEN: usize = 512;
+/// Least bytes of a key that was made elsewhere: fewer are guessed, and found from their hash at once.
+pub const MIN_FOREIGN_LEN: usize = 8;
 
 /// A key as its holder has it. Wiped when dropped; `Debug` shows nothing of it.
 #[derive(Clone)]

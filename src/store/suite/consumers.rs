@@ -1,7 +1,7 @@
 //! Consumers.
 
 use super::{
-    Arc, Home, START, Store, StoreError, actor, add, add_workspace, id, new_key, texts,
+    Arc, Home, START, Store, StoreError, actor, add, add_workspace, id, new_key, sql, texts,
     touched_after, workspace,
 };
 use crate::domain::consumer::Consumer;
@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 on_both!(
     a_consumer_comes_back_as_it_was_kept,
     names_are_unique_in_one_workspace,
+    external_ids_are_unique_in_one_workspace,
     a_consumer_with_keys_stays,
     filters_find_what_they_say,
     words_of_a_consumer_are_in_an_index_and_follow_it,
@@ -126,6 +127,76 @@ async fn names_are_unique_in_one_workspace(home: Arc<Home>) {
             "{fault}"
         );
     }
+}
+
+async fn external_ids_are_unique_in_one_workspace(home: Arc<Home>) {
+    let store = home.open().await;
+    let north = add_workspace(&store, "north", workspace::root()).await;
+    let with = |name: &str, external_id: Option<&str>| ConsumerRecord {
+        external_id: external_id.map(str::to_owned),
+        ..new_consumer(name)
+    };
+    let first = add_consumer(&store, with("first", Some("crm-7"))).await;
+    let beside = ConsumerRecord {
+        workspace: north.id,
+        ..with("beside", Some("crm-7"))
+    };
+    let beside = add_consumer(&store, beside).await;
+    let other = add_consumer(&store, with("other", Some("CRM-7"))).await;
+    let bare = add_consumer(&store, with("bare", None)).await;
+    add_consumer(&store, with("bare too", None)).await;
+    let is_taken = |fault: StoreError| {
+        assert!(matches!(fault, StoreError::Taken("external id")), "{fault}");
+    };
+    let mut write = store.begin(&actor()).await.unwrap();
+    let same = write.insert_consumer(with("same", Some("crm-7"))).await;
+    is_taken(same.unwrap_err());
+    let becomes = ConsumerRecord {
+        external_id: first.external_id.clone(),
+        ..bare.clone()
+    };
+    is_taken(write.save_consumer(&bare, becomes).await.unwrap_err());
+    // It keeps its own, and what nobody has any more is free.
+    let first_again = ConsumerRecord {
+        name: "renamed".into(),
+        ..first.clone()
+    };
+    let renamed = write.save_consumer(&first, first_again).await.unwrap();
+    let freed = ConsumerRecord {
+        external_id: None,
+        ..renamed.clone()
+    };
+    write.save_consumer(&renamed, freed).await.unwrap();
+    let becomes = ConsumerRecord {
+        external_id: first.external_id.clone(),
+        ..bare.clone()
+    };
+    write.save_consumer(&bare, becomes).await.unwrap();
+    write.commit().await.unwrap();
+
+    // Two of an older store share one: each can be edited, and given another.
+    let share = "UPDATE consumers SET external_id = 'crm-7' WHERE id = '";
+    sql(
+        &store,
+        &format!("{share}{}'", other.id.text(Kind::Consumer)),
+    )
+    .await;
+    let shared = store.consumer(other.id).await.unwrap();
+    for (name, external_id) in [
+        ("edited", shared.external_id.clone()),
+        ("apart", Some("crm-8".into())),
+    ] {
+        let before = store.consumer(other.id).await.unwrap();
+        let after = ConsumerRecord {
+            name: name.into(),
+            external_id,
+            ..before.clone()
+        };
+        let mut write = store.begin(&actor()).await.unwrap();
+        write.save_consumer(&before, after).await.unwrap();
+        write.commit().await.unwrap();
+    }
+    assert_eq!(store.consumer(beside.id).await.unwrap(), beside);
 }
 
 async fn a_consumer_with_keys_stays(home: Arc<Home>) {

@@ -72,7 +72,7 @@ fn every_wrong_field_has_a_line() {
         lines[0],
         "keygate: some parameters are not valid (validation_failed)"
     );
-    for field in ["/scopes", "/methods", "/ip_allow", "/expires_at"] {
+    for field in ["/scopes/0", "/methods/0", "/ip_allow/0", "/expires_at"] {
         assert!(
             ran.err.contains(&format!("\n  {field}: ")),
             "{field}: {ran:#?}"

@@ -1,6 +1,7 @@
 """What Schemathesis cannot know of this API."""
 
 import os
+import re
 
 import schemathesis
 from schemathesis.specs.openapi.checks import RejectedPositiveData, positive_data_acceptance
@@ -52,8 +53,7 @@ MEANING = {
     # What an object was made with stays.
     ("/workspace", "immutable"),
     ("/environment", "immutable"),
-    ("/workspace", "not_supported"),
-    ("/parent", "not_supported"),
+    ("/parent", "immutable"),
 }
 
 
@@ -72,7 +72,8 @@ def before_call(ctx, case, kwargs):
 
 
 def is_meaning(fault):
-    pointer = fault["pointer"]
+    # An item of a list is refused for what the list means.
+    pointer = re.sub(r"/\d+$", "", fault["pointer"])
     return any(pointer.endswith(end) and fault["code"] == code for end, code in MEANING)
 
 

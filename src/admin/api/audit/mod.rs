@@ -356,9 +356,21 @@ pub(in crate::admin) async fn create_checkpoint(
     let mut body = call.json()?;
     let before = body.required("before", time);
     body.finish()?;
-    let mut before = before.ok_or(AdminError::Internal)?;
+    let before = before.ok_or(AdminError::Internal)?;
+    let mut committed = false;
+    let answer = cut(&parts, &call, (before, dry_run), &mut committed).await;
+    answer.map_err(|fault| if committed { fault.midway() } else { fault })
+}
+
+/// Cuts portion by portion.
+async fn cut(
+    parts: &AdminParts,
+    call: &Call,
+    (mut before, dry_run): (Timestamp, bool),
+    committed: &mut bool,
+) -> Result<Response, AdminError> {
     loop {
-        let mut change = match begin(&parts, &call).await? {
+        let mut change = match begin(parts, call).await? {
             Begun::Replay(answer) => return Ok(answer),
             Begun::Change(change) => change,
         };
@@ -373,6 +385,7 @@ pub(in crate::admin) async fn create_checkpoint(
         if let Some((_, true)) = cut {
             let Change { write, .. } = *change;
             write.commit().await?;
+            *committed = true;
             continue;
         }
         if dry_run || cut.is_none() {
@@ -381,6 +394,6 @@ pub(in crate::admin) async fn create_checkpoint(
         let revision = cut.as_ref().map(|_| change.write.revision);
         let cut = cut.map(|(cut, _)| CheckpointView::from(cut));
         let reply = json!({"checkpoint": cut, "revision": revision});
-        return change.finish(&parts, Reply::ok("audit", reply)).await;
+        return change.finish(parts, Reply::ok("audit", reply)).await;
     }
 }

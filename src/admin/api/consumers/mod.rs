@@ -5,7 +5,7 @@ pub(in crate::admin) mod view;
 use super::place::{
     PathId, has_words, id_parameter, named, path_id, set, set_option, time_cursor, within,
 };
-use crate::admin::body::{Body, metadata, name, text};
+use crate::admin::body::{Body, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -30,6 +30,7 @@ use std::sync::Arc;
 use view::{ConsumerList, ConsumerPatch, ConsumerView, NewConsumer};
 
 const SORT: &str = "-created_at";
+const STAYS: &str = "a consumer does not move: its workspace stays";
 
 /// Lists consumers, the newest first; those of the config file come last.
 #[utoipa::path(
@@ -209,8 +210,7 @@ pub(in crate::admin) async fn put_consumer(
         super::keys::create::id(value, Kind::Workspace, "workspace")
     });
     if place.is_some_and(|place| place != before.workspace) {
-        let words = "a consumer does not move: its workspace stays";
-        body.fault("workspace", ("not_supported", words.into()));
+        body.fault("workspace", ("immutable", STAYS.into()));
     }
     require_name(&mut body);
     write(&mut body, &mut after);
@@ -239,6 +239,7 @@ pub(in crate::admin) async fn edit_consumer(
     let before = change.write.consumer(id).await?;
     check(&mut change, &call, &before).await?;
     let mut after = before.clone();
+    body.fixed(&[("workspace", STAYS)]);
     body.merge("metadata", &before.metadata);
     body.merge_into("limits", limits::before(before.limits));
     write(&mut body, &mut after);
@@ -383,7 +384,7 @@ fn write(body: &mut Body, consumer: &mut ConsumerRecord) {
     set_option(&mut consumer.external_id, external_id);
     let description = body.nullable("description", text(0, 1024));
     set_option(&mut consumer.description, description);
-    set(&mut consumer.metadata, body.nullable("metadata", metadata));
+    set(&mut consumer.metadata, body.metadata("metadata"));
     set_option(&mut consumer.limits, body.object("limits", limits::limits));
 }
 

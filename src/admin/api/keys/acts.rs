@@ -4,7 +4,7 @@
 use super::create::{consumer, new_secret, with_secret};
 use super::fields;
 use super::view::{KeyView, managed};
-use crate::admin::body::{Body, duration, text, whole};
+use crate::admin::body::{Body, Wrong, duration, text, whole};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -13,7 +13,8 @@ use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::KeyRecord;
-use crate::domain::key::acts::Act;
+use crate::domain::key::acts::{Act, ActFault};
+use crate::domain::key::record::MAX_GRACE_MILLIS;
 use crate::domain::role::Permission;
 use crate::domain::workspace::{Lineage, root};
 use axum::extract::rejection::PathRejection;
@@ -125,10 +126,12 @@ pub(in crate::admin) async fn edit_key(
     };
     key.after.editable()?;
     let now = key.change.write.now;
+    key.body.fixed(&fields::FIXED);
     key.body.merge("metadata", &key.after.detail.metadata);
     key.body
         .merge_into("limits", limits::before(key.after.detail.limits));
-    fields::write(&mut key.body, &mut key.after, &parts.shared.snapshot(), now);
+    let known = (&*parts.shared.snapshot(), &call.caller);
+    fields::write(&mut key.body, &mut key.after, known, now);
     key.close(&parts, "key.updated").await
 }
 
@@ -208,7 +211,7 @@ pub(in crate::admin) async fn rotate_key(
         Ok(key) => key,
         Err(answer) => return Ok(answer),
     };
-    let grace = key.body.optional("grace", duration).unwrap_or(GRACE);
+    let grace = key.body.optional("grace", grace).unwrap_or(GRACE);
     let now = key.change.write.now;
     let (secret, version) = new_secret(
         &parts.shared.snapshot().key_format,
@@ -227,6 +230,14 @@ pub(in crate::admin) async fn rotate_key(
     let id = saved.id.text(Kind::Key).to_string();
     let reply = with_secret(&managed(&saved, &parts, now), &secret, saved.revision);
     change.finish(&parts, Reply::ok(id, reply)).await
+}
+
+fn grace(value: &Value) -> Result<i64, Wrong> {
+    let grace = duration(value)?;
+    if grace > MAX_GRACE_MILLIS {
+        return Err(("out_of_range", ActFault::Grace.to_string()));
+    }
+    Ok(grace)
 }
 
 /// Ends older secrets before their grace is over.

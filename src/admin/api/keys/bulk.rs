@@ -6,7 +6,7 @@
 
 use super::create::may_name;
 use super::view::managed;
-use crate::admin::body::{Body, Wrong, flag, invalid, list, said, text, whole};
+use crate::admin::body::{Body, Wrong, flag, invalid, text, whole};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -204,9 +204,17 @@ pub(in crate::admin) async fn change_keys(
         places: HashMap::new(),
         owners: HashMap::new(),
         saved: 0,
+        committed: false,
         data: Vec::new(),
     };
-    work.run().await
+    let answer = work.run().await;
+    answer.map_err(|fault| {
+        if work.committed {
+            fault.midway()
+        } else {
+            fault
+        }
+    })
 }
 
 /// The keys that are meant, as they are now.
@@ -247,6 +255,8 @@ struct Work<'a> {
     owners: HashMap<Id, Option<Consumer>>,
     /// Keys that are another now, in this transaction and those before it.
     saved: usize,
+    /// Whether some of that is true already.
+    committed: bool,
     data: Vec<BulkItem>,
 }
 
@@ -268,6 +278,7 @@ impl Work<'_> {
             let Change { write, .. } = *change;
             if self.saved > before && !self.wanted.dry_run {
                 write.commit().await?;
+                self.committed = true;
             } else {
                 drop(write);
             }
@@ -420,11 +431,10 @@ fn item(id: Id, done: Done) -> BulkItem {
 
 fn read(mut body: Body, call: &Call) -> Result<Wanted, AdminError> {
     let action = body.required("action", Action::read);
-    let ids = body.optional(
-        "ids",
-        list(MOST_IDS, |value| super::create::id(value, Kind::Key, "key")),
-    );
-    let filter = body.optional("filter", pairs);
+    let ids = body.list("ids", MOST_IDS, |value| {
+        super::create::id(value, Kind::Key, "key")
+    });
+    let (ids, filter) = (ids.flatten(), body.entries("filter", filter).flatten());
     let named_both = ids.is_some() == filter.is_some();
     if named_both && !body.has_faults() {
         body.fault("ids", ("required", "either `ids` or `filter`".into()));
@@ -479,23 +489,15 @@ fn read(mut body: Body, call: &Call) -> Result<Wanted, AdminError> {
     })
 }
 
-/// Filters in a body, as they stand in a query string.
-fn pairs(value: &Value) -> Result<Vec<(String, String)>, Wrong> {
-    let Some(fields) = value.as_object() else {
-        return invalid("expected an object of filters");
-    };
-    let mut pairs = Vec::new();
-    for (name, value) in fields {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Bool(flag) => json!(flag).to_string(),
-            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                return invalid(format!("`{}`: expected text, true or false", said(name)));
-            }
-        };
-        pairs.push((name.clone(), text));
+/// A filter in a body, as it stands in a query string.
+fn filter(_: &str, value: &Value) -> Result<String, Wrong> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            invalid("expected text, true or false")
+        }
     }
-    Ok(pairs)
 }
 
 #[cfg(test)]

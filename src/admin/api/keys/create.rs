@@ -96,7 +96,7 @@ pub(super) async fn read(
     let environment = body.optional("environment", |value| environment(value, format));
     key.environment =
         environment.unwrap_or_else(|| format.environments().first().cloned().unwrap_or_default());
-    fields::write(&mut body, &mut key, snapshot, now);
+    fields::write(&mut body, &mut key, (snapshot, &call.caller), now);
     if key.expires_at.is_some_and(|end| end <= now) {
         body.fault(
             "expires_at",

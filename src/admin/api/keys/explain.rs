@@ -3,7 +3,7 @@
 use super::verify::{NOWHERE, address, host, look_up, method, path, secret};
 use super::view::KeySummary;
 use crate::admin::auth::Caller;
-use crate::admin::body::{Body, Wrong, invalid, said};
+use crate::admin::body::{Body, Wrong, invalid};
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
 use crate::admin::schema::Refusals;
@@ -13,7 +13,7 @@ use crate::domain::role::Permission;
 use crate::domain::route::Location;
 use crate::gate::Denied;
 use crate::gate::trace::{self, Given, Outgoing, Question, Rule, Trace, Verdict};
-use crate::snapshot::router::{CompiledRoute, RoutePlace, Router};
+use crate::snapshot::router::{RoutePlace, Router};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -23,6 +23,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use utoipa::ToSchema;
+
+/// Most header fields of a request.
+const MOST_HEADERS: usize = 256;
 
 /// A request, and the key it is made with.
 #[derive(ToSchema)]
@@ -191,23 +194,14 @@ fn hide_routes(trace: &mut Trace<'_>, caller: &Caller, all: &Router) {
     for reading in &mut trace.readings {
         let mut routes = all.routes().iter();
         let named = reading.and_then(|name| routes.find(|one| one.route.name == name));
-        if named.is_some_and(|route| !sees(caller, route)) {
+        if named.is_some_and(|route| !super::sees(caller, route)) {
             *reading = None;
         }
     }
-    if trace.route.is_some_and(|route| !sees(caller, route)) {
+    if trace.route.is_some_and(|route| !super::sees(caller, route)) {
         trace.route = None;
         trace.location = None;
         trace.outgoing = None;
-    }
-}
-
-/// A route that belongs nowhere is for keys of every workspace, and whoever looks after those may hear of it.
-fn sees(caller: &Caller, route: &CompiledRoute) -> bool {
-    match &route.place {
-        RoutePlace::Anywhere => true,
-        RoutePlace::In(place) => caller.check(Permission::Read, place).is_ok(),
-        RoutePlace::Unknown => caller.check_whole(Permission::Read).is_ok(),
     }
 }
 
@@ -329,7 +323,7 @@ fn read(mut body: Body) -> Result<Wanted, AdminError> {
             host: inner.optional("host", host).unwrap_or_default(),
             path,
             query: query.or(apart),
-            headers: inner.optional("headers", headers).unwrap_or_default(),
+            headers: headers(inner),
             from: inner.optional("ip", address).unwrap_or(NOWHERE),
         })
     });
@@ -350,38 +344,37 @@ fn secret_free_text(value: &Value) -> Result<String, Wrong> {
 }
 
 /// Header fields. Values may hold a key, so they are never shown in a fault.
-fn headers(value: &Value) -> Result<HeaderMap, Wrong> {
-    let Some(fields) = value.as_object() else {
-        return invalid("expected an object of names and values");
-    };
+fn headers(body: &mut Body) -> HeaderMap {
+    let fields = body.entries("headers", header).flatten();
+    let fields = fields.into_iter().flatten().map(|(_, field)| field);
     let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-            return invalid("a name is not one of a header field");
-        };
-        let values = match value {
-            Value::Array(values) => values.as_slice(),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Object(_) => std::slice::from_ref(value),
-        };
+    for (name, values) in fields {
+        if headers.len() + values.len() > MOST_HEADERS {
+            let words = format!("at most {MOST_HEADERS} fields");
+            body.fault("headers", ("out_of_range", words));
+            break;
+        }
         for value in values {
-            let value = value
-                .as_str()
-                .and_then(|text| HeaderValue::from_str(text).ok());
-            let Some(value) = value else {
-                return invalid(format!(
-                    "`{}` is not the text of a header field",
-                    said(name.as_str())
-                ));
-            };
-            if headers.len() >= 256 {
-                return Err(("out_of_range", "at most 256 fields".into()));
-            }
             headers.append(name.clone(), value);
         }
     }
-    Ok(headers)
+    headers
+}
+
+fn header(name: &str, value: &Value) -> Result<(HeaderName, Vec<HeaderValue>), Wrong> {
+    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+        return invalid("the name is not one of a header field");
+    };
+    let values = match value {
+        Value::Array(values) => values.as_slice(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            std::slice::from_ref(value)
+        }
+    };
+    let read = |value: &Value| HeaderValue::from_str(value.as_str()?).ok();
+    let values: Option<Vec<HeaderValue>> = values.iter().map(read).collect();
+    match values {
+        Some(values) => Ok((name, values)),
+        None => invalid("expected the text of a header field, or a list of them"),
+    }
 }

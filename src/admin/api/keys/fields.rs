@@ -1,6 +1,8 @@
 //! The fields of a key that admins write: read from a body, checked against what there is.
 
-use crate::admin::body::{Body, Wrong, duration, invalid, list, metadata, name, text, time};
+use super::{route_named, sees};
+use crate::admin::auth::Caller;
+use crate::admin::body::{Body, Wrong, duration, invalid, label, name, text, time};
 use crate::admin::limits::limits;
 use crate::domain::key::KeyRecord;
 use crate::domain::key::record::{DAY_MILLIS, Inactivity, InactivityMode};
@@ -9,6 +11,7 @@ use crate::domain::route::LocationKind;
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
 use crate::snapshot::handle::Snapshot;
+use crate::snapshot::router::CompiledRoute;
 use http::Method;
 use ipnet::IpNet;
 use serde_json::Value;
@@ -32,7 +35,12 @@ pub(super) const CLEARABLE: [&str; 12] = [
 
 /// Writes the fields that a body has into a key; what is absent stays, what is null becomes nothing. Faults stay in the
 /// body.
-pub(super) fn write(body: &mut Body, key: &mut KeyRecord, snapshot: &Snapshot, now: Timestamp) {
+pub(super) fn write(
+    body: &mut Body,
+    key: &mut KeyRecord,
+    (snapshot, caller): (&Snapshot, &Caller),
+    now: Timestamp,
+) {
     if body.has("name")
         && let Some(name) = body.required("name", name)
     {
@@ -43,26 +51,21 @@ pub(super) fn write(body: &mut Body, key: &mut KeyRecord, snapshot: &Snapshot, n
         &mut detail.description,
         body.nullable("description", text(0, 1024)),
     );
-    fill(&mut detail.scopes, body.nullable("scopes", list(64, scope)));
-    set(
-        &mut detail.routes,
-        body.nullable("routes", list(64, |value| route(value, snapshot))),
-    );
-    set(
-        &mut detail.methods,
-        body.nullable("methods", some(list(9, method))),
-    );
-    fill(
-        &mut detail.ip_allow,
-        body.nullable("ip_allow", list(64, network)),
-    );
-    set(
-        &mut detail.locations,
-        body.nullable("locations", some(list(3, location))),
-    );
+    fill(&mut detail.scopes, body.list("scopes", 64, scope));
+    // What the key has already may stay, whoever writes the rest.
+    let had = detail.routes.take();
+    let may_be = |route: &CompiledRoute| {
+        let name = &route.route.name;
+        sees(caller, route) || had.as_ref().is_some_and(|had| had.contains(name))
+    };
+    let routes = body.list("routes", 64, |value| route_named(value, snapshot, may_be));
+    detail.routes = routes.unwrap_or(had);
+    set(&mut detail.methods, body.some("methods", 9, method));
+    fill(&mut detail.ip_allow, body.list("ip_allow", 64, network));
+    set(&mut detail.locations, body.some("locations", 3, location));
     set(&mut detail.limits, body.object("limits", limits));
-    fill(&mut detail.tags, body.nullable("tags", list(32, tag)));
-    fill(&mut detail.metadata, body.nullable("metadata", metadata));
+    fill(&mut detail.tags, body.list("tags", 32, label(64)));
+    fill(&mut detail.metadata, body.metadata("metadata"));
     set(&mut key.not_before, body.nullable("not_before", time));
     set(&mut key.expires_at, body.nullable("expires_at", time));
     if let (Some(start), Some(end)) = (key.not_before, key.expires_at)
@@ -102,20 +105,6 @@ fn fill<T: Default>(field: &mut T, given: Option<Option<T>>) {
     }
 }
 
-/// A list that must not be empty: it would allow nothing, where null allows all.
-fn some<T>(
-    read: impl Fn(&Value) -> Result<Vec<T>, Wrong>,
-) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
-    move |value| {
-        let list = read(value)?;
-        if list.is_empty() {
-            invalid("an empty list allows nothing; null allows all")
-        } else {
-            Ok(list)
-        }
-    }
-}
-
 pub(in crate::admin) fn inactivity(body: &mut Body) -> Option<Inactivity> {
     let mode = body.required("mode", |value| {
         let mode = value.as_str().and_then(InactivityMode::parse);
@@ -142,26 +131,38 @@ pub(in crate::admin) fn inactivity(body: &mut Body) -> Option<Inactivity> {
     })
 }
 
+/// What PATCH does not change of a key.
+pub(super) const FIXED: [(&str, &str); 7] = [
+    (
+        "consumer",
+        "PATCH does not change it: POST /v1/keys/{id}/transfer does",
+    ),
+    ("environment", "a key keeps it: make a new key"),
+    ("workspace", "a key keeps it: make a new key"),
+    (
+        "state",
+        "PATCH does not change it: POST /v1/keys/{id}/disable, enable and revoke do",
+    ),
+    (
+        "status",
+        "it follows from the key: POST /v1/keys/{id}/disable, enable and revoke change it",
+    ),
+    (
+        "secrets",
+        "PATCH does not change them: POST /v1/keys/{id}/rotate and retire do",
+    ),
+    (
+        "hint",
+        "it is the secret's: POST /v1/keys/{id}/rotate makes a new one",
+    ),
+];
+
 fn scope(value: &Value) -> Result<String, Wrong> {
     let scope = value.as_str().and_then(Scope::parse);
     scope.map_or_else(
         || invalid("a scope has 1 to 128 letters, digits and : / . - _"),
         |scope| Ok(scope.to_string()),
     )
-}
-
-fn route(value: &Value, snapshot: &Snapshot) -> Result<String, Wrong> {
-    let name = text(1, 63)(value)?;
-    let known = snapshot
-        .router
-        .routes()
-        .iter()
-        .any(|route| route.route.name == name);
-    if known {
-        Ok(name)
-    } else {
-        Err(("unknown_value", "there is no such route".into()))
-    }
 }
 
 fn method(value: &Value) -> Result<String, Wrong> {
@@ -200,13 +201,4 @@ fn location(value: &Value) -> Result<String, Wrong> {
         || Err(("unknown_value", "expected header, bearer or query".into())),
         |kind| Ok(kind.name().to_owned()),
     )
-}
-
-fn tag(value: &Value) -> Result<String, Wrong> {
-    let tag = text(1, 64)(value)?;
-    if tag.trim() == tag {
-        Ok(tag)
-    } else {
-        invalid("must not begin or end with a space")
-    }
 }

@@ -10,13 +10,15 @@ use crate::admin::body::{Body, Wrong, invalid, text, time};
 use crate::admin::call::Call;
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::{AdminError, FieldFault};
+use crate::admin::json::{self, Unread};
 use crate::admin::schema::{IdempotencyKey, Refusals};
 use crate::admin::server::AdminParts;
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::SecretVersion;
 use crate::domain::key::{
-    Algorithm, KeyFormat, KeyHash, KeyRecord, MAX_PRESENTED_LEN, Origin, PlainKey, Shape,
+    Algorithm, KeyFormat, KeyHash, KeyRecord, MAX_PRESENTED_LEN, MIN_FOREIGN_LEN, Origin, PlainKey,
+    Shape,
 };
 use crate::domain::role::Permission;
 use crate::domain::time::Timestamp;
@@ -39,7 +41,7 @@ const MOST: usize = 1000;
 pub(in crate::admin) struct ImportedKey {
     #[schema(min_length = 1, max_length = 128)]
     name: String,
-    /// As its holder presents it, 1 to 512 printable ASCII characters; or `hash`.
+    /// As its holder presents it, 8 to 512 printable ASCII characters; or `hash`.
     secret: Option<String>,
     /// `blake3:` or `sha256:` and 64 hex digits.
     hash: Option<String>,
@@ -82,7 +84,7 @@ struct ImportItem {
 /// One item as it was sent.
 struct Sent {
     line: usize,
-    body: Result<Body, FieldFault>,
+    body: Result<Body, Vec<FieldFault>>,
 }
 
 /// An item that can be read: the key, and its hashes at rest, by which it may be there already.
@@ -177,7 +179,7 @@ fn items(call: &Call) -> Result<Vec<Sent>, AdminError> {
             .filter(|(_, line)| !line.trim_ascii().is_empty())
             .map(|(place, line)| Sent {
                 line: place + 1,
-                body: object(serde_json::from_slice(line).unwrap_or_default()),
+                body: line_of(line),
             })
             .collect()
     } else {
@@ -208,15 +210,23 @@ fn items(call: &Call) -> Result<Vec<Sent>, AdminError> {
     Ok(items)
 }
 
-fn object(value: Value) -> Result<Body, FieldFault> {
+fn line_of(text: &[u8]) -> Result<Body, Vec<FieldFault>> {
+    match json::parse(text) {
+        Ok(value) => object(value),
+        Err(Unread::Syntax) => object(Value::Null),
+        Err(Unread::Twice(faults)) => Err(faults),
+    }
+}
+
+fn object(value: Value) -> Result<Body, Vec<FieldFault>> {
     match value {
         Value::Object(fields) => Ok(Body::of(fields)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(FieldFault {
+            Err(vec![FieldFault {
                 pointer: String::new(),
                 code: "invalid",
                 message: "expected a JSON object".into(),
-            })
+            }])
         }
     }
 }
@@ -238,7 +248,7 @@ async fn read_all(
     for Sent { line, body } in sent {
         let read = match body {
             Ok(body) => reader.read(change, line, body).await?,
-            Err(fault) => Err(vec![fault]),
+            Err(faults) => Err(faults),
         };
         match read {
             Ok(wanted) => good.push(wanted),
@@ -289,7 +299,7 @@ impl Reader<'_> {
         key.environment = body
             .optional("environment", |value| environment(value, format))
             .unwrap_or_else(|| format.environments().first().cloned().unwrap_or_default());
-        fields::write(&mut body, &mut key, &snapshot, now);
+        fields::write(&mut body, &mut key, (&snapshot, &self.call.caller), now);
         let past = |value: &Value| past(value, now);
         key.created_at = body.optional("created_at", past).unwrap_or(now);
         key.usage.last_used_at = body.optional("last_used_at", past);
@@ -424,8 +434,9 @@ fn plain(value: &Value, format: &KeyFormat) -> Result<PlainKey, Wrong> {
     let Some(text) = value.as_str() else {
         return invalid("expected text");
     };
-    if !(1..=MAX_PRESENTED_LEN).contains(&text.len()) {
-        return Err(("out_of_range", "must have 1 to 512 characters".into()));
+    if !(MIN_FOREIGN_LEN..=MAX_PRESENTED_LEN).contains(&text.len()) {
+        let words = format!("must have {MIN_FOREIGN_LEN} to {MAX_PRESENTED_LEN} characters");
+        return Err(("out_of_range", words));
     }
     if !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return invalid("must be printable ASCII, since it stands in a header field");

@@ -15,7 +15,7 @@ pub(in crate::admin) mod verify;
 pub(in crate::admin) mod view;
 
 use crate::admin::auth::Caller;
-use crate::admin::body::{Wrong, invalid};
+use crate::admin::body::{Wrong, invalid, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::error::AdminError;
 use crate::admin::page::{Page, Parameters, cursor};
@@ -26,7 +26,9 @@ use crate::domain::key::KeyStatus;
 use crate::domain::role::Permission;
 use crate::domain::time::Timestamp;
 use crate::domain::workspace::{Lineage, root};
+use crate::snapshot::handle::Snapshot;
 use crate::snapshot::key::Key;
+use crate::snapshot::router::{CompiledRoute, RoutePlace};
 use crate::store::keys::{KeyQuery, SortBy};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -34,6 +36,7 @@ use axum::extract::{Path, State};
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use view::{KeyView, declared, managed};
@@ -176,6 +179,30 @@ async fn may_hear_of(parts: &AdminParts, caller: &Caller, key: &Key) -> Result<b
     Ok(caller
         .bindings()
         .any(|(place, _)| own.is_reached_from(place.own()) || place.is_reached_from(own.own())))
+}
+
+/// A route that belongs nowhere is for keys of every workspace, and whoever looks after those may hear of it.
+fn sees(caller: &Caller, route: &CompiledRoute) -> bool {
+    match &route.place {
+        RoutePlace::Anywhere => true,
+        RoutePlace::In(place) => caller.check(Permission::Read, place).is_ok(),
+        RoutePlace::Unknown => caller.check_whole(Permission::Read).is_ok(),
+    }
+}
+
+/// The name of a route among those that may be named: what may not be is not there.
+fn route_named(
+    value: &Value,
+    snapshot: &Snapshot,
+    may_be: impl Fn(&CompiledRoute) -> bool,
+) -> Result<String, Wrong> {
+    let name = text(1, 63)(value)?;
+    let mut routes = snapshot.router.routes().iter();
+    if routes.any(|route| route.route.name == name && may_be(route)) {
+        Ok(name)
+    } else {
+        Err(("unknown_value", "there is no such route".into()))
+    }
 }
 
 struct Wanted {

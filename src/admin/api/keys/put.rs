@@ -46,8 +46,10 @@ pub(in crate::admin) async fn put_key(
     };
     match change.write.key(id).await {
         Ok(before) => replace(&parts, &call, change, (before, body)).await,
-        Err(StoreError::NotFound) if call.if_match.is_some() => Err(AdminError::PreconditionFailed),
-        Err(StoreError::NotFound) => make(&parts, &call, change, (id, body)).await,
+        Err(StoreError::NotFound) => {
+            call.check_new()?;
+            make(&parts, &call, change, (id, body)).await
+        }
         Err(fault) => Err(fault.into()),
     }
 }
@@ -106,7 +108,8 @@ async fn replace(
         body.required("name", name);
     }
     body.absent_is_null(&fields::CLEARABLE);
-    fields::write(&mut body, &mut after, &parts.shared.snapshot(), now);
+    let known = (&*parts.shared.snapshot(), &call.caller);
+    fields::write(&mut body, &mut after, known, now);
     body.finish()?;
     let key = change.write.save_key(&before, after, "key.updated").await?;
     let body = serde_json::to_value(managed(&key, parts, now)).map_err(|_| AdminError::Internal)?;

@@ -2,7 +2,8 @@
 //! presented key is read from the body and goes nowhere else.
 
 use super::view::KeySummary;
-use crate::admin::body::{Body, Wrong, flag, invalid, list, text};
+use crate::admin::auth::Caller;
+use crate::admin::body::{Body, Wrong, flag, invalid, text};
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
 use crate::admin::schema::Refusals;
@@ -94,7 +95,7 @@ pub(in crate::admin) async fn verify_key(
     if !snapshot.ready {
         return Err(AdminError::NotReady);
     }
-    let wanted = read(call.json()?, &snapshot)?;
+    let wanted = read(call.json()?, &snapshot, &call.caller)?;
     if wanted.count {
         call.caller.reach(Permission::KeysWrite)?;
     }
@@ -219,9 +220,11 @@ fn decide(
     }
 }
 
-fn read(mut body: Body, snapshot: &Snapshot) -> Result<Wanted, AdminError> {
+fn read(mut body: Body, snapshot: &Snapshot, caller: &Caller) -> Result<Wanted, AdminError> {
     let key = body.required("key", secret);
-    let route = body.optional("route", |value| route(value, snapshot));
+    let route = body.optional("route", |value| {
+        super::route_named(value, snapshot, |route| super::sees(caller, route))
+    });
     let path = body.optional("path", path);
     let host = body.optional("host", host);
     if route.is_some() && path.is_some() {
@@ -244,7 +247,8 @@ fn read(mut body: Body, snapshot: &Snapshot) -> Result<Wanted, AdminError> {
         method: body.optional("method", method).unwrap_or(Method::GET),
         from: body.optional("ip", address).unwrap_or(NOWHERE),
         scopes: body
-            .optional("scopes", list(64, text(1, 128)))
+            .list("scopes", 64, text(1, 128))
+            .flatten()
             .unwrap_or_default(),
         count: body.optional("count", flag).unwrap_or(false),
     };
@@ -261,16 +265,6 @@ pub(super) fn secret(value: &Value) -> Result<String, Wrong> {
         Some(text) if text.len() <= 2 * MAX_PRESENTED_LEN => Ok(text.to_owned()),
         Some(_) => Err(("out_of_range", "at most 512 bytes".into())),
         None => invalid("expected text"),
-    }
-}
-
-fn route(value: &Value, snapshot: &Snapshot) -> Result<String, Wrong> {
-    let name = text(1, 63)(value)?;
-    let mut routes = snapshot.router.routes().iter();
-    if routes.any(|route| route.route.name == name) {
-        Ok(name)
-    } else {
-        Err(("unknown_value", "there is no such route".into()))
     }
 }
 

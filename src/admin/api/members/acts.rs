@@ -75,7 +75,11 @@ pub(in crate::admin) async fn grant_role(
     let role = body.required("role", crate::admin::api::tokens::role);
     body.finish()?;
     check_roles(&call.caller, &before, place, role)?;
-    call.check_version(before.revision)?;
+    call.check_match(before.revision)?;
+    // What is put is the role, not the member.
+    if before.roles.iter().any(|held| held.workspace == workspace) {
+        call.check_none_match(before.revision)?;
+    }
     let Some(role) = role else {
         return Err(AdminError::Internal);
     };

@@ -257,6 +257,7 @@ pub(in crate::admin) async fn edit_member(
     check_governed(&call.caller, &before, &places, Permission::MembersWrite)?;
     call.check_version(before.revision)?;
     let mut after = before.clone();
+    body.fixed(&FIXED);
     after.email = kept(&mut body, "email", email).or(after.email);
     after.name = kept(&mut body, "name", name).or(after.name);
     after.state = kept(&mut body, "state", state).unwrap_or(after.state);
@@ -267,6 +268,18 @@ pub(in crate::admin) async fn edit_member(
     let member = change.write.save_member(&before, after).await?;
     close(change, &parts, &call, (&member, &places)).await
 }
+
+/// What PATCH does not change of a member.
+const FIXED: [(&str, &str); 2] = [
+    (
+        "roles",
+        "PATCH does not change them: PUT and DELETE /v1/members/{id}/roles/{workspace} do",
+    ),
+    (
+        "password",
+        "PATCH does not change it: POST /v1/members/{id}/password does",
+    ),
+];
 
 /// A field that can be changed but not cleared.
 fn kept<T>(

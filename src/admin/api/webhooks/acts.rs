@@ -3,7 +3,7 @@
 use super::{keyring, new_secret, open, seal, text_of, with_secret};
 use crate::admin::api::keys::create::id;
 use crate::admin::api::place::{PathId, path_id, time_cursor};
-use crate::admin::body::{duration, list, time};
+use crate::admin::body::{duration, time};
 use crate::admin::call::Call;
 use crate::admin::change::Reply;
 use crate::admin::error::AdminError;
@@ -206,10 +206,10 @@ pub(in crate::admin) async fn replay_webhook(
         Err(answer) => return Ok(answer),
     };
     let since = body.optional("since", time);
-    let some = body.optional(
-        "deliveries",
-        list(100, |value| id(value, Kind::Delivery, "delivery")),
-    );
+    let some = body.list("deliveries", 100, |value| {
+        id(value, Kind::Delivery, "delivery")
+    });
+    let some = some.flatten();
     if since.is_some() && some.is_some() {
         let words = "either a time or deliveries";
         body.fault("deliveries", ("invalid", words.into()));

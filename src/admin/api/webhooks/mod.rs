@@ -4,7 +4,7 @@ pub(in crate::admin) mod view;
 
 use super::place::{PathId, has_words, id_parameter, named, path_id, set};
 use crate::admin::auth::Caller;
-use crate::admin::body::{Body, Wrong, invalid, list, name, text};
+use crate::admin::body::{Body, Wrong, invalid, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -32,6 +32,14 @@ use view::{NewWebhook, WebhookList, WebhookPatch, WebhookView, WebhookWithSecret
 pub(in crate::admin) mod acts;
 
 const SORT: &str = "id";
+/// What PATCH does not change of a webhook.
+const FIXED: [(&str, &str); 2] = [
+    ("workspace", "a webhook does not move: its workspace stays"),
+    (
+        "secret",
+        "PATCH does not change it: POST /v1/webhooks/{id}/rotate-secret does",
+    ),
+];
 
 /// Lists webhooks.
 #[utoipa::path(
@@ -189,6 +197,7 @@ pub(in crate::admin) async fn edit_webhook(
         Err(answer) => return Ok(answer),
     };
     let mut after = before.clone();
+    body.fixed(&FIXED);
     write(&mut body, &mut after, &parts);
     let state = body.optional("state", |value| {
         let state = value.as_str().and_then(WebhookState::parse);
@@ -275,10 +284,7 @@ fn write(body: &mut Body, webhook: &mut WebhookRecord, parts: &AdminParts) {
     {
         webhook.url = url;
     }
-    set(
-        &mut webhook.events,
-        body.nullable("events", list(64, pattern)),
-    );
+    set(&mut webhook.events, body.list("events", 64, pattern));
 }
 
 fn url(value: &Value, allow_private: bool) -> Result<String, Wrong> {

@@ -4,7 +4,7 @@ pub(in crate::admin) mod view;
 
 use super::keys::fields;
 use super::place::{PathId, has_words, id_parameter, named, path_id, set, set_option};
-use crate::admin::body::{Body, Wrong, invalid, metadata, name, text};
+use crate::admin::body::{Body, Wrong, invalid, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -26,6 +26,7 @@ use view::{NewWorkspace, WorkspaceList, WorkspacePatch, WorkspaceView};
 
 /// Parents before their children, siblings by age.
 const SORT: &str = "tree";
+const STAYS: &str = "a workspace does not move: its parent stays";
 
 /// Lists the workspaces within reach, parents before their children.
 #[utoipa::path(
@@ -157,8 +158,7 @@ pub(in crate::admin) async fn put_workspace(
         super::keys::create::id(value, Kind::Workspace, "workspace")
     });
     if parent.is_some() && parent != before.parent {
-        let words = "a workspace does not move: its parent stays";
-        body.fault("parent", ("not_supported", words.into()));
+        body.fault("parent", ("immutable", STAYS.into()));
     }
     require_name(&mut body);
     write(&mut body, &mut after);
@@ -188,6 +188,7 @@ pub(in crate::admin) async fn edit_workspace(
         .check(Permission::WorkspacesWrite, &before.lineage)?;
     call.check_version(before.revision)?;
     let mut after = before.clone();
+    body.fixed(&[("parent", STAYS)]);
     body.merge("metadata", &before.metadata);
     write(&mut body, &mut after);
     body.finish()?;
@@ -295,7 +296,7 @@ fn write(body: &mut Body, workspace: &mut WorkspaceRecord) {
     }
     let external_id = body.nullable("external_id", text(1, 256));
     set_option(&mut workspace.external_id, external_id);
-    set(&mut workspace.metadata, body.nullable("metadata", metadata));
+    set(&mut workspace.metadata, body.metadata("metadata"));
     let inactivity = body.object("inactivity", fields::inactivity);
     set_option(&mut workspace.inactivity, inactivity);
 }
