@@ -252,6 +252,7 @@ pub struct KeyChange {
     met: Vec<Key>,
     new: Vec<Key>,
     covered: Vec<Arc<Key>>,
+    uncovered: Vec<Arc<Key>>,
 }
 
 impl KeyChange {
@@ -265,6 +266,16 @@ impl KeyChange {
         std::mem::take(&mut self.covered)
     }
 
+    /// The declared key with this one's hash goes, and this one, which stood behind it, comes to light in the same moment:
+    /// whoever shows the secret is never nobody.
+    pub fn uncover(&mut self, key: Arc<Key>, table: &KeyTable) {
+        self.removed.retain(|hash| *hash != key.hash);
+        if let Some(declared) = table.find(&key.hash) {
+            self.met.push(key.met_with(&declared));
+        }
+        self.uncovered.push(key);
+    }
+
     /// Step one: what ends, and what both versions allow.
     pub fn restrict(&mut self, table: &KeyTable) {
         for hash in self.removed.drain(..) {
@@ -276,5 +287,8 @@ impl KeyChange {
     /// Step two: what is new.
     pub fn widen(&mut self, table: &KeyTable) {
         self.new.drain(..).for_each(|key| table.put(key));
+        self.uncovered
+            .drain(..)
+            .for_each(|key| table.put_shared(&key));
     }
 }

@@ -113,14 +113,15 @@ impl Publisher {
         let snapshot = state.compile(revision, &self.shared.symbols, &self.metrics);
         let wanted = state.compile_keys(&config.keys, &self.shared.symbols);
         let mut change = self.shared.keys.plan(wanted);
-        let gone = change.removed().to_vec();
+        for hash in change.removed().to_vec() {
+            if let Some(key) = state.hidden.remove(&hash) {
+                change.uncover(key, &self.shared.keys);
+            }
+        }
         for key in change.take_covered() {
             state.hide(key);
         }
         self.shared.publish(snapshot, change);
-        for key in gone.iter().filter_map(|hash| state.hidden.remove(hash)) {
-            self.shared.keys.put_unless_declared(key);
-        }
         self.shared.store().hidden = state.hidden.len() as u64;
         self.tell_closed_routes(&state);
         state.compiler.forget_unused();

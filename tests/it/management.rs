@@ -159,7 +159,7 @@ fn metrics_have_the_documented_names_and_labels() {
             .or_default()
             .extend(names.filter(|name| *name != "le"));
     }
-    let wanted: [(&str, &[&str]); 21] = [
+    let wanted: [(&str, &[&str]); 22] = [
         ("keygate_audit_head_sequence", &[]),
         ("keygate_audit_head_timestamp_seconds", &[]),
         ("keygate_revocation_lag_seconds", &[]),
@@ -169,6 +169,7 @@ fn metrics_have_the_documented_names_and_labels() {
             "keygate_auth_decisions_total",
             &["route", "result", "reason", "location"],
         ),
+        ("keygate_rate_limit_decisions_total", &["policy", "result"]),
         ("keygate_auth_duration_seconds", &[]),
         ("keygate_upstream_request_duration_seconds", &["upstream"]),
         ("keygate_upstream_up", &["upstream", "endpoint"]),
