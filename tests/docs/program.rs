@@ -1,5 +1,9 @@
 //! What the examples are tried with: the program, a service behind it, and a shell.
 
+#[path = "../support/ports.rs"]
+mod ports;
+
+pub(crate) use ports::free_port;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -42,12 +46,6 @@ pub(crate) fn text(output: &Output) -> String {
         String::from_utf8_lossy(out),
         String::from_utf8_lossy(err)
     )
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's patience is real time")]

@@ -2,9 +2,9 @@
 //! for each test. A supervising shell (`postgres.sh`) owns server and folder; it ends both when this process ends, however
 //! it does. Used by the unit tests of the store and by `tests/it`.
 
+use super::ports::free_port;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -250,12 +250,6 @@ fn unprivileged() -> Option<(u32, u32)> {
         Some((fields.next()?, fields.next()?))
     };
     find("postgres").or_else(|| find("nobody"))
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What every store does, whichever database it is: each test is written once and run on `SQLite` and on `PostgreSQL`.
 
+#[path = "../../../tests/support/ports.rs"]
+mod ports;
 #[path = "../../../tests/support/postgres.rs"]
 mod postgres;
 

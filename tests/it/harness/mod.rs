@@ -4,6 +4,8 @@ mod client;
 mod desk;
 mod gateway;
 mod managed;
+#[path = "../../support/ports.rs"]
+mod ports;
 #[path = "../../support/postgres.rs"]
 mod postgres;
 mod process;
@@ -15,8 +17,9 @@ pub(crate) use client::{Answer, Client};
 pub(crate) use desk::{Desk, sql};
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
 pub(crate) use managed::{Manager, Place, actor, new_key};
+pub(crate) use ports::free_port;
 pub(crate) use postgres::Durability;
-pub(crate) use process::{PATIENCE, Process, free_port, keygate, wait_for_port, wait_until};
+pub(crate) use process::{PATIENCE, Process, keygate, wait_for_port, wait_until};
 pub(crate) use served::Served;
 pub(crate) use store::{token, with_store, workspace};
 pub(crate) use upstream::{Received, Upstream, read_request};

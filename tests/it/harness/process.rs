@@ -1,6 +1,6 @@
 //! Programs of their own: the `keygate` binary and real servers, on free ports, stopped by their own pid.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -61,15 +61,6 @@ pub(crate) fn keygate(arguments: &[&str]) -> Output {
         .env_remove("KEYGATE_CONFIG")
         .stdin(Stdio::null());
     command.output().unwrap()
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// Longest wait for what must happen at all; no measure of speed, since a busy machine may take long.
