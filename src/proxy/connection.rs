@@ -15,10 +15,13 @@ use super::error::ProxyError;
 use super::handler;
 use super::head_watch::HeadWatch;
 use super::listener::ListenerState;
+use super::socket::Socket;
+use super::tls::{self, ClientIdentity};
 use super::upstream::answer::AnswerHead;
 use super::worker::Worker;
 use crate::config::ListenerLimits;
 use crate::domain::method;
+use crate::snapshot::handle::OpenListener;
 use crate::telemetry::access::connection_members;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -82,11 +85,20 @@ pub(super) struct Connection {
     /// The parser gave its refusal.
     refused: Cell<bool>,
     /// The socket, handed back when hyper lets go of it.
-    leftover: RefCell<Option<TcpStream>>,
+    leftover: RefCell<Option<Socket>>,
+    /// Whether nobody on the way can read along.
+    pub(super) secure: bool,
+    /// The caller by its certificate.
+    pub(super) client: Option<ClientIdentity>,
 }
 
 impl Connection {
-    fn new(listener: &ListenerState, limits: ListenerLimits, peer: SocketAddr) -> Self {
+    fn new(
+        listener: &ListenerState,
+        limits: ListenerLimits,
+        peer: SocketAddr,
+        (secure, client): (bool, Option<ClientIdentity>),
+    ) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Self {
             peer,
@@ -105,6 +117,8 @@ impl Connection {
             interim: RefCell::default(),
             refused: Cell::new(false),
             leftover: RefCell::new(None),
+            secure,
+            client,
         }
     }
 
@@ -219,7 +233,7 @@ impl Connection {
     }
 
     /// hyper has let go of the socket.
-    pub(super) fn hand_back(&self, stream: Option<TcpStream>) {
+    pub(super) fn hand_back(&self, stream: Option<Socket>) {
         *self.leftover.borrow_mut() = stream;
     }
 
@@ -256,13 +270,24 @@ impl Connection {
 pub(super) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<ListenerState>,
-    limits: ListenerLimits,
+    settings: OpenListener,
     stream: TcpStream,
     peer: SocketAddr,
 ) {
     // Without it small answers may wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let connection = Rc::new(Connection::new(&listener, limits, peer));
+    let (stream, client) = match &settings.tls {
+        None => (Socket::Clear(stream), None),
+        Some(server) => {
+            let shaken = worker.unless_cut(tls::accept(&listener, server, stream));
+            match shaken.await.flatten() {
+                Some(shaken) => shaken,
+                None => return,
+            }
+        }
+    };
+    let known = (settings.tls.is_some(), client);
+    let connection = Rc::new(Connection::new(&listener, settings.limits, peer, known));
     let number = worker.register(&connection);
     if worker.is_draining() {
         connection.drain();
@@ -286,10 +311,10 @@ pub(super) async fn turn_away(
     mut stream: TcpStream,
     peer: SocketAddr,
 ) {
-    let connection = Rc::new(Connection::new(&listener, limits, peer));
+    let connection = Rc::new(Connection::new(&listener, limits, peer, (false, None)));
     let answer = refuse(&worker, &connection, ProxyError::Overloaded);
     let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
-    linger(stream).await;
+    linger(Socket::Clear(stream)).await;
 }
 
 /// How a connection ended.
@@ -299,7 +324,7 @@ enum End {
     Cut,
 }
 
-async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: TcpStream) -> End {
+async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: Socket) -> End {
     let io = ClientIo::new(stream, Rc::clone(worker), Rc::clone(connection));
     let service = {
         let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
@@ -404,7 +429,7 @@ fn poll_deadline(
 }
 
 /// Half a head, and no more of it for too long.
-async fn refuse_slow_head(worker: &Rc<Worker>, connection: &Rc<Connection>, mut stream: TcpStream) {
+async fn refuse_slow_head(worker: &Rc<Worker>, connection: &Rc<Connection>, mut stream: Socket) {
     let fault = ProxyError::RequestTimeout;
     let answer = refuse(worker, connection, fault);
     let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
@@ -426,7 +451,7 @@ pub(super) fn refuse(
 }
 
 /// Closes our side, then reads what still comes until the caller closes too. Bounded.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Socket) {
     let rest = async {
         stream.shutdown().await?;
         let mut scrap = vec![0; 4 * 1024];

@@ -142,13 +142,22 @@ fn begin_trace(upstream: &mut UpstreamHead, cx: &RequestContext) {
 fn say_who_forwards(upstream: &mut UpstreamHead, head: &RequestHead<'_>, cx: &RequestContext) {
     let forwarding = &cx.view.snapshot.forwarding;
     upstream.add("x-forwarded-for", cx.connection.peer_ip.as_bytes());
-    upstream.add("x-forwarded-proto", b"http");
+    let proto: &[u8] = if cx.connection.secure {
+        b"https"
+    } else {
+        b"http"
+    };
+    upstream.add("x-forwarded-proto", proto);
+    if let Some(client) = &cx.connection.client {
+        upstream.add("x-keygate-client-subject", client.subject.as_bytes());
+        upstream.add("client-cert", client.certificate.as_bytes());
+    }
     if let Some(host) = head.host {
         upstream.add("x-forwarded-host", host.as_bytes());
     }
     upstream.add("x-request-id", cx.request_id.as_bytes());
     if forwarding.forwarded {
-        write_forwarded(upstream, head.host, cx.peer());
+        write_forwarded(upstream, head.host, cx.peer(), proto);
     }
     if forwarding.via {
         upstream.add("via", b"1.1 keygate");
@@ -168,7 +177,7 @@ fn write_hex(places: &mut [u8], bits: u128) {
 }
 
 /// RFC 7239 §4; an IPv6 address is quoted and in brackets.
-fn write_forwarded(upstream: &mut UpstreamHead, host: Option<&str>, peer: IpAddr) {
+fn write_forwarded(upstream: &mut UpstreamHead, host: Option<&str>, peer: IpAddr, proto: &[u8]) {
     // Writing to a Vec cannot fail.
     let _ = match peer {
         IpAddr::V4(v4) => write!(upstream.bytes, "forwarded: for={v4}"),
@@ -177,7 +186,9 @@ fn write_forwarded(upstream: &mut UpstreamHead, host: Option<&str>, peer: IpAddr
     if let Some(host) = host {
         let _ = write!(upstream.bytes, ";host=\"{host}\"");
     }
-    upstream.push(b";proto=http\r\n");
+    upstream.push(b";proto=");
+    upstream.push(proto);
+    upstream.push(b"\r\n");
 }
 
 /// Path and query as they go upstream: the bytes that came, but for a stripped prefix and cut-out keys.

@@ -15,6 +15,8 @@ mod headers;
 mod limits;
 mod listener;
 mod request_head;
+mod socket;
+mod tls;
 mod upstream;
 mod worker;
 

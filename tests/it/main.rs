@@ -35,6 +35,7 @@ mod reload;
 mod schemathesis;
 mod smoke;
 mod sync;
+mod tls;
 mod usage;
 mod usage_api;
 mod webhooks;

@@ -1,6 +1,7 @@
 //! Sockets that accept: listeners and the management port.
 
 use super::seen::Seen;
+use super::tls;
 use crate::config::raw::{Fields, Item, table};
 use crate::config::{Listener, ListenerLimits, Management, SessionConfig, value};
 use crate::domain::secret::Secret;
@@ -50,12 +51,14 @@ fn listener(item: &Item<'_>) -> Option<Listener> {
     let name = fields.read("name", value::name);
     let reuse_port_handover = fields.flag("reuse_port_handover", false);
     let limits = limits(&fields);
+    let tls = tls::tls(&fields);
     let address = address?;
     Some(Listener {
         name: name.unwrap_or_else(|| address.to_string()),
         address,
         reuse_port_handover,
         limits,
+        tls,
     })
 }
 
