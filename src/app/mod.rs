@@ -344,6 +344,7 @@ fn listeners(bound: &[BoundListener]) -> Vec<ListenerInfo> {
     let info = |one: &BoundListener| ListenerInfo {
         name: one.name().to_owned(),
         address: one.address(),
+        tls: one.speaks_tls(),
     };
     bound.iter().map(info).collect()
 }

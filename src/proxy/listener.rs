@@ -32,6 +32,7 @@ pub struct BindError {
 /// A listener whose address is known to be ours.
 pub struct BoundListener {
     state: Arc<ListenerState>,
+    tls: bool,
     /// The socket that learnt a free port and must not lose it again.
     first: Cell<Option<std::net::TcpListener>>,
 }
@@ -80,6 +81,7 @@ pub fn bind(listeners: &[Listener], metrics: &Metrics) -> Result<Vec<BoundListen
         };
         Ok(BoundListener {
             state: Arc::new(state),
+            tls: listener.tls.is_some(),
             first: Cell::new(first),
         })
     });
@@ -106,6 +108,11 @@ impl BoundListener {
     /// Name in config.
     pub fn name(&self) -> &str {
         &self.state.name
+    }
+
+    /// Whether it speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.tls
     }
 
     /// One thread's socket. Fails when someone else took the address since the probe.

@@ -43,8 +43,10 @@ fn curl(gateway: &Gateway, host: &str, more: &[&str]) -> (i32, String) {
         .arg(ca)
         .args(more)
         .arg(format!("https://{host}:{port}/"))
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env_remove("https_proxy")
+        .env_remove("HTTPS_PROXY")
+        .env_remove("all_proxy")
+        .env_remove("ALL_PROXY")
         .output()
         .expect("curl (Debian package curl)");
     let status = String::from_utf8_lossy(&output.stdout).into_owned();
