@@ -102,7 +102,7 @@ fn status_tells_what_runs() {
     );
     assert_eq!(
         status["listeners"],
-        json!([{"name": "main", "address": gateway.address.to_string()}])
+        json!([{"name": "main", "address": gateway.address.to_string(), "tls": false}])
     );
     assert_eq!(status["routes"][0]["name"], "app");
     assert_eq!(status["routes"][0]["path"], "/");
