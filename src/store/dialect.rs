@@ -163,6 +163,26 @@ impl Dialect {
         }
     }
 
+    /// Says whether what is read now comes in the order of an index, row by row until the page is full. `PostgreSQL` knows
+    /// nothing of how many rows the conditions of a list leave, and would rather read all of them and sort. Inside a
+    /// transaction.
+    pub(super) async fn walk(
+        self,
+        connection: &mut AnyConnection,
+        in_order: bool,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite => Ok(()),
+            Self::Postgres => {
+                let others = if in_order { "off" } else { "on" };
+                let set = ["sort", "seqscan", "bitmapscan", "hashjoin", "mergejoin"]
+                    .map(|way| format!("SET LOCAL enable_{way} = {others}"));
+                connection.execute(AssertSqlSafe(set.join("; "))).await?;
+                Ok(())
+            }
+        }
+    }
+
     /// Keeps others from writing into these tables until the transaction ends.
     pub(super) async fn lock_tables(
         self,
@@ -233,7 +253,7 @@ async fn postgres(
     let pool = pool(connections).after_connect(move |connection, _| {
         Box::pin(async move {
             let setup = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; \
-                         SET TIME ZONE 'UTC'; SET client_min_messages = warning";
+                         SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off";
             let setup = format!("{setup}{more}");
             connection.execute(AssertSqlSafe(setup)).await.map(|_| ())
         })

@@ -4,6 +4,7 @@
 //! Long because the order in which all of that is written is what must be seen in one place.
 
 use super::Store;
+use super::dialect::Dialect;
 use super::error::StoreError;
 use super::sql::{Columns, Sql, VALUES, Value as Cell};
 use super::webhooks::types::TYPES;
@@ -235,6 +236,11 @@ impl Write {
     /// The connection, for statements inside the transaction.
     pub(super) fn connection(&mut self) -> &mut AnyConnection {
         &mut self.tx
+    }
+
+    /// Which database it is in.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.store.dialect
     }
 
     /// Who makes the change.
