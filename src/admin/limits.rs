@@ -33,7 +33,7 @@ pub(in crate::admin) struct NewLimits {
     /// Over time: `100/s`, with a unit of s, m, h or d.
     #[schema(pattern = "^(1000000|[1-9][0-9]{0,5})/[smhd]$")]
     rate: String,
-    /// At once; as many as the rate has in its unit unless given.
+    /// At once; as many as the rate has in its unit unless given, also when the rate changes.
     #[schema(minimum = 1, maximum = 1_000_000)]
     burst: Option<u32>,
 }
@@ -46,21 +46,20 @@ pub(in crate::admin) struct LimitsPatch {
     /// Over time: `100/s`, with a unit of s, m, h or d.
     #[schema(pattern = "^(1000000|[1-9][0-9]{0,5})/[smhd]$")]
     rate: Option<String>,
-    /// At once; null: as many as the rate has in its unit.
+    /// At once; null: as many as the rate has in its unit, also when that changes.
     #[schema(minimum = 1, maximum = 1_000_000)]
     burst: Option<u32>,
 }
 
-/// What a patch of limits is merged into.
+/// What a patch of limits is merged into: what was said, so that a burst that was not goes on following the rate.
 pub(in crate::admin) fn before(limit: Option<Limit>) -> Map<String, Value> {
-    let fields = limit.map(|limit| {
-        let fields: [(String, Value); 2] = [
-            ("rate".into(), limit.rate().to_string().into()),
-            ("burst".into(), limit.burst().into()),
-        ];
-        fields.into_iter().collect()
-    });
-    fields.unwrap_or_default()
+    let mut fields = Map::new();
+    if let Some(limit) = limit {
+        fields.insert("rate".into(), limit.rate().to_string().into());
+        let burst = limit.said_burst();
+        fields.extend(burst.map(|burst| ("burst".into(), burst.into())));
+    }
+    fields
 }
 
 /// Reads the object of that name.

@@ -273,6 +273,31 @@ fn all_keys_of_a_consumer_share_its_limit_and_all_secrets_of_a_key_its_own() {
 }
 
 #[test]
+fn a_burst_that_was_not_said_follows_the_rate() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address).stored().start();
+    for (kind, object) in [("keys", "key"), ("consumers", "")] {
+        let body = json!({"name": "x", "limits": {"rate": "10/s"}});
+        let made = gateway.api("POST", &format!("/v1/{kind}"), body).must(201);
+        let made = made.get(object).unwrap_or(&made);
+        assert_eq!(made["limits"], json!({"rate": "10/s", "burst": 10}));
+        let path = format!("/v1/{kind}/{}", made["id"].as_str().unwrap());
+        for (patch, rate, burst) in [
+            (json!({"rate": "20/s"}), "20/s", 20),
+            (json!({"burst": 20}), "20/s", 20),
+            (json!({"rate": "5/m"}), "5/m", 20),
+            (json!({"burst": null}), "5/m", 5),
+            (json!({"rate": "7/m"}), "7/m", 7),
+        ] {
+            let body = json!({"limits": patch});
+            let told = gateway.api("PATCH", &path, body).must(200);
+            let wanted = json!({"rate": rate, "burst": burst});
+            assert_eq!(told["limits"], wanted, "{kind} {patch}");
+        }
+    }
+}
+
+#[test]
 fn explain_and_verify_know_limits() {
     let upstream = Upstream::ok();
     let gateway = limited(&upstream, "{ rate: 1/h, burst: 2 }")
