@@ -52,7 +52,7 @@ fn a_burst_passes_then_the_rate_and_each_answer_says_how_things_stand() {
                 Some("3"),
                 Some("2"),
                 Some("2"),
-                Some("\"key\";q=3;w=6"),
+                Some("\"key\";q=30;w=60"),
                 Some("\"key\";r=2;t=2"),
                 None
             ]
@@ -71,7 +71,7 @@ fn a_burst_passes_then_the_rate_and_each_answer_says_how_things_stand() {
             Some("3"),
             Some("0"),
             Some("6"),
-            Some("\"key\";q=3;w=6"),
+            Some("\"key\";q=30;w=60"),
             Some("\"key\";r=0;t=6"),
             Some("2")
         ]
@@ -141,7 +141,7 @@ fn what_one_limit_refuses_does_not_count_for_the_others() {
     let refused = gateway.get("/");
     assert_eq!(
         refused.header("ratelimit-policy"),
-        Some("\"key\";q=4;w=14400")
+        Some("\"key\";q=1;w=3600")
     );
     // And what the key was refused, the route has still.
     assert_eq!(other().status, 200);
@@ -189,7 +189,7 @@ fn a_reload_does_not_fill_a_bucket() {
     // Another limit goes on from there: what is missing is missing, up to what it holds at all.
     gateway.edit("rate: 1/h, burst: 3", "rate: 1/s, burst: 3");
     wait_until("the new limit", PATIENCE, || {
-        gateway.get("/").header("ratelimit-policy") == Some("\"key\";q=3;w=3")
+        gateway.get("/").header("ratelimit-policy") == Some("\"key\";q=1;w=1")
     });
     assert_eq!(gateway.get("/").status, 429);
     clock.advance_millis(3 * SECOND);
