@@ -2,6 +2,7 @@
 
 use super::body::{Body, invalid, whole};
 use crate::domain::limit::{Limit, Rate};
+use crate::gate::limit::Standing;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -21,6 +22,34 @@ impl LimitsView {
         Self {
             rate: limit.rate().to_string(),
             burst: limit.burst(),
+        }
+    }
+}
+
+/// How things stand with a limit: of several, the one that is used up, or that leaves the least.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitStanding)]
+pub(in crate::admin) struct StandingView {
+    /// Whose it is: `key`, `consumer`, `route`.
+    policy: &'static str,
+    /// Most requests at once.
+    limit: u32,
+    /// Those of them that may still come.
+    remaining: u32,
+    /// Seconds until all of them may come again.
+    reset: u32,
+    /// Seconds until the next one may come; 0 while one may.
+    retry_after: u32,
+}
+
+impl From<Standing> for StandingView {
+    fn from(standing: Standing) -> Self {
+        Self {
+            policy: standing.policy.name(),
+            limit: standing.limit,
+            remaining: standing.remaining,
+            reset: standing.reset,
+            retry_after: standing.wait,
         }
     }
 }

@@ -59,14 +59,19 @@ pub(super) fn take(limits: &Limits<'_>, now: u64) -> Result<Option<Standing>, De
     Ok(least)
 }
 
-/// What [`take`] would say; nothing is taken.
-pub(super) fn peek(limits: &Limits<'_>, now: u64) -> Result<(), Denied> {
+/// How things stand before anything is taken.
+///
+/// # Errors
+/// One of them is used up: [`take`] would say so too.
+pub(super) fn peek(limits: &Limits<'_>, now: u64) -> Result<Option<Standing>, Denied> {
+    let mut least: Option<Standing> = None;
     for (policy, bucket) in limits.iter().flatten() {
-        bucket
-            .peek(now)
-            .map_err(|level| Denied::RateLimited(standing(*policy, bucket, level)))?;
+        let told = |level| standing(*policy, bucket, level);
+        let level = bucket.peek(now);
+        let level = level.map_err(|level| Denied::RateLimited(told(level)))?;
+        least = Some(tighter(least, told(level)));
     }
-    Ok(())
+    Ok(least)
 }
 
 type Present<'a> = (usize, (Policy, &'a Bucket));

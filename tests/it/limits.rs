@@ -313,15 +313,30 @@ fn explain_and_verify_know_limits() {
         let body = json!({"key": KEY, "request": {"path": "/"}});
         gateway.api("POST", "/v1/explain", body).must(200)
     };
+    let limit = |count: bool| {
+        let body = json!({"key": KEY, "count": count});
+        gateway.api("POST", "/v1/verify", body).must(200)["limit"].clone()
+    };
+    let standing = |remaining, reset, wait| json!({"policy": "key", "limit": 2, "remaining": remaining, "reset": reset, "retry_after": wait});
     // Asking takes nothing.
     for _ in 0..5 {
+        assert_eq!(limit(false), standing(2, 0, 0));
         assert_eq!(verify(false), (json!("valid"), json!(200)));
         assert_eq!(explain()["allowed"], true);
     }
-    assert_eq!(verify(true), (json!("valid"), json!(200)));
+    assert_eq!(limit(true), standing(1, 3600, 0));
     assert_eq!(gateway.get("/").status, 200);
     assert_eq!(verify(true), (json!("rate_limited"), json!(429)));
     assert_eq!(verify(false), (json!("rate_limited"), json!(429)));
+    assert_eq!(limit(false), standing(0, 7200, 3600));
+    let decisions = |result| {
+        let labels = [("policy", "key"), ("result", result)];
+        gateway.metric("keygate_rate_limit_decisions_total", &labels)
+    };
+    assert_eq!((decisions("allowed"), decisions("limited")), (2.0, 1.0));
+    let wrong = json!({"key": "kg_live_nobody"});
+    let wrong = gateway.api("POST", "/v1/verify", wrong).must(200);
+    assert_eq!(wrong["limit"], Value::Null);
     let told = explain();
     assert_eq!(
         (&told["allowed"], &told["rule"], &told["code"]),

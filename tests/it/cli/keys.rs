@@ -198,6 +198,13 @@ fn a_key_is_verified_and_explained_without_being_typed() {
         .run("keys verify --key-file key --method POST --route app -o json")
         .is(7);
     assert_eq!(ran.json()["code"], "insufficient_scope");
+    shell.run("keys edit nightly --rate 1/h").is(0);
+    let verify = "keys verify --key-file key -o json";
+    for (line, remaining, exit) in [("", 1, 0), (" --count", 0, 0), ("", 0, 7)] {
+        let ran = shell.run(&format!("{verify}{line}")).is(exit);
+        assert_eq!(ran.json()["limit"]["remaining"], remaining, "{ran:?}");
+    }
+    shell.run("keys edit nightly --clear limits").is(0);
     shell.run_with("keys verify", "kg_live_wrong").is(7);
     shell.run("keys verify").is(2);
 
