@@ -350,6 +350,35 @@ fn explain_and_verify_know_limits() {
 }
 
 #[test]
+fn explain_asks_for_the_limit_of_an_open_route() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address)
+        .route("limits: { rate: 1/h }")
+        .replace("    auth:\n", "    auth:\n      required: false\n")
+        .stored()
+        .clock(clock())
+        .start();
+    let explain = || {
+        let body = json!({"request": {"path": "/"}});
+        let told = gateway.api("POST", "/v1/explain", body).must(200);
+        let steps = told["steps"].as_array().unwrap().clone();
+        let of = |rule: &str| {
+            let step = steps.iter().find(|step| step["rule"] == rule);
+            step.unwrap()["verdict"].clone()
+        };
+        ["presented", "hash", "scopes", "limits"].map(of)
+    };
+    assert_eq!(explain(), ["passed", "not_asked", "not_asked", "passed"]);
+    assert_eq!(gateway.request("GET /", &[]).status, 200);
+    assert_eq!(explain(), ["passed", "not_asked", "not_asked", "refused"]);
+    let config = gateway.api("GET", "/v1/config", None).must(200);
+    assert_eq!(
+        config["routes"][0]["limits"],
+        json!({"rate": "1/h", "burst": 1})
+    );
+}
+
+#[test]
 fn wrong_limits_are_named() {
     let upstream = Upstream::ok();
     let gateway = GatewayBuilder::new(upstream.address).stored().start();
