@@ -169,6 +169,22 @@ fn a_key_is_edited_by_field_and_by_entry() {
         (&key["metadata"], &key["expires_at"], &key["inactivity"]),
         (&json!({}), &Value::Null, &Value::Null)
     );
+    for (line, field, flag) in [
+        ("--clear limits --rate 3/s", "limits", "--rate"),
+        ("--clear limits --burst 3", "limits", "--burst"),
+        ("--tag x --clear tags", "tags", "--tag"),
+        ("--clear scopes --add-scope x", "scopes", "--add-scope"),
+        ("--clear ips --ip 10.0.0.0/8", "ips", "--ip"),
+        (
+            "--clear not-before --not-before 7d",
+            "not-before",
+            "--not-before",
+        ),
+    ] {
+        let ran = shell.run(&format!("keys edit plain {line}")).is(2);
+        let told = format!("--clear {field} and {flag}: one of these");
+        assert!(ran.err.contains(&told), "{ran:?}");
+    }
     let revision = &key["revision"];
     shell.run("keys edit plain --name x --if-match 1").is(5);
     shell
