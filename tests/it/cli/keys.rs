@@ -105,7 +105,7 @@ fn the_life_of_a_key() {
     assert!(ran.err.contains("--nobody"), "{ran:?}");
     let ran = shell.run("keys revoke nightly --dry-run").is(0);
     assert_eq!(ran.table(), "ID | WOULD BE | WHY NOT\nID | revoked | -");
-    assert_eq!(ran.err, "dry run: nothing was done\n");
+    assert_eq!(ran.err, "dry run: would revoke 1 key; nothing was done\n");
     assert_eq!(
         shell.run("keys get nightly -o json").json()["state"],
         "active"
