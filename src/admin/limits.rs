@@ -2,6 +2,7 @@
 
 use super::body::{Body, invalid, whole};
 use crate::domain::limit::{Limit, Rate};
+use crate::gate::limit::Standing;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -25,6 +26,34 @@ impl LimitsView {
     }
 }
 
+/// How things stand with a limit: of several, the one that is used up, or that leaves the least.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitStanding)]
+pub(in crate::admin) struct StandingView {
+    /// Whose it is: `key`, `consumer`, `route`.
+    policy: &'static str,
+    /// Most requests at once.
+    limit: u32,
+    /// Those of them that may still come.
+    remaining: u32,
+    /// Seconds until all of them may come again.
+    reset: u32,
+    /// Seconds until the next one may come; 0 while one may.
+    retry_after: u32,
+}
+
+impl From<Standing> for StandingView {
+    fn from(standing: Standing) -> Self {
+        Self {
+            policy: standing.policy.name(),
+            limit: standing.limit,
+            remaining: standing.remaining,
+            reset: standing.reset,
+            retry_after: standing.wait,
+        }
+    }
+}
+
 /// How many requests may come.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +62,7 @@ pub(in crate::admin) struct NewLimits {
     /// Over time: `100/s`, with a unit of s, m, h or d.
     #[schema(pattern = "^(1000000|[1-9][0-9]{0,5})/[smhd]$")]
     rate: String,
-    /// At once; as many as the rate has in its unit unless given.
+    /// At once; as many as the rate has in its unit unless given, also when the rate changes.
     #[schema(minimum = 1, maximum = 1_000_000)]
     burst: Option<u32>,
 }
@@ -46,21 +75,20 @@ pub(in crate::admin) struct LimitsPatch {
     /// Over time: `100/s`, with a unit of s, m, h or d.
     #[schema(pattern = "^(1000000|[1-9][0-9]{0,5})/[smhd]$")]
     rate: Option<String>,
-    /// At once; null: as many as the rate has in its unit.
+    /// At once; null: as many as the rate has in its unit, also when that changes.
     #[schema(minimum = 1, maximum = 1_000_000)]
     burst: Option<u32>,
 }
 
-/// What a patch of limits is merged into.
+/// What a patch of limits is merged into: what was said, so that a burst that was not goes on following the rate.
 pub(in crate::admin) fn before(limit: Option<Limit>) -> Map<String, Value> {
-    let fields = limit.map(|limit| {
-        let fields: [(String, Value); 2] = [
-            ("rate".into(), limit.rate().to_string().into()),
-            ("burst".into(), limit.burst().into()),
-        ];
-        fields.into_iter().collect()
-    });
-    fields.unwrap_or_default()
+    let mut fields = Map::new();
+    if let Some(limit) = limit {
+        fields.insert("rate".into(), limit.rate().to_string().into());
+        let burst = limit.said_burst();
+        fields.extend(burst.map(|burst| ("burst".into(), burst.into())));
+    }
+    fields
 }
 
 /// Reads the object of that name.

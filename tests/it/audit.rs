@@ -377,7 +377,11 @@ fn nodes_and_the_configuration_are_shown_without_secrets() {
         format!("http://{}", upstream.address)
     );
     assert_eq!(config["vault"], true);
-    assert_eq!(config["consumers"], json!(["acme"]));
+    assert_eq!(
+        config["consumers"],
+        json!([{"name": "acme", "limits": null}])
+    );
+    assert_eq!(config["routes"][0]["limits"], Value::Null);
     assert!(!answer.text().contains("a7a7"));
     let shop = made(&gateway, "shop", None);
     let owner = Desk::of(&gateway).token(&shop, Role::Owner);
