@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+/// Why nobody writes a field that says what happened.
+pub(super) const BY_GATEWAY: &str = "is set by the gateway";
+
 /// What is wrong with a value: a code, and words.
 pub(super) type Wrong = (&'static str, String);
 
@@ -90,16 +93,15 @@ impl Body {
 
     /// Refuses fields that stay as they were made, or that something else changes; the words say what.
     pub(super) fn fixed(&mut self, fields: &[(&str, &str)]) {
-        const OURS: [&str; 6] = [
-            "id",
-            "created_at",
-            "created_by",
-            "updated_at",
-            "updated_by",
-            "revision",
+        const OURS: [(&str, &str); 6] = [
+            ("id", "it stands in the path and stays"),
+            ("created_at", BY_GATEWAY),
+            ("created_by", BY_GATEWAY),
+            ("updated_at", BY_GATEWAY),
+            ("updated_by", BY_GATEWAY),
+            ("revision", BY_GATEWAY),
         ];
-        let ours = OURS.map(|field| (field, "is set by the gateway"));
-        for (field, words) in ours.iter().chain(fields) {
+        for (field, words) in OURS.iter().chain(fields) {
             if self.take(field).is_some() {
                 self.fault(field, ("immutable", (*words).into()));
             }

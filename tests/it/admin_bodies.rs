@@ -217,7 +217,7 @@ fn a_field_that_stays_says_so_and_what_changes_it() {
         (
             "consumers",
             json!({"name": "x"}),
-            &[("workspace", "does not move"), ("id", "the gateway")],
+            &[("workspace", "does not move"), ("id", "in the path")],
         ),
         (
             "workspaces",
@@ -245,6 +245,36 @@ fn a_field_that_stays_says_so_and_what_changes_it() {
             told.sort_by_key(|one| !one.starts_with("/colour"));
             assert_eq!(told, want, "{kind}");
             assert!(answer.text().contains(words), "{kind} {}", answer.text());
+        }
+    }
+}
+
+/// Who sends back what was shown hears which fields stay, not that there are none such.
+#[test]
+fn what_is_shown_is_known() {
+    let upstream = Upstream::ok();
+    let gateway = with_vault(&upstream);
+    let hook = json!({"name": "x", "url": "https://hooks.example.com/"});
+    let ada = json!({"email": "ada@example.com", "name": "Ada", "role": "owner"});
+    for (kind, new, methods) in [
+        ("keys", json!({"name": "x"}), &["PATCH", "PUT"][..]),
+        ("consumers", json!({"name": "x"}), &["PATCH", "PUT"]),
+        ("workspaces", json!({"name": "x"}), &["PATCH", "PUT"]),
+        ("webhooks", hook, &["PATCH"]),
+        ("members", ada, &["PATCH"]),
+    ] {
+        let made = gateway.api("POST", &format!("/v1/{kind}"), new).must(201);
+        let made = made.get("key").or(made.get("webhook")).unwrap_or(&made);
+        let path = format!("/v1/{kind}/{}", id(made));
+        let shown = gateway.api("GET", &path, None).must(200);
+        for method in methods {
+            let told = faults(&gateway.api(method, &path, shown.clone()));
+            let stays = |fault: &String| fault.ends_with(" immutable");
+            assert!(told.iter().all(stays), "{method} {kind} {told:?}");
+            assert!(
+                told.contains(&"/revision immutable".into()),
+                "{method} {kind}"
+            );
         }
     }
 }

@@ -30,6 +30,8 @@ use std::sync::Arc;
 use view::{ConsumerList, ConsumerPatch, ConsumerView, NewConsumer};
 
 const SORT: &str = "-created_at";
+/// What neither PATCH nor PUT changes of a consumer, though it is shown.
+const FIXED: [(&str, &str); 1] = [("managed_by", "follows from where the consumer was made")];
 const STAYS: &str = "a consumer does not move: its workspace stays";
 
 /// Lists consumers, the newest first; those of the config file come last.
@@ -187,6 +189,7 @@ pub(in crate::admin) async fn put_consumer(
     let id = path_id(path, Kind::Consumer)?;
     refuse_declared(&parts, &call, id)?;
     let mut body = call.json()?;
+    body.fixed(&FIXED);
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,
@@ -232,6 +235,7 @@ pub(in crate::admin) async fn edit_consumer(
     let id = path_id(path, Kind::Consumer)?;
     refuse_declared(&parts, &call, id)?;
     let mut body = call.json()?;
+    body.fixed(&FIXED);
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,

@@ -132,6 +132,7 @@ pub(in crate::admin) async fn put_workspace(
     call.no_parameters()?;
     let id = path_id(path, Kind::Workspace)?;
     let mut body = call.json()?;
+    body.fixed(&[]);
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,
