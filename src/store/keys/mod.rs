@@ -37,6 +37,15 @@ impl Store {
         row::some(&mut connection, ids).await
     }
 
+    /// How many keys are deleted and can be restored: the data plane has none of them.
+    pub async fn count_deleted_keys(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS number FROM keys WHERE state = $1")
+            .bind(KeyState::Deleted.name())
+            .fetch_one(&self.pools.read)
+            .await?;
+        row.natural("number")
+    }
+
     /// The keys of a consumer, by id.
     pub async fn key_ids_of(&self, consumer: Id) -> Result<Vec<Id>, StoreError> {
         let rows = sqlx::query("SELECT id FROM keys WHERE consumer = $1 ORDER BY id")
