@@ -71,9 +71,17 @@ fn every_wrong_item_of_a_list_is_told_by_its_place() {
     let body = json!({"action": "disable", "ids": ids});
     let want: Vec<String> = (0..12).map(|n| format!("/ids/{n} invalid")).collect();
     assert_eq!(faults(&gateway.api("POST", "/v1/keys/bulk", body)), want);
-    let body = json!({"action": "disable", "filter": {"tag": 1, "q": [], "status": "x"}});
+    let filter = json!({"tag": 1, "q": [], "status": "x", "colour": 7, "size": "7"});
+    let body = json!({"action": "disable", "filter": filter});
     let told = faults(&gateway.api("POST", "/v1/keys/bulk?dry_run=true", body));
-    assert_eq!(told, ["/filter/q invalid", "/filter/tag invalid"]);
+    let want = [
+        "/filter/colour unknown_field",
+        "/filter/q invalid",
+        "/filter/size unknown_field",
+        "/filter/status unknown_value",
+        "/filter/tag invalid",
+    ];
+    assert_eq!(told, want);
     let body = json!({"name": "w", "url": "https://hooks.example.com/", "events": ["key.*", "key.eaten", "?"]});
     let told = faults(&gateway.api("POST", "/v1/webhooks", body));
     assert_eq!(told, ["/events/1 unknown_value", "/events/2 invalid"]);
