@@ -308,11 +308,20 @@ fn no_name_has_letters_that_are_not_seen() {
             body["name"] = json!(name);
             gateway.api("POST", path, body)
         };
-        for letter in ['\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{200e}'] {
+        for letter in [
+            '\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{ad}', '\u{3164}',
+        ] {
             let told = faults(&post(&format!("ac{letter}me")));
             assert_eq!(told, ["/name invalid"], "{path} {letter:?}");
         }
         post("\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}").must(201);
+    }
+    for place in ["/v1/consumers", "/v1/workspaces"] {
+        for wrong in ["a\u{200b}b", " a", "a ", "\u{200d}"] {
+            let body = json!({"name": "n", "external_id": wrong});
+            let told = faults(&gateway.api("POST", place, body));
+            assert_eq!(told, ["/external_id invalid"], "{place} {wrong:?}");
+        }
     }
     let url = "https://hooks.example.com/";
     let hook = json!({"name": "a\u{202e}b", "url": url});

@@ -5,7 +5,7 @@ pub(in crate::admin) mod view;
 use super::place::{
     PathId, has_words, id_parameter, named, path_id, set, set_option, time_cursor, within,
 };
-use crate::admin::body::{Body, name, text};
+use crate::admin::body::{Body, label, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -384,7 +384,7 @@ fn write(body: &mut Body, consumer: &mut ConsumerRecord) {
     {
         consumer.name = name;
     }
-    let external_id = body.nullable("external_id", text(1, 256));
+    let external_id = body.nullable("external_id", label(256));
     set_option(&mut consumer.external_id, external_id);
     let description = body.nullable("description", text(0, 1024));
     set_option(&mut consumer.description, description);
