@@ -48,11 +48,21 @@ pub(super) struct Body {
 impl Body {
     /// Of the bytes of a request; none at all is an empty object.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, AdminError> {
+        let (body, twice) = Self::parse_all(bytes)?;
+        if twice.is_empty() {
+            Ok(body)
+        } else {
+            Err(AdminError::Invalid(twice))
+        }
+    }
+
+    /// As [`Body::parse`], with the names that stand there twice beside it.
+    pub(super) fn parse_all(bytes: &[u8]) -> Result<(Self, Vec<FieldFault>), AdminError> {
         if bytes.is_empty() {
             return Ok((Self::of(Map::new()), Vec::new()));
         }
-        match json::parse(bytes) {
-            Ok(Value::Object(fields)) => Ok(Self::of(fields)),
+        match json::parse_all(bytes) {
+            Ok((Value::Object(fields), twice)) => Ok((Self::of(fields), twice)),
             Ok(_) => Err(AdminError::BadRequest(
                 "the request body must be a JSON object",
             )),
@@ -400,16 +410,6 @@ mod tests {
         ] {
             assert_eq!(name(&good.into()).as_deref(), Ok(good));
         }
-    }
-
-    #[test]
-    fn entries_are_merged_one_by_one() {
-        let before = BTreeMap::from([("a", "1"), ("b", "2")].map(|(k, v)| (k.into(), v.into())));
-        for (patch, want) in [
-            (json!({}), json!({"a": "1", "b": "2"})),
-            (json!({"a": null, "c": "3"}), json!({"b": "2", "c": "3"})),
-            (json!({"b": "4", "x": null}), json!({"a": "1", "b": "4"})),
-            (json!(null), json!(null)),
         // What joins or parts letters stands between two of them.
         for joiner in ['\u{200c}', '\u{200d}'] {
             for bad in [
@@ -425,6 +425,16 @@ mod tests {
                 assert_eq!(fault.0, "invalid", "{bad:?}");
             }
         }
+    }
+
+    #[test]
+    fn entries_are_merged_one_by_one() {
+        let before = BTreeMap::from([("a", "1"), ("b", "2")].map(|(k, v)| (k.into(), v.into())));
+        for (patch, want) in [
+            (json!({}), json!({"a": "1", "b": "2"})),
+            (json!({"a": null, "c": "3"}), json!({"b": "2", "c": "3"})),
+            (json!({"b": "4", "x": null}), json!({"a": "1", "b": "4"})),
+            (json!(null), json!(null)),
             (json!(7), json!(7)),
         ] {
             let body = json!({"metadata": patch}).to_string();

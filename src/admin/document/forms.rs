@@ -129,7 +129,7 @@ fn special(schema: &str, name: &str) -> Option<Value> {
         ("Verification", "scopes") => list(64, words(1, 128)),
         ("Wonder", "key_id") | ("ImportedKey", "id") => id(Kind::Key),
         ("ImportedKey", "secret") => {
-            json!({"minLength": MIN_FOREIGN_LEN, "maxLength": MAX_PRESENTED_LEN, "pattern": "^[ -~]+$"})
+            json!({"minLength": MIN_FOREIGN_LEN, "maxLength": MAX_PRESENTED_LEN, "pattern": "^[!-~]+$"})
         }
         ("ImportedKey", "hash") => json!({"pattern": "^(blake3|sha256):[0-9a-f]{64}$"}),
         ("BulkAct", "action") => one_of([
