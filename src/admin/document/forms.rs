@@ -205,7 +205,10 @@ fn text_field(name: &str) -> Option<Value> {
 /// Fields that can be changed but not cleared, so that null is not among what they hold.
 pub(super) fn is_never_null(schema: &str, name: &str) -> bool {
     schema.ends_with("Patch") && matches!(name, "name" | "url" | "email")
-        || (schema, name) == ("MemberPatch", "state")
+        || matches!(
+            (schema, name),
+            ("MemberPatch", "state") | ("LimitsPatch", "rate")
+        )
 }
 
 /// What the tags of the operations mean.
