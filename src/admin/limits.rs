@@ -99,12 +99,59 @@ pub(in crate::admin) fn limits(body: &mut Body) -> Option<Limit> {
             .ok_or_else(|| "expected a rate such as `100/s`".to_owned());
         rate.and_then(Rate::parse).or_else(invalid)
     });
-    let burst = body.optional("burst", whole);
-    match Limit::new(rate?, burst) {
+    let burst = body.nullable("burst", |value| {
+        let burst = whole(value)?;
+        // Its own range first: it is told of beside a fault of the rate.
+        let fits = (1..=u64::from(Limit::MOST)).contains(&burst);
+        fits.then_some(burst)
+            .ok_or_else(|| ("out_of_range", Limit::burst_words()))
+    });
+    match Limit::new(rate?, burst.flatten()) {
         Ok(limit) => Some(limit),
         Err(words) => {
             body.fault("burst", ("out_of_range", words));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_field_is_checked_by_itself() {
+        let told = |sent: Value| {
+            let mut body = Body::of([("limits".to_owned(), sent)].into_iter().collect());
+            let read = body.object("limits", limits).flatten();
+            let faults = body.into_faults().into_iter();
+            let faults = faults.map(|fault| format!("{} {}", fault.pointer, fault.code));
+            (read.is_some(), faults.collect::<Vec<_>>())
+        };
+        let all = [
+            "/limits/rate invalid",
+            "/limits/burst out_of_range",
+            "/limits/foo unknown_field",
+        ];
+        let (_, faults) = told(json!({"rate": "x", "burst": 0, "foo": 1}));
+        assert_eq!(faults, all);
+        for (burst, want) in [
+            (json!(0), vec!["/limits/burst out_of_range"]),
+            (json!(1_000_001), vec!["/limits/burst out_of_range"]),
+            (json!("1"), vec!["/limits/burst invalid"]),
+            (json!(1), vec![]),
+            (json!(1_000_000), vec![]),
+            (json!(null), vec![]),
+        ] {
+            let (_, faults) = told(json!({"rate": "5/s", "burst": burst}));
+            assert_eq!(faults, want, "{burst}");
+        }
+        // What is wrong with the two together.
+        let (read, faults) = told(json!({"rate": "1/d", "burst": 367}));
+        assert_eq!(
+            (read, &*faults),
+            (false, &["/limits/burst out_of_range".to_owned()][..])
+        );
     }
 }

@@ -151,7 +151,7 @@ impl Limit {
             let burst = u32::try_from(burst).ok();
             burst
                 .filter(|burst| (1..=Self::MOST).contains(burst))
-                .ok_or_else(|| format!("a burst is a whole number from 1 to {}", Self::MOST))
+                .ok_or_else(Self::burst_words)
         };
         let burst = burst.map(read).transpose()?;
         let limit = Self { rate, burst };
@@ -159,6 +159,11 @@ impl Limit {
             return Err("at this rate, such a burst takes longer than a year to come back".into());
         }
         Ok(limit)
+    }
+
+    /// What a burst must be, for people.
+    pub fn burst_words() -> String {
+        format!("a burst is a whole number from 1 to {}", Self::MOST)
     }
 
     /// The rate that holds over time.
