@@ -220,7 +220,7 @@ def kill(folder, options):
             one.join()
     gateway.start()
     status, body = gateway.call("GET", "/v1/keys/export")
-    assert status == 200
+    assert status == 200, body
     there = {json.loads(line)["id"] for line in body.splitlines() if line.strip()}
     _, verdict = gateway.call("POST", "/v1/audit/verify", {})
     print(f"{kills} times kill -9 during {len(told)} acknowledged writes: {len(told - there)} lost, {len(there)} there")

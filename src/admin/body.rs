@@ -4,11 +4,14 @@
 pub(super) use super::duration::{duration, show_duration};
 use super::error::{AdminError, FieldFault};
 use super::json::{self, Unread};
-use crate::domain::name::deceives;
+use crate::domain::name;
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+
+/// Why nobody writes a field that says what happened.
+pub(super) const BY_GATEWAY: &str = "is set by the gateway";
 
 /// What is wrong with a value: a code, and words.
 pub(super) type Wrong = (&'static str, String);
@@ -45,11 +48,21 @@ pub(super) struct Body {
 impl Body {
     /// Of the bytes of a request; none at all is an empty object.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, AdminError> {
-        if bytes.is_empty() {
-            return Ok(Self::of(Map::new()));
+        let (body, twice) = Self::parse_all(bytes)?;
+        if twice.is_empty() {
+            Ok(body)
+        } else {
+            Err(AdminError::Invalid(twice))
         }
-        match json::parse(bytes) {
-            Ok(Value::Object(fields)) => Ok(Self::of(fields)),
+    }
+
+    /// As [`Body::parse`], with the names that stand there twice beside it.
+    pub(super) fn parse_all(bytes: &[u8]) -> Result<(Self, Vec<FieldFault>), AdminError> {
+        if bytes.is_empty() {
+            return Ok((Self::of(Map::new()), Vec::new()));
+        }
+        match json::parse_all(bytes) {
+            Ok((Value::Object(fields), twice)) => Ok((Self::of(fields), twice)),
             Ok(_) => Err(AdminError::BadRequest(
                 "the request body must be a JSON object",
             )),
@@ -90,16 +103,15 @@ impl Body {
 
     /// Refuses fields that stay as they were made, or that something else changes; the words say what.
     pub(super) fn fixed(&mut self, fields: &[(&str, &str)]) {
-        const OURS: [&str; 6] = [
-            "id",
-            "created_at",
-            "created_by",
-            "updated_at",
-            "updated_by",
-            "revision",
+        const OURS: [(&str, &str); 6] = [
+            ("id", "it stands in the path and stays"),
+            ("created_at", BY_GATEWAY),
+            ("created_by", BY_GATEWAY),
+            ("updated_at", BY_GATEWAY),
+            ("updated_by", BY_GATEWAY),
+            ("revision", BY_GATEWAY),
         ];
-        let ours = OURS.map(|field| (field, "is set by the gateway"));
-        for (field, words) in ours.iter().chain(fields) {
+        for (field, words) in OURS.iter().chain(fields) {
             if self.take(field).is_some() {
                 self.fault(field, ("immutable", (*words).into()));
             }
@@ -296,7 +308,7 @@ pub(super) fn label(most: usize) -> impl Fn(&Value) -> Result<String, Wrong> {
         if label.trim() != label {
             return invalid("must not begin or end with a space");
         }
-        if label.chars().any(deceives) {
+        if name::deceives(&label) {
             return invalid("must not have characters that are not seen or turn the line around");
         }
         Ok(label)
@@ -386,17 +398,32 @@ mod tests {
 
     #[test]
     fn a_name_is_what_is_seen() {
-        for letter in "\u{61c}\u{200b}\u{200e}\u{200f}\u{2028}\u{202a}\u{202e}\u{2060}\u{2064}\u{2066}\u{2069}\u{feff}".chars() {
+        for letter in "\u{ad}\u{34f}\u{115f}\u{1160}\u{17b4}\u{17b5}\u{180b}\u{180f}\u{2800}\u{3164}\u{fe00}\u{fe0f}\u{ffa0}\u{fff9}\u{fffb}\u{e0000}\u{e0041}\u{e0fff}\u{61c}\u{200b}\u{200e}\u{200f}\u{2028}\u{202a}\u{202e}\u{2060}\u{2064}\u{2066}\u{2069}\u{feff}".chars() {
             let fault = name(&format!("a{letter}b").into()).unwrap_err();
             assert_eq!(fault.0, "invalid", "{letter:?}");
         }
         for good in [
             "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}",
-            "\u{1f468}\u{200d}\u{1f373}",
+            "\u{915}\u{94d}\u{200d}\u{937}",
             "Köln – Süd",
             "שלום",
         ] {
             assert_eq!(name(&good.into()).as_deref(), Ok(good));
+        }
+        // What joins or parts letters stands between two of them.
+        for joiner in ['\u{200c}', '\u{200d}'] {
+            for bad in [
+                joiner.to_string(),
+                format!("{joiner}a"),
+                format!("a{joiner}"),
+                format!("a{joiner}{joiner}b"),
+                format!("a {joiner}b"),
+                format!("a{joiner} b"),
+                format!("a-{joiner}b"),
+            ] {
+                let fault = name(&bad.as_str().into()).unwrap_err();
+                assert_eq!(fault.0, "invalid", "{bad:?}");
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::auth::Caller;
 use super::body::Body;
-use super::error::AdminError;
+use super::error::{AdminError, FieldFault};
 use super::listener::WHOLE;
 use super::page::Parameters;
 use super::server::AdminParts;
@@ -55,6 +55,17 @@ impl Call {
 
     /// Its body, to be read field by field.
     pub(super) fn json(&self) -> Result<Body, AdminError> {
+        self.check_json()?;
+        Body::parse(&self.body)
+    }
+
+    /// As [`Call::json`], with the names that stand there twice beside it.
+    pub(super) fn json_all(&self) -> Result<(Body, Vec<FieldFault>), AdminError> {
+        self.check_json()?;
+        Body::parse_all(&self.body)
+    }
+
+    fn check_json(&self) -> Result<(), AdminError> {
         let json = |kind: &String| {
             let kind = kind
                 .split(';')
@@ -73,7 +84,7 @@ impl Call {
                 "the request body must be a JSON object",
             ));
         }
-        Body::parse(&self.body)
+        Ok(())
     }
 
     /// Whether `If-Match` and `If-None-Match` let an object of this revision be changed.

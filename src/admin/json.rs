@@ -22,6 +22,17 @@ pub(super) enum Unread {
 
 /// What a text holds.
 pub(super) fn parse(text: &[u8]) -> Result<Value, Unread> {
+    let (value, twice) = parse_all(text)?;
+    if twice.is_empty() {
+        Ok(value)
+    } else {
+        Err(Unread::Twice(twice))
+    }
+}
+
+/// What a text holds, and which names stand there twice: for a list whose items are refused one by one. `Unread::Twice`:
+/// those are more than are told of.
+pub(super) fn parse_all(text: &[u8]) -> Result<(Value, Vec<FieldFault>), Unread> {
     let twice = RefCell::default();
     let mut reader = serde_json::Deserializer::from_slice(text);
     let top = Place {
@@ -33,8 +44,8 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, Unread> {
     let value = value.and_then(|value| reader.end().map(|()| value));
     let value = value.map_err(|_| Unread::Syntax)?;
     let twice = twice.into_inner();
-    if twice.is_empty() {
-        Ok(value)
+    if twice.len() < MOST_TOLD {
+        Ok((value, twice))
     } else {
         Err(Unread::Twice(twice))
     }

@@ -68,7 +68,6 @@ pub(super) fn start(
             parts.hand_over(token);
             control.spawn(keeper(&store, &config.data_dir, &parts).keep(parts.stop.clone()));
             control.spawn(background(&store, &parts));
-            parts.slot.fill(store);
             control.spawn(follower.follow(parts.stop.clone()));
             Ok(())
         }
@@ -141,7 +140,6 @@ async fn connect(
                 let keep = keeper(&store, &data_dir, &parts).keep(parts.stop.clone());
                 // A task of its own: nothing of it holds up changes of keys.
                 TaskTracker::new().spawn(background(&store, &parts));
-                parts.slot.fill(store);
                 // A task of its own: while it writes, changes are followed.
                 TaskTracker::new().spawn(keep);
                 follower.follow(parts.stop.clone()).await;
@@ -194,6 +192,9 @@ async fn load(store: &Store, parts: &Parts) -> Result<Follower, StoreError> {
         }
     };
     follower.load(progress).await?;
+    // Whoever has heard that the gateway is ready finds the store there.
+    parts.slot.fill(store.clone());
+    parts.publisher.ready();
     Ok(follower)
 }
 

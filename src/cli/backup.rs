@@ -55,6 +55,8 @@ impl Restore {
         let (bar, actor) = (Bar::new(), Actor::system("restore"));
         let progress = |done, total| bar.show(done, total);
         let put = runtime.block_on(store.restore(&self.file, self.replace, &actor, progress));
+        // SQLite then has all of it in one file.
+        runtime.block_on(store.close());
         let put = put.map_err(|fault| failed(&self.file, fault))?;
         say(&told("restored", &self.file, &put));
         Ok(Exit::Ok)

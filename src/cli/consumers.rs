@@ -1,7 +1,7 @@
 //! `keygate consumers`: who calls, and owns keys.
 
 use super::client::Place;
-use super::flags::{Care, Common, Limits, Once, Paging, put, put_pairs};
+use super::flags::{Care, Common, Limits, Once, Paging, cleared_only, put, put_pairs, said};
 use super::output::{Cell, column};
 use super::parse::Pair;
 use super::resource::{Desk, Resource};
@@ -106,6 +106,16 @@ struct Fields {
 }
 
 impl Fields {
+    /// The flag that fills a field, if one was given.
+    fn flag(&self, field: &str) -> Option<&'static str> {
+        match field {
+            "description" => said(&[("--description", self.description.is_some())]),
+            "external-id" => said(&[("--external-id", self.external_id.is_some())]),
+            "metadata" => said(&[("--metadata", !self.metadata.is_empty())]),
+            _ => self.limits.flag(),
+        }
+    }
+
     fn put_in(&self, body: &mut Map<String, Value>) {
         put(body, "description", self.description.as_deref());
         put(body, "external_id", self.external_id.as_deref());
@@ -177,6 +187,9 @@ impl Create {
 
 impl Edit {
     fn run(&self, desk: &Desk) -> Result<Exit, Failed> {
+        for field in &self.clear {
+            cleared_only(field, self.fields.flag(field))?;
+        }
         let mut body = Map::new();
         put(&mut body, "name", self.name.as_deref());
         self.fields.put_in(&mut body);

@@ -1,11 +1,12 @@
 //! Flags that several commands share, each only where it does something.
 
-use super::Failed;
 use super::client::{Api, Place, fresh_key, made_at};
 use super::output::{Format, Output};
 use super::parse::Pair;
 use super::resource::Desk;
+use super::{Exit, Failed};
 use crate::domain::time::Timestamp;
+use anyhow::anyhow;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde_json::{Map, Value};
@@ -165,6 +166,25 @@ pub(super) struct Keep {
     pub(super) yes: bool,
 }
 
+/// The first of these flags that was given.
+pub(super) fn said(flags: &[(&'static str, bool)]) -> Option<&'static str> {
+    flags
+        .iter()
+        .find(|(_, given)| *given)
+        .map(|(flag, _)| *flag)
+}
+
+/// Nobody empties a field and fills it at once: `flag` is what was given for it.
+pub(super) fn cleared_only(field: &str, flag: Option<&'static str>) -> Result<(), Failed> {
+    match flag {
+        None => Ok(()),
+        Some(flag) => {
+            let fault = anyhow!("--clear {field} and {flag}: one of these");
+            Err(Failed::with(Exit::Usage, fault))
+        }
+    }
+}
+
 /// A field of a body, when there is something to say.
 pub(super) fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
     if let Some(value) = value {
@@ -201,6 +221,14 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// The flag that was given, if one was.
+    pub(super) fn flag(&self) -> Option<&'static str> {
+        said(&[
+            ("--rate", self.rate.is_some()),
+            ("--burst", self.burst.is_some()),
+        ])
+    }
+
     /// Those that were given.
     pub(super) fn put_in(&self, body: &mut Map<String, Value>) {
         let mut limits = Map::new();

@@ -88,7 +88,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 fn hand_over(token: PlainKey, file: Option<PathBuf>) -> Result<(), Failed> {
     let Some(file) = file else {
         say(
-            "keygate: the store is new; this token sets it up within 24 hours and is not shown again:",
+            "keygate: the store has no owner; this token sets it up within 24 hours and is not shown again:",
         );
         print(token.expose())?;
         return Ok(());
@@ -116,7 +116,7 @@ fn write_token(token: &PlainKey, file: &Path) -> io::Result<()> {
         .open(file)?;
     writeln!(out, "{}", token.expose())?;
     say(&format!(
-        "keygate: the store is new; the token that sets it up is in {}",
+        "keygate: the store has no owner; the token that sets it up is in {}",
         file.display()
     ));
     Ok(())

@@ -91,6 +91,16 @@ impl Rate {
             })?;
         Ok(Self { requests, per })
     }
+
+    /// How many requests.
+    pub fn requests(self) -> u32 {
+        self.requests
+    }
+
+    /// In which time.
+    pub fn unit(self) -> Duration {
+        self.per.length()
+    }
 }
 
 impl TryFrom<String> for Rate {
@@ -123,7 +133,9 @@ impl fmt::Display for Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limit {
     rate: Rate,
-    burst: u32,
+    /// `None`: it was not said, and follows the rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    burst: Option<u32>,
 }
 
 impl Limit {
@@ -135,16 +147,23 @@ impl Limit {
     /// # Errors
     /// What is wrong with the burst, for people.
     pub fn new(rate: Rate, burst: Option<u64>) -> Result<Self, String> {
-        let burst = burst.unwrap_or(u64::from(rate.requests));
-        let burst = u32::try_from(burst)
-            .ok()
-            .filter(|burst| (1..=Self::MOST).contains(burst))
-            .ok_or_else(|| format!("a burst is a whole number from 1 to {}", Self::MOST))?;
+        let read = |burst| {
+            let burst = u32::try_from(burst).ok();
+            burst
+                .filter(|burst| (1..=Self::MOST).contains(burst))
+                .ok_or_else(Self::burst_words)
+        };
+        let burst = burst.map(read).transpose()?;
         let limit = Self { rate, burst };
         if limit.window() > LONGEST {
             return Err("at this rate, such a burst takes longer than a year to come back".into());
         }
         Ok(limit)
+    }
+
+    /// What a burst must be, for people.
+    pub fn burst_words() -> String {
+        format!("a burst is a whole number from 1 to {}", Self::MOST)
     }
 
     /// The rate that holds over time.
@@ -154,6 +173,11 @@ impl Limit {
 
     /// Most requests at once.
     pub fn burst(self) -> u32 {
+        self.burst.unwrap_or(self.rate.requests)
+    }
+
+    /// The burst that was said; `None`: it follows the rate.
+    pub fn said_burst(self) -> Option<u32> {
         self.burst
     }
 
@@ -164,7 +188,7 @@ impl Limit {
 
     /// Time in which a whole burst comes back.
     pub fn window(self) -> Duration {
-        self.interval().saturating_mul(self.burst)
+        self.interval().saturating_mul(self.burst())
     }
 }
 
@@ -208,11 +232,26 @@ mod tests {
         assert_eq!(limit.window(), Duration::from_secs(1));
         let limit = Limit::new(rate("60/m"), Some(5)).unwrap();
         assert_eq!(limit.window(), Duration::from_secs(5));
+        assert_eq!(limit.said_burst(), Some(5));
         for (text, burst) in [("1/s", 0), ("1/s", 1_000_001), ("1/d", 367)] {
             assert!(
                 Limit::new(rate(text), Some(burst)).is_err(),
                 "{text} {burst}"
             );
+        }
+    }
+
+    #[test]
+    fn a_burst_is_kept_only_if_it_was_said() {
+        let rate = Rate::parse("60/m").unwrap();
+        for (burst, text) in [
+            (None, r#"{"rate":"60/m"}"#),
+            (Some(60), r#"{"rate":"60/m","burst":60}"#),
+        ] {
+            let limit = Limit::new(rate, burst).unwrap();
+            assert_eq!(serde_json::to_string(&limit).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Limit>(text).unwrap(), limit);
+            assert_eq!(limit.burst(), 60);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! out of none.
 
 use super::Denied;
-use crate::domain::limit::Policy;
+use crate::domain::limit::{Policy, Rate};
 use crate::snapshot::key::Key;
 use crate::snapshot::limits::{Bucket, Level};
 use crate::snapshot::router::CompiledRoute;
@@ -17,9 +17,9 @@ pub struct Standing {
     pub limit: u32,
     /// Those of them that may still come.
     pub remaining: u32,
-    /// Time in which so many may come again, in seconds; parts of one count as one, here and below.
-    pub window: u32,
-    /// Until all of them may come again, in seconds.
+    /// What holds over time.
+    pub rate: Rate,
+    /// Until all of them may come again, in seconds; parts of one count as one, here and below.
     pub reset: u32,
     /// Until the next one may come, in seconds; 0 while one may.
     pub wait: u32,
@@ -59,14 +59,19 @@ pub(super) fn take(limits: &Limits<'_>, now: u64) -> Result<Option<Standing>, De
     Ok(least)
 }
 
-/// What [`take`] would say; nothing is taken.
-pub(super) fn peek(limits: &Limits<'_>, now: u64) -> Result<(), Denied> {
+/// How things stand before anything is taken.
+///
+/// # Errors
+/// One of them is used up: [`take`] would say so too.
+pub(super) fn peek(limits: &Limits<'_>, now: u64) -> Result<Option<Standing>, Denied> {
+    let mut least: Option<Standing> = None;
     for (policy, bucket) in limits.iter().flatten() {
-        bucket
-            .peek(now)
-            .map_err(|level| Denied::RateLimited(standing(*policy, bucket, level)))?;
+        let told = |level| standing(*policy, bucket, level);
+        let level = bucket.peek(now);
+        let level = level.map_err(|level| Denied::RateLimited(told(level)))?;
+        least = Some(tighter(least, told(level)));
     }
-    Ok(())
+    Ok(least)
 }
 
 type Present<'a> = (usize, (Policy, &'a Bucket));
@@ -80,7 +85,7 @@ fn standing(policy: Policy, bucket: &Bucket, level: Level) -> Standing {
         policy,
         limit: bucket.limit().burst(),
         remaining: level.remaining,
-        window: seconds(bucket.limit().window()),
+        rate: bucket.limit().rate(),
         reset: seconds(level.full_in),
         wait: seconds(level.free_in),
     }

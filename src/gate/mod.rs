@@ -62,6 +62,15 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// How things stand with the limit that is used up, if it is one.
+    pub fn standing(self) -> Option<Standing> {
+        if let Self::RateLimited(standing) = self {
+            Some(standing)
+        } else {
+            None
+        }
+    }
+
     /// The metric's word for it.
     pub fn decision(self) -> Decision {
         match self {

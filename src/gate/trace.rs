@@ -1,7 +1,8 @@
 //! The decision told: which rule decided, and what would go upstream. Asks the same functions as a request does, in the
 //! same order, and leaves nothing behind: no use, no refusal, no metric.
 
-use super::{Denied, authorize, extract, identity, limit, verify};
+use super::limit::{self, Standing};
+use super::{Denied, authorize, extract, identity, verify};
 use crate::domain::key::KeyFormat;
 use crate::domain::path::strip_prefix;
 use crate::domain::route::Location;
@@ -343,15 +344,15 @@ pub fn verify(
     })
 }
 
-/// How a limit of the key, or of the route where one is given, stands; `count` takes the request out of it.
+/// How the limits stand that a key has, on a route where one is given; `count` takes the request out of them.
 pub fn limits(
     key: &Key,
     route: Option<&CompiledRoute>,
     (nanos, count): (u64, bool),
-) -> Result<(), Denied> {
+) -> Result<Option<Standing>, Denied> {
     let limits = limit::of(Some(key), route);
     if count {
-        limit::take(&limits, nanos).map(|_| ())
+        limit::take(&limits, nanos)
     } else {
         limit::peek(&limits, nanos)
     }

@@ -17,8 +17,8 @@ pub(super) fn tell(headers: &mut HeaderMap, standing: Standing) {
     headers.insert(LIMIT, HeaderValue::from(limit));
     headers.insert(REMAINING, HeaderValue::from(remaining));
     headers.insert(RESET, HeaderValue::from(reset));
-    let window = standing.window;
-    structured(headers, POLICY, format!("\"{name}\";q={limit};w={window}"));
+    let (quota, window) = (standing.rate.requests(), standing.rate.unit().as_secs());
+    structured(headers, POLICY, format!("\"{name}\";q={quota};w={window}"));
     structured(
         headers,
         STRUCTURED,

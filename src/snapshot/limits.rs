@@ -90,13 +90,13 @@ impl Bucket {
         self.full_at.fetch_sub(self.interval, Ordering::Relaxed);
     }
 
-    /// What [`Bucket::take`] would say; nothing is taken.
+    /// How it stands; nothing is taken.
     ///
     /// # Errors
-    /// It is empty.
+    /// It is empty: [`Bucket::take`] would say so too.
     pub fn peek(&self, now: u64) -> Result<Level, Level> {
         let next = self.next(self.full_at.load(Ordering::Relaxed), now)?;
-        Ok(self.level(next, now))
+        Ok(self.level(next - self.interval, now))
     }
 
     /// A bucket that took over from one with a longer window misses no more than it can hold, from now on.
@@ -201,7 +201,7 @@ mod tests {
     fn what_is_refused_costs_nothing_and_what_is_given_back_is_there_again() {
         let bucket = Bucket::new(limit("1/h", 1), 0);
         let now = 7 * SECOND;
-        assert!(bucket.peek(now).is_ok());
+        assert_eq!(bucket.peek(now).unwrap().remaining, 1);
         assert!(bucket.take(now).is_ok());
         for _ in 0..100 {
             assert!(bucket.take(now).is_err());

@@ -203,7 +203,9 @@ impl Write {
         self.run(insert).await?;
         self.put_words(&new).await?;
         let mut fact = fact(&new, "consumer.created");
-        fact.change("name", Value::Null, new.name.clone());
+        for (name, value) in told(&new) {
+            fact.change(name, Value::Null, value);
+        }
         self.record(fact).await?;
         Ok(new)
     }
@@ -242,19 +244,9 @@ impl Write {
             self.put_words(&after).await?;
         }
         let mut fact = fact(&after, "consumer.updated");
-        fact.change("name", before.name.clone(), after.name.clone());
-        fact.change(
-            "external_id",
-            before.external_id.clone(),
-            after.external_id.clone(),
-        );
-        fact.change(
-            "description",
-            before.description.clone(),
-            after.description.clone(),
-        );
-        fact.change("metadata", json!(before.metadata), json!(after.metadata));
-        fact.change("limits", json!(before.limits), json!(after.limits));
+        for ((name, old), (_, new)) in told(before).into_iter().zip(told(&after)) {
+            fact.change(name, old, new);
+        }
         self.record(fact).await?;
         Ok(after)
     }
@@ -367,6 +359,18 @@ fn found_by(consumer: &ConsumerRecord) -> BTreeSet<String> {
         .into_iter()
         .flat_map(words)
         .collect()
+}
+
+/// Its fields as the audit log tells of them; no metadata is none at all.
+fn told(consumer: &ConsumerRecord) -> [(&'static str, Value); 5] {
+    let metadata = Some(&consumer.metadata).filter(|words| !words.is_empty());
+    [
+        ("name", json!(consumer.name)),
+        ("external_id", json!(consumer.external_id)),
+        ("description", json!(consumer.description)),
+        ("metadata", json!(metadata)),
+        ("limits", json!(consumer.limits)),
+    ]
 }
 
 fn text(consumer: Id) -> String {

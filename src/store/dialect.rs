@@ -163,6 +163,26 @@ impl Dialect {
         }
     }
 
+    /// Says whether what is read now comes in the order of an index, row by row until the page is full. `PostgreSQL` knows
+    /// nothing of how many rows the conditions of a list leave, and would rather read all of them and sort. Inside a
+    /// transaction.
+    pub(super) async fn walk(
+        self,
+        connection: &mut AnyConnection,
+        in_order: bool,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite => Ok(()),
+            Self::Postgres => {
+                let others = if in_order { "off" } else { "on" };
+                let set = ["sort", "seqscan", "bitmapscan", "hashjoin", "mergejoin"]
+                    .map(|way| format!("SET LOCAL enable_{way} = {others}"));
+                connection.execute(AssertSqlSafe(set.join("; "))).await?;
+                Ok(())
+            }
+        }
+    }
+
     /// Keeps others from writing into these tables until the transaction ends.
     pub(super) async fn lock_tables(
         self,
@@ -181,26 +201,19 @@ impl Dialect {
     }
 
     /// Ends what the database keeps of rows as they were before the last change: until then `SQLite` has their old pages in
-    /// the file of its write-ahead log. `PostgreSQL` sees to its own.
-    ///
-    /// The change is committed whatever comes of this, so a failure is only told.
-    pub(super) async fn forget_old_pages(self, pools: &Pools) {
+    /// the file of its write-ahead log. `PostgreSQL` sees to its own. Whether that is done; not while somebody else reads
+    /// the file, who is not waited for, since changes would wait too.
+    pub(super) async fn forget_old_pages(self, pools: &Pools) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite => {
+                let mut connection = pools.write.acquire().await?;
+                connection.execute("PRAGMA busy_timeout = 100").await?;
                 let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
-                match checkpoint.fetch_one(&pools.write).await {
-                    // Whoever reads has waited for `busy_timeout` already.
-                    Ok(row) if row.number("busy").is_ok_and(|busy| busy == 0) => {}
-                    Ok(_) => tracing::warn!(
-                        "somebody reads the store for long; what was erased is in its write-ahead log until the next erasure or a stop"
-                    ),
-                    Err(fault) => tracing::warn!(
-                        error = %fault,
-                        "what was erased is in the store's write-ahead log until the next erasure or a stop"
-                    ),
-                }
+                let done = checkpoint.fetch_one(&mut *connection).await;
+                connection.execute("PRAGMA busy_timeout = 5000").await?;
+                Ok(done?.number("busy")? == 0)
             }
-            Self::Postgres => {}
+            Self::Postgres => Ok(true),
         }
     }
 
@@ -233,7 +246,7 @@ async fn postgres(
     let pool = pool(connections).after_connect(move |connection, _| {
         Box::pin(async move {
             let setup = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; \
-                         SET TIME ZONE 'UTC'; SET client_min_messages = warning";
+                         SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off";
             let setup = format!("{setup}{more}");
             connection.execute(AssertSqlSafe(setup)).await.map(|_| ())
         })

@@ -148,7 +148,9 @@ impl Write {
             .push(")");
         self.run(insert).await?;
         let mut fact = fact(&new, "workspace.created");
-        fact.change("name", Value::Null, new.name.clone());
+        for (name, value) in told(&new) {
+            fact.change(name, Value::Null, value);
+        }
         self.record(fact).await?;
         Ok(new)
     }
@@ -187,19 +189,9 @@ impl Write {
             return Err(StoreError::NotFound);
         }
         let mut fact = fact(&after, "workspace.updated");
-        fact.change("name", before.name.clone(), after.name.clone());
-        fact.change("kind", before.kind.clone(), after.kind.clone());
-        fact.change(
-            "external_id",
-            before.external_id.clone(),
-            after.external_id.clone(),
-        );
-        fact.change("metadata", json!(before.metadata), json!(after.metadata));
-        fact.change(
-            "inactivity",
-            policy_text(before.inactivity),
-            policy_text(after.inactivity),
-        );
+        for ((name, old), (_, new)) in told(before).into_iter().zip(told(&after)) {
+            fact.change(name, old, new);
+        }
         self.record(fact).await?;
         Ok(after)
     }
@@ -260,6 +252,18 @@ impl Write {
         workspace.updated_by = self.actor().text();
         workspace.revision = self.revision;
     }
+}
+
+/// Its fields as the audit log tells of them; no metadata is none at all.
+fn told(workspace: &WorkspaceRecord) -> [(&'static str, Value); 5] {
+    let metadata = Some(&workspace.metadata).filter(|words| !words.is_empty());
+    [
+        ("name", json!(workspace.name)),
+        ("kind", json!(workspace.kind)),
+        ("external_id", json!(workspace.external_id)),
+        ("metadata", json!(metadata)),
+        ("inactivity", json!(policy_text(workspace.inactivity))),
+    ]
 }
 
 fn fact(workspace: &WorkspaceRecord, action: &'static str) -> Fact {

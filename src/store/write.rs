@@ -4,6 +4,7 @@
 //! Long because the order in which all of that is written is what must be seen in one place.
 
 use super::Store;
+use super::dialect::Dialect;
 use super::error::StoreError;
 use super::sql::{Columns, Sql, VALUES, Value as Cell};
 use super::webhooks::types::TYPES;
@@ -15,6 +16,10 @@ use serde_json::{Map, Value, json};
 use sqlx::{Any, AnyConnection, Transaction};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+/// Pause before it is tried again to make the files forget something.
+const FORGET_EVERY: Duration = Duration::from_secs(2);
 
 /// What an audit event belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,10 +236,38 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Sees to it that what was erased is gone from the database's files: at once, or as soon as those who read them are
+    /// done.
+    async fn forget_old_pages(&self) {
+        if let Ok(true) = self.dialect.forget_old_pages(&self.pools).await {
+            return;
+        }
+        tracing::warn!(
+            "somebody reads the store's file: what was erased is in its write-ahead log until they are done"
+        );
+        let store = self.clone();
+        TaskTracker::new().spawn(async move {
+            while !store.pools.write.is_closed() {
+                tokio::time::sleep(FORGET_EVERY).await;
+                if let Ok(true) = store.dialect.forget_old_pages(&store.pools).await {
+                    tracing::info!("what was erased is gone from the store's file too");
+                    return;
+                }
+            }
+        });
+    }
+}
+
 impl Write {
     /// The connection, for statements inside the transaction.
     pub(super) fn connection(&mut self) -> &mut AnyConnection {
         &mut self.tx
+    }
+
+    /// Which database it is in.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.store.dialect
     }
 
     /// Who makes the change.
@@ -445,7 +478,7 @@ impl Write {
         self.tx.commit().await?;
         signal(&self.store.committed, self.revision);
         if self.erased {
-            self.store.dialect.forget_old_pages(&self.store.pools).await;
+            self.store.forget_old_pages().await;
         }
         Ok(self.revision)
     }

@@ -86,7 +86,6 @@ impl Follower {
         tokio::task::block_in_place(|| publisher.keep_keys(wanted));
         publisher.recall(self.store.declared_uses().await?);
         self.in_step(revision);
-        self.publisher.ready();
         Ok(())
     }
 

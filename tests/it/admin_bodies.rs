@@ -71,9 +71,17 @@ fn every_wrong_item_of_a_list_is_told_by_its_place() {
     let body = json!({"action": "disable", "ids": ids});
     let want: Vec<String> = (0..12).map(|n| format!("/ids/{n} invalid")).collect();
     assert_eq!(faults(&gateway.api("POST", "/v1/keys/bulk", body)), want);
-    let body = json!({"action": "disable", "filter": {"tag": 1, "q": [], "status": "x"}});
+    let filter = json!({"tag": 1, "q": [], "status": "x", "colour": 7, "size": "7"});
+    let body = json!({"action": "disable", "filter": filter});
     let told = faults(&gateway.api("POST", "/v1/keys/bulk?dry_run=true", body));
-    assert_eq!(told, ["/filter/q invalid", "/filter/tag invalid"]);
+    let want = [
+        "/filter/colour unknown_field",
+        "/filter/q invalid",
+        "/filter/size unknown_field",
+        "/filter/status unknown_value",
+        "/filter/tag invalid",
+    ];
+    assert_eq!(told, want);
     let body = json!({"name": "w", "url": "https://hooks.example.com/", "events": ["key.*", "key.eaten", "?"]});
     let told = faults(&gateway.api("POST", "/v1/webhooks", body));
     assert_eq!(told, ["/events/1 unknown_value", "/events/2 invalid"]);
@@ -137,8 +145,8 @@ fn a_name_that_stands_twice_in_a_body_is_refused() {
         ),
         (
             "POST /v1/keys/import",
-            r#"{"keys": [{"name": "a"}, {"name": "a", "name": "b", "secret": "an-old-secret"}]}"#,
-            &["/keys/1/name duplicate"],
+            r#"{"keys": [], "keys": [{"name": "a"}]}"#,
+            &["/keys duplicate"],
         ),
     ] {
         assert_eq!(faults(&send(line, "json", body)), want, "{line} {body}");
@@ -217,7 +225,7 @@ fn a_field_that_stays_says_so_and_what_changes_it() {
         (
             "consumers",
             json!({"name": "x"}),
-            &[("workspace", "does not move"), ("id", "the gateway")],
+            &[("workspace", "does not move"), ("id", "in the path")],
         ),
         (
             "workspaces",
@@ -249,6 +257,36 @@ fn a_field_that_stays_says_so_and_what_changes_it() {
     }
 }
 
+/// Who sends back what was shown hears which fields stay, not that there are none such.
+#[test]
+fn what_is_shown_is_known() {
+    let upstream = Upstream::ok();
+    let gateway = with_vault(&upstream);
+    let hook = json!({"name": "x", "url": "https://hooks.example.com/"});
+    let ada = json!({"email": "ada@example.com", "name": "Ada", "role": "owner"});
+    for (kind, new, methods) in [
+        ("keys", json!({"name": "x"}), &["PATCH", "PUT"][..]),
+        ("consumers", json!({"name": "x"}), &["PATCH", "PUT"]),
+        ("workspaces", json!({"name": "x"}), &["PATCH", "PUT"]),
+        ("webhooks", hook, &["PATCH"]),
+        ("members", ada, &["PATCH"]),
+    ] {
+        let made = gateway.api("POST", &format!("/v1/{kind}"), new).must(201);
+        let made = made.get("key").or(made.get("webhook")).unwrap_or(&made);
+        let path = format!("/v1/{kind}/{}", id(made));
+        let shown = gateway.api("GET", &path, None).must(200);
+        for method in methods {
+            let told = faults(&gateway.api(method, &path, shown.clone()));
+            let stays = |fault: &String| fault.ends_with(" immutable");
+            assert!(told.iter().all(stays), "{method} {kind} {told:?}");
+            assert!(
+                told.contains(&"/revision immutable".into()),
+                "{method} {kind}"
+            );
+        }
+    }
+}
+
 /// Two names that look alike are not the same, and one that turns its line shows what is not so.
 #[test]
 fn no_name_has_letters_that_are_not_seen() {
@@ -270,11 +308,20 @@ fn no_name_has_letters_that_are_not_seen() {
             body["name"] = json!(name);
             gateway.api("POST", path, body)
         };
-        for letter in ['\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{200e}'] {
+        for letter in [
+            '\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{ad}', '\u{3164}',
+        ] {
             let told = faults(&post(&format!("ac{letter}me")));
             assert_eq!(told, ["/name invalid"], "{path} {letter:?}");
         }
         post("\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}").must(201);
+    }
+    for place in ["/v1/consumers", "/v1/workspaces"] {
+        for wrong in ["a\u{200b}b", " a", "a ", "\u{200d}"] {
+            let body = json!({"name": "n", "external_id": wrong});
+            let told = faults(&gateway.api("POST", place, body));
+            assert_eq!(told, ["/external_id invalid"], "{place} {wrong:?}");
+        }
     }
     let url = "https://hooks.example.com/";
     let hook = json!({"name": "a\u{202e}b", "url": url});

@@ -103,6 +103,43 @@ fn every_kind_of_change_is_told_and_the_chain_holds() {
     assert!(edited["request_id"].as_str().unwrap().starts_with("req_"));
 }
 
+/// Every field that was set, as an edit tells of it; and no secret.
+#[test]
+fn what_is_made_is_told_field_by_field() {
+    let upstream = Upstream::ok();
+    let gateway = stored(&upstream);
+    let told = |action: &str| {
+        let path = format!("/v1/audit?action={action}&limit=1");
+        gateway.api("GET", &path, None).must(200)["data"][0]["changes"].clone()
+    };
+    let to = |value: Value| json!({"from": null, "to": value});
+    let body = json!({"name": "orion", "external_id": "7", "description": "d", "metadata": {"a": "1"},
+        "limits": {"rate": "5/s"}});
+    let owner = gateway.api("POST", "/v1/consumers", body).must(201);
+    let limits = to(json!({"rate": "5/s", "burst": 5}));
+    let metadata = to(json!({"a": "1"}));
+    let want = json!({"name": to(json!("orion")), "external_id": to(json!("7")), "description": to(json!("d")),
+        "metadata": metadata, "limits": limits});
+    assert_eq!(told("consumer.created"), want);
+    let body = json!({"name": "k", "consumer": "orion", "description": "d", "scopes": ["app:read"],
+        "ip_allow": ["10.0.0.0/8"], "methods": ["GET"], "tags": ["t"], "metadata": {"a": "1"},
+        "limits": {"rate": "5/s"}, "expires_at": "2100-01-01T00:00:00Z",
+        "inactivity": {"mode": "notify", "after": "1d"}});
+    let key = gateway.api("POST", "/v1/keys", body).must(201);
+    let want = json!({"name": to(json!("k")), "state": to(json!("active")), "consumer": to(owner["id"].clone()),
+        "environment": to(key["key"]["environment"].clone()), "description": to(json!("d")),
+        "scopes": to(json!(["app:read"])), "ip_allow": to(json!(["10.0.0.0/8"])), "methods": to(json!(["GET"])),
+        "tags": to(json!(["t"])), "metadata": metadata, "limits": limits,
+        "expires_at": to(key["key"]["expires_at"].clone()),
+        "inactivity": to(json!({"mode": "notify", "after_ms": 86_400_000})), "secrets": "changed"});
+    assert_eq!(told("key.created"), want);
+    gateway
+        .api("POST", "/v1/workspaces", json!({"name": "w"}))
+        .must(201);
+    let want = json!({"name": to(json!("w")), "kind": to(json!("workspace"))});
+    assert_eq!(told("workspace.created"), want);
+}
+
 #[test]
 fn the_log_is_filtered_and_paged() {
     let upstream = Upstream::ok();
@@ -377,7 +414,11 @@ fn nodes_and_the_configuration_are_shown_without_secrets() {
         format!("http://{}", upstream.address)
     );
     assert_eq!(config["vault"], true);
-    assert_eq!(config["consumers"], json!(["acme"]));
+    assert_eq!(
+        config["consumers"],
+        json!([{"name": "acme", "limits": null}])
+    );
+    assert_eq!(config["routes"][0]["limits"], Value::Null);
     assert!(!answer.text().contains("a7a7"));
     let shop = made(&gateway, "shop", None);
     let owner = Desk::of(&gateway).token(&shop, Role::Owner);

@@ -241,7 +241,9 @@ fn a_deleted_key_comes_back_with_the_same_secret() {
     );
     let list = gateway.api("GET", "/v1/keys?status=deleted", None).text();
     assert!(list.contains(&key.id));
+    assert_eq!(counted(&gateway, "deleted"), 1);
     assert_eq!(act(&gateway, &key, "/restore", json!({})), ok());
+    assert_eq!(counted(&gateway, "deleted"), 0);
     assert_eq!(ask(&gateway, &key.secret), ok());
 
     gateway.api("DELETE", &key.path(""), None).must(200);

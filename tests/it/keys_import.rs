@@ -41,7 +41,7 @@ fn secrets_of_every_form_open_at_once() {
     let native = KeyFormat::default().generate("live").unwrap();
     let id = format!("key_{:0>26}", "4x");
     let body = [
-        json!({"name": "raw", "secret": "s3cr3t of Kong!", "scopes": ["app:read"], "id": id,
+        json!({"name": "raw", "secret": "s3cr3t_of_Kong!", "scopes": ["app:read"], "id": id,
             "created_at": "2020-02-02", "last_used_at": "2021-01-01T00:00:00Z"}),
         json!({"name": "native", "secret": native.expose(), "scopes": ["app:read"]}),
         json!({"name": "blake3", "hash": hash_of("hashed"), "scopes": ["app:read"]}),
@@ -61,7 +61,7 @@ fn secrets_of_every_form_open_at_once() {
         (&json!(4), &json!(0))
     );
     assert_eq!(reply["data"][0], json!({"line": 1, "ok": true, "id": id}));
-    for key in ["s3cr3t of Kong!", native.expose(), "hashed", "older"] {
+    for key in ["s3cr3t_of_Kong!", native.expose(), "hashed", "older"] {
         assert!(opens(&gateway, key), "{key}");
     }
     let raw = gateway
@@ -160,7 +160,7 @@ fn a_secret_that_anybody_guesses_is_refused() {
     let upstream = Upstream::ok();
     let gateway = gateway(&upstream);
     let item = |secret: &str| json!({"name": "k", "secret": secret, "scopes": ["app:read"]});
-    let body = json!({"keys": [item("a"), item("7 bytes"), item("8 bytes!"), item("")]});
+    let body = json!({"keys": [item("a"), item("7_bytes"), item("8_bytes!"), item("")]});
     let done = gateway.api("POST", "/v1/keys/import", body).must(200);
     assert_eq!((&done["imported"], &done["failed"]), (&json!(1), &json!(3)));
     for place in [0, 1, 3] {
@@ -170,7 +170,58 @@ fn a_secret_that_anybody_guesses_is_refused() {
             (&json!("/secret"), &json!("out_of_range"))
         );
     }
-    assert!(opens(&gateway, "8 bytes!") && !opens(&gateway, "7 bytes"));
+    assert!(opens(&gateway, "8_bytes!") && !opens(&gateway, "7_bytes"));
+}
+
+/// As any other fault of an item, in either form.
+#[test]
+fn a_name_that_stands_twice_is_a_fault_of_its_item() {
+    let upstream = Upstream::ok();
+    let gateway = gateway(&upstream);
+    let items = [
+        r#"{"name": "a", "secret": "secret-of-a"}"#,
+        r#"{"name": "b", "name": "b", "secret": "secret-of-b", "limits": {"rate": "1/s", "rate": "1/s"}}"#,
+        r#"{"name": "c", "secret": "with space 123"}"#,
+    ];
+    let import = |kind: &str, body: &str| {
+        let head = "POST /v1/keys/import?dry_run=true HTTP/1.1\r\nhost: localhost\r\n";
+        let mut client = Client::connect(gateway.management);
+        client.send(format!(
+            "{head}authorization: Bearer {}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            gateway.admin,
+            body.len()
+        ));
+        client.read()
+    };
+    let list = format!(r#"{{"keys": [{}]}}"#, items.join(","));
+    for (kind, body) in [
+        ("application/json", list.clone()),
+        ("application/x-ndjson", items.join("\n")),
+    ] {
+        let reply = import(kind, &body).must(200);
+        let told = |line: usize| {
+            let errors = reply["data"][line]["errors"]
+                .as_array()
+                .into_iter()
+                .flatten();
+            let told = errors.map(|one| json!([one["pointer"], one["code"]]));
+            told.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (&reply["imported"], told(0).len()),
+            (&json!(1), 0),
+            "{kind}"
+        );
+        let twice = [
+            json!(["/name", "duplicate"]),
+            json!(["/limits/rate", "duplicate"]),
+        ];
+        assert_eq!(told(1), twice, "{kind}");
+        assert_eq!(told(2), [json!(["/secret", "invalid"])], "{kind}");
+    }
+    let beside = list.replacen('{', r#"{"keys": [], "#, 1);
+    let told = import("application/json", &beside).must(422);
+    assert_eq!(told["errors"][0]["pointer"], "/keys");
 }
 
 #[test]
@@ -179,7 +230,7 @@ fn each_workspace_hears_which_keys_came() {
     let gateway = gateway(&upstream);
     let [north, south] = ["north", "south"].map(|name| workspace(&gateway, None, name));
     let auditor = Desk::of(&gateway).token(&north, Role::Auditor);
-    let item = |name: &str, place: &str| json!({"name": name, "secret": format!("secret of {name}"), "workspace": place});
+    let item = |name: &str, place: &str| json!({"name": name, "secret": format!("secret-of-{name}"), "workspace": place});
     let items = json!({"keys": [item("a", &north), item("b", &south), item("c", &north)]});
     let reply = gateway.api("POST", "/v1/keys/import", items).must(200);
     let id = |place: usize| &reply["data"][place]["id"];

@@ -52,7 +52,7 @@ fn a_burst_passes_then_the_rate_and_each_answer_says_how_things_stand() {
                 Some("3"),
                 Some("2"),
                 Some("2"),
-                Some("\"key\";q=3;w=6"),
+                Some("\"key\";q=30;w=60"),
                 Some("\"key\";r=2;t=2"),
                 None
             ]
@@ -71,7 +71,7 @@ fn a_burst_passes_then_the_rate_and_each_answer_says_how_things_stand() {
             Some("3"),
             Some("0"),
             Some("6"),
-            Some("\"key\";q=3;w=6"),
+            Some("\"key\";q=30;w=60"),
             Some("\"key\";r=0;t=6"),
             Some("2")
         ]
@@ -141,7 +141,7 @@ fn what_one_limit_refuses_does_not_count_for_the_others() {
     let refused = gateway.get("/");
     assert_eq!(
         refused.header("ratelimit-policy"),
-        Some("\"key\";q=4;w=14400")
+        Some("\"key\";q=1;w=3600")
     );
     // And what the key was refused, the route has still.
     assert_eq!(other().status, 200);
@@ -189,7 +189,7 @@ fn a_reload_does_not_fill_a_bucket() {
     // Another limit goes on from there: what is missing is missing, up to what it holds at all.
     gateway.edit("rate: 1/h, burst: 3", "rate: 1/s, burst: 3");
     wait_until("the new limit", PATIENCE, || {
-        gateway.get("/").header("ratelimit-policy") == Some("\"key\";q=3;w=3")
+        gateway.get("/").header("ratelimit-policy") == Some("\"key\";q=1;w=1")
     });
     assert_eq!(gateway.get("/").status, 429);
     clock.advance_millis(3 * SECOND);
@@ -273,6 +273,31 @@ fn all_keys_of_a_consumer_share_its_limit_and_all_secrets_of_a_key_its_own() {
 }
 
 #[test]
+fn a_burst_that_was_not_said_follows_the_rate() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address).stored().start();
+    for (kind, object) in [("keys", "key"), ("consumers", "")] {
+        let body = json!({"name": "x", "limits": {"rate": "10/s"}});
+        let made = gateway.api("POST", &format!("/v1/{kind}"), body).must(201);
+        let made = made.get(object).unwrap_or(&made);
+        assert_eq!(made["limits"], json!({"rate": "10/s", "burst": 10}));
+        let path = format!("/v1/{kind}/{}", made["id"].as_str().unwrap());
+        for (patch, rate, burst) in [
+            (json!({"rate": "20/s"}), "20/s", 20),
+            (json!({"burst": 20}), "20/s", 20),
+            (json!({"rate": "5/m"}), "5/m", 20),
+            (json!({"burst": null}), "5/m", 5),
+            (json!({"rate": "7/m"}), "7/m", 7),
+        ] {
+            let body = json!({"limits": patch});
+            let told = gateway.api("PATCH", &path, body).must(200);
+            let wanted = json!({"rate": rate, "burst": burst});
+            assert_eq!(told["limits"], wanted, "{kind} {patch}");
+        }
+    }
+}
+
+#[test]
 fn explain_and_verify_know_limits() {
     let upstream = Upstream::ok();
     let gateway = limited(&upstream, "{ rate: 1/h, burst: 2 }")
@@ -288,15 +313,30 @@ fn explain_and_verify_know_limits() {
         let body = json!({"key": KEY, "request": {"path": "/"}});
         gateway.api("POST", "/v1/explain", body).must(200)
     };
+    let limit = |count: bool| {
+        let body = json!({"key": KEY, "count": count});
+        gateway.api("POST", "/v1/verify", body).must(200)["limit"].clone()
+    };
+    let standing = |remaining, reset, wait| json!({"policy": "key", "limit": 2, "remaining": remaining, "reset": reset, "retry_after": wait});
     // Asking takes nothing.
     for _ in 0..5 {
+        assert_eq!(limit(false), standing(2, 0, 0));
         assert_eq!(verify(false), (json!("valid"), json!(200)));
         assert_eq!(explain()["allowed"], true);
     }
-    assert_eq!(verify(true), (json!("valid"), json!(200)));
+    assert_eq!(limit(true), standing(1, 3600, 0));
     assert_eq!(gateway.get("/").status, 200);
     assert_eq!(verify(true), (json!("rate_limited"), json!(429)));
     assert_eq!(verify(false), (json!("rate_limited"), json!(429)));
+    assert_eq!(limit(false), standing(0, 7200, 3600));
+    let decisions = |result| {
+        let labels = [("policy", "key"), ("result", result)];
+        gateway.metric("keygate_rate_limit_decisions_total", &labels)
+    };
+    assert_eq!((decisions("allowed"), decisions("limited")), (2.0, 1.0));
+    let wrong = json!({"key": "kg_live_nobody"});
+    let wrong = gateway.api("POST", "/v1/verify", wrong).must(200);
+    assert_eq!(wrong["limit"], Value::Null);
     let told = explain();
     assert_eq!(
         (&told["allowed"], &told["rule"], &told["code"]),
@@ -306,6 +346,35 @@ fn explain_and_verify_know_limits() {
     assert_eq!(
         steps.last().unwrap(),
         &json!({"rule": "limits", "verdict": "refused"})
+    );
+}
+
+#[test]
+fn explain_asks_for_the_limit_of_an_open_route() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address)
+        .route("limits: { rate: 1/h }")
+        .replace("    auth:\n", "    auth:\n      required: false\n")
+        .stored()
+        .clock(clock())
+        .start();
+    let explain = || {
+        let body = json!({"request": {"path": "/"}});
+        let told = gateway.api("POST", "/v1/explain", body).must(200);
+        let steps = told["steps"].as_array().unwrap().clone();
+        let of = |rule: &str| {
+            let step = steps.iter().find(|step| step["rule"] == rule);
+            step.unwrap()["verdict"].clone()
+        };
+        ["presented", "hash", "scopes", "limits"].map(of)
+    };
+    assert_eq!(explain(), ["passed", "not_asked", "not_asked", "passed"]);
+    assert_eq!(gateway.request("GET /", &[]).status, 200);
+    assert_eq!(explain(), ["passed", "not_asked", "not_asked", "refused"]);
+    let config = gateway.api("GET", "/v1/config", None).must(200);
+    assert_eq!(
+        config["routes"][0]["limits"],
+        json!({"rate": "1/h", "burst": 1})
     );
 }
 

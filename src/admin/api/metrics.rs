@@ -51,14 +51,19 @@ async fn ask_store(parts: &AdminParts) -> Result<(), AdminError> {
     parts
         .metrics
         .set_notices(&store.notice_counts(since).await?);
+    let deleted = store.count_deleted_keys().await?;
+    let deleted = i64::try_from(deleted).unwrap_or(i64::MAX);
+    parts.metrics.set_keys(KeyStatus::Deleted.name(), deleted);
     Ok(())
 }
 
-/// Number of keys by status; every status is there. A key is counted with its newest secret, not with older ones.
+/// Number of keys by status; every status is there but `deleted`, of which the store alone knows. A key is counted with its
+/// newest secret, not with older ones.
 pub(super) fn count_by_status(parts: &AdminParts) -> BTreeMap<KeyStatus, i64> {
     let now = parts.clock.now();
     let mut counts: BTreeMap<KeyStatus, i64> = KeyStatus::ALL
         .into_iter()
+        .filter(|status| *status != KeyStatus::Deleted)
         .map(|status| (status, 0))
         .collect();
     parts.shared.keys.each(|key| {

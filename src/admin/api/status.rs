@@ -4,6 +4,7 @@ use super::audit::HeadView;
 use super::metrics::{STORE_PATIENCE, count_by_status};
 use crate::admin::error::AdminError;
 use crate::admin::server::{AdminParts, ListenerInfo};
+use crate::domain::key::KeyStatus;
 use crate::domain::route::{HostMatch, PathMatch};
 use crate::domain::time::Timestamp;
 use crate::snapshot::endpoints::{EndpointState, UpstreamState};
@@ -27,6 +28,7 @@ pub(in crate::admin) struct Status {
     listeners: Vec<ListenerInfo>,
     routes: Vec<RouteStatus>,
     upstreams: Vec<UpstreamStatus>,
+    /// By status; `deleted` is absent without a store, or while it does not answer.
     keys: BTreeMap<&'static str, i64>,
     /// Where the audit log ends; null: there is no store, or it does not answer.
     audit: Option<HeadView>,
@@ -90,10 +92,13 @@ struct EndpointStatus {
 pub(in crate::admin) async fn show_status(
     State(parts): State<Arc<AdminParts>>,
 ) -> Result<Json<Status>, AdminError> {
-    let audit = audit_head(&parts).await;
+    let (audit, deleted) = tokio::join!(audit_head(&parts), deleted_keys(&parts));
     let status = tokio::task::spawn_blocking(move || read(&parts));
     let mut status = status.await.map_err(|_| AdminError::Internal)?;
     status.audit = audit;
+    if let Some(deleted) = deleted {
+        status.keys.insert(KeyStatus::Deleted.name(), deleted);
+    }
     Ok(Json(status))
 }
 
@@ -102,6 +107,13 @@ async fn audit_head(parts: &AdminParts) -> Option<HeadView> {
     let store = parts.store().ok()?;
     let head = tokio::time::timeout(STORE_PATIENCE, store.audit_head()).await;
     Some(head.ok()?.ok()?.into())
+}
+
+/// How many keys are deleted, which nobody but the store knows.
+async fn deleted_keys(parts: &AdminParts) -> Option<i64> {
+    let store = parts.store().ok()?;
+    let count = tokio::time::timeout(STORE_PATIENCE, store.count_deleted_keys()).await;
+    i64::try_from(count.ok()?.ok()?).ok()
 }
 
 fn read(parts: &AdminParts) -> Status {

@@ -4,6 +4,7 @@ use super::place::on_the_whole;
 use crate::admin::body::show_duration;
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
+use crate::admin::limits::LimitsView;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
 use crate::config::{Config, ListenerLimits, SmtpSecurity, StoreLocation};
@@ -114,7 +115,10 @@ pub(in crate::admin) async fn show_config(
             Value::Object(fields)
         })
         .collect();
-    let consumers: Vec<&str> = snapshot.consumers.iter().map(|one| &*one.name).collect();
+    let consumers = snapshot.consumers.iter();
+    let consumers: Vec<Value> = consumers
+        .map(|one| json!({"name": one.name, "limits": one.limits.map(LimitsView::of)}))
+        .collect();
     let mut all = parts.settings.0.clone();
     let reloaded = [
         ("file", json!(parts.config_file)),
@@ -292,6 +296,7 @@ fn route(route: &Route, upstream: &str) -> Value {
         "max_body": route.max_body,
         "timeout": route.timeout.map(duration),
         "forward_metadata": route.forward_metadata,
+        "limits": route.limits.map(LimitsView::of),
     })
 }
 

@@ -13,8 +13,11 @@ use crate::store::webhooks::types;
 use crate::store::write::Class;
 use serde_json::{Value, json};
 
-/// Control characters, and those of [`crate::domain::name::deceives`].
-const UNSEEN: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u2069\\ufeff";
+/// Control characters, and those that [`crate::domain::name::deceives`] finds anywhere. Those beyond the first 65,536 stand
+/// for themselves: how they are written otherwise differs.
+const UNSEEN: &str = "\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\
+    \\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2064\\u2066-\\u2069\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\
+    \\ufff9-\\ufffb\u{e0000}-\u{e0fff}";
 const NO_CONTROL: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 const TOKEN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 const ADDRESS: &str = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\
@@ -126,7 +129,7 @@ fn special(schema: &str, name: &str) -> Option<Value> {
         ("Verification", "scopes") => list(64, words(1, 128)),
         ("Wonder", "key_id") | ("ImportedKey", "id") => id(Kind::Key),
         ("ImportedKey", "secret") => {
-            json!({"minLength": MIN_FOREIGN_LEN, "maxLength": MAX_PRESENTED_LEN, "pattern": "^[ -~]+$"})
+            json!({"minLength": MIN_FOREIGN_LEN, "maxLength": MAX_PRESENTED_LEN, "pattern": "^[!-~]+$"})
         }
         ("ImportedKey", "hash") => json!({"pattern": "^(blake3|sha256):[0-9a-f]{64}$"}),
         ("BulkAct", "action") => one_of([
@@ -185,7 +188,7 @@ fn text_field(name: &str) -> Option<Value> {
         "reason" | "kind" | "target" => words(1, 64),
         "route" => words(1, 63),
         "text" => words(1, 1024),
-        "external_id" => words(1, 256),
+        "external_id" => label("", 256),
         "email" => json!({"minLength": 3, "maxLength": 254, "pattern": ADDRESS}),
         "password" | "new" => words(12, 256),
         "url" => {
@@ -202,7 +205,10 @@ fn text_field(name: &str) -> Option<Value> {
 /// Fields that can be changed but not cleared, so that null is not among what they hold.
 pub(super) fn is_never_null(schema: &str, name: &str) -> bool {
     schema.ends_with("Patch") && matches!(name, "name" | "url" | "email")
-        || (schema, name) == ("MemberPatch", "state")
+        || matches!(
+            (schema, name),
+            ("MemberPatch", "state") | ("LimitsPatch", "rate")
+        )
 }
 
 /// What the tags of the operations mean.

@@ -88,6 +88,7 @@ impl Action {
 
 impl Bulk {
     pub(super) fn run(self, desk: &Desk) -> Result<Exit, Failed> {
+        self.check()?;
         if self.care.dry_run {
             return attempt(desk, self.body(desk)?);
         }
@@ -105,6 +106,31 @@ impl Bulk {
         show(desk, &done, self.action.name())
     }
 
+    fn is_named(&self) -> bool {
+        self.ids.is_some() || !self.keys.is_empty()
+    }
+
+    fn has_heir(&self) -> bool {
+        self.to.is_some() || self.to_nobody
+    }
+
+    /// What is wrong with the command line, before anybody is asked for anything.
+    fn check(&self) -> Result<(), Failed> {
+        let filtered = !self.filter.is_empty() || self.search.is_some();
+        let named = self.is_named();
+        if named && filtered || !named && !filtered && !self.all {
+            let fault = anyhow!("name keys, or filter them, or say --all: one of these");
+            return Err(Failed::with(Exit::Usage, fault));
+        }
+        if self.has_heir() != (self.action == Action::Transfer) {
+            let fault = anyhow!(
+                "--to or --to-nobody goes with `transfer`, and `transfer` with one of them"
+            );
+            return Err(Failed::with(Exit::Usage, fault));
+        }
+        Ok(())
+    }
+
     fn body(&self, desk: &Desk) -> Result<Map<String, Value>, Failed> {
         let mut filter = self.filter.query(desk)?;
         filter.extend(self.search.clone().map(|search| ("q", search)));
@@ -112,21 +138,9 @@ impl Bulk {
             Some(file) => lines(file)?,
             None => self.keys.clone(),
         };
-        let named = self.ids.is_some() || !ids.is_empty();
-        if named && !filter.is_empty() || !named && filter.is_empty() && !self.all {
-            let fault = anyhow!("name keys, or filter them, or say --all: one of these");
-            return Err(Failed::with(Exit::Usage, fault));
-        }
-        let has_heir = self.to.is_some() || self.to_nobody;
-        if has_heir != (self.action == Action::Transfer) {
-            let fault = anyhow!(
-                "--to or --to-nobody goes with `transfer`, and `transfer` with one of them"
-            );
-            return Err(Failed::with(Exit::Usage, fault));
-        }
         let mut body = Map::new();
         body.insert("action".into(), json!(self.action.name()));
-        if named {
+        if self.is_named() {
             for id in &mut ids {
                 *id = self.find(desk, id)?;
             }
@@ -136,7 +150,7 @@ impl Bulk {
             let pairs = pairs.map(|(name, text)| (name.to_owned(), Value::from(text)));
             body.insert("filter".into(), pairs.collect::<Map<_, _>>().into());
         }
-        if has_heir {
+        if self.has_heir() {
             body.insert("consumer".into(), json!(self.to));
         }
         self.why.put_in(&mut body);
@@ -229,6 +243,7 @@ fn lines(file: &Path) -> Result<Vec<String>, Failed> {
 /// Shows what would become of each key, and does nothing.
 pub(super) fn attempt(desk: &Desk, mut body: Map<String, Value>) -> Result<Exit, Failed> {
     body.insert("dry_run".into(), json!(true));
+    let action = body["action"].as_str().unwrap_or_default().to_owned();
     let mut tried = perform(desk, body.clone(), None);
     if tried.as_ref().is_err_and(is_too_many) {
         name_all(desk, &mut body)?;
@@ -238,7 +253,15 @@ pub(super) fn attempt(desk: &Desk, mut body: Map<String, Value>) -> Result<Exit,
     match desk.out.format() {
         Format::Table => {
             desk.out.list(ATTEMPT, &Listed::of(items(&done).to_vec()))?;
-            say("dry run: nothing was done");
+            let count = |name: &str| done[name].as_u64().unwrap_or_default();
+            let refused = match count("failed") {
+                0 => String::new(),
+                failed => format!(", refused for {failed}"),
+            };
+            let would = keys(count("changed"));
+            say(&format!(
+                "dry run: would {action} {would}{refused}; nothing was done"
+            ));
         }
         Format::Json | Format::Yaml | Format::Name => tell(desk, &done)?,
     }

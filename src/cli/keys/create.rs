@@ -52,25 +52,25 @@ pub(super) struct Create {
 pub(super) struct Lists {
     /// Right of the key; without one it opens nothing
     #[arg(long = "scope", value_name = "SCOPE")]
-    scopes: Vec<String>,
+    pub(super) scopes: Vec<String>,
     /// Route that it may use [default: those its scopes open]
     #[arg(long = "route", value_name = "ROUTE")]
-    routes: Vec<String>,
+    pub(super) routes: Vec<String>,
     /// Method that it may use [default: all]
     #[arg(long = "method", value_name = "METHOD")]
-    methods: Vec<String>,
+    pub(super) methods: Vec<String>,
     /// Network that it may come from, such as 10.0.0.0/8 [default: any]
     #[arg(long = "ip", value_name = "NETWORK")]
-    ip_allow: Vec<String>,
+    pub(super) ip_allow: Vec<String>,
     /// Kind of place it may stand in: header, bearer or query [default: as the route says]
     #[arg(long = "location", value_name = "PLACE")]
-    locations: Vec<String>,
+    pub(super) locations: Vec<String>,
     /// Tag, to be found by
     #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
     /// Goes upstream, where a route asks for it
     #[arg(long = "metadata", value_name = "NAME=VALUE")]
-    metadata: Vec<Pair>,
+    pub(super) metadata: Vec<Pair>,
 }
 
 impl Lists {

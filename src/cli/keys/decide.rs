@@ -27,6 +27,9 @@ pub(super) struct Verify {
     /// Whether it has this scope
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// Note it as a use, and take it out of what is left of limits
+    #[arg(long)]
+    count: bool,
 }
 
 impl Verify {
@@ -38,6 +41,7 @@ impl Verify {
         put(&mut body, "method", self.method.as_deref());
         put(&mut body, "ip", self.ip.as_deref());
         put_list(&mut body, "scopes", &self.scopes);
+        put(&mut body, "count", self.count.then_some(true));
         let answer = desk
             .api
             .post(&["verify"])

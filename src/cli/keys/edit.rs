@@ -2,7 +2,7 @@
 
 use super::KEY;
 use super::create::Lists;
-use crate::cli::flags::{Limits, put};
+use crate::cli::flags::{Limits, cleared_only, put, said};
 use crate::cli::parse::{Idle, When};
 use crate::cli::resource::Desk;
 use crate::cli::{Exit, Failed};
@@ -94,6 +94,11 @@ impl Field {
 
 impl Edit {
     pub(super) fn run(self, desk: &Desk) -> Result<Exit, Failed> {
+        for field in &self.clear {
+            let name = field.to_possible_value();
+            let name = name.as_ref().map_or("", |value| value.get_name());
+            cleared_only(name, self.flag(*field))?;
+        }
         let mut body = self.patch(desk);
         let id = desk.find(&KEY, &self.key)?;
         let mut revision = self.if_match;
@@ -115,6 +120,36 @@ impl Edit {
             }
         }
         desk.edit(&KEY, &id, body, revision)
+    }
+
+    /// The flag that fills a field, if one was given.
+    fn flag(&self, field: Field) -> Option<&'static str> {
+        let lists = &self.lists;
+        match field {
+            Field::Description => said(&[("--description", self.description.is_some())]),
+            Field::Scopes => said(&[
+                ("--scope", !lists.scopes.is_empty()),
+                ("--add-scope", !self.add_scopes.is_empty()),
+                ("--remove-scope", !self.remove_scopes.is_empty()),
+            ]),
+            Field::Routes => said(&[("--route", !lists.routes.is_empty())]),
+            Field::Methods => said(&[("--method", !lists.methods.is_empty())]),
+            Field::Ips => said(&[("--ip", !lists.ip_allow.is_empty())]),
+            Field::Locations => said(&[("--location", !lists.locations.is_empty())]),
+            Field::Limits => self.limits.flag(),
+            Field::Tags => said(&[
+                ("--tag", !lists.tags.is_empty()),
+                ("--add-tag", !self.add_tags.is_empty()),
+                ("--remove-tag", !self.remove_tags.is_empty()),
+            ]),
+            Field::Metadata => said(&[
+                ("--metadata", !lists.metadata.is_empty()),
+                ("--remove-metadata", !self.remove_metadata.is_empty()),
+            ]),
+            Field::NotBefore => said(&[("--not-before", self.not_before.is_some())]),
+            Field::Expires => said(&[("--expires", self.expires.is_some())]),
+            Field::Inactivity => said(&[("--inactivity", self.inactivity.is_some())]),
+        }
     }
 
     fn patch(&self, desk: &Desk) -> Map<String, Value> {

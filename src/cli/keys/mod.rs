@@ -149,7 +149,8 @@ enum Verb {
     #[command(
         after_help = "Examples:\n  keygate keys import keys.ndjson --dry-run\n  keygate keys import keys.csv\n  \
         keygate keys import - --from 5001 < keys.ndjson\n\nA line of NDJSON has the fields of a key, and `hash` (blake3:… or sha256:…) or `secret`. \
-        In CSV, lists are separated by spaces or semicolons, and metadata has columns such as metadata.plan."
+        In CSV, lists are separated by spaces or semicolons, and metadata has columns such as metadata.plan. \
+        So have limits (limits.rate, limits.burst) and inactivity (inactivity.mode, inactivity.after)."
     )]
     Import(import::Import),
     /// Take the metadata of keys out, as NDJSON; neither secrets nor hashes are in it

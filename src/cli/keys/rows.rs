@@ -40,6 +40,22 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// Whether it leaves nothing out.
+    pub(super) fn is_empty(&self) -> bool {
+        let texts = [
+            &self.status,
+            &self.workspace,
+            &self.consumer,
+            &self.tag,
+            &self.environment,
+            &self.scope,
+        ];
+        let times = [&self.expires_before, &self.unused_since];
+        texts.iter().all(|text| text.is_none())
+            && times.iter().all(|time| time.is_none())
+            && !self.never_expires
+    }
+
     /// As parameters of a list.
     pub(super) fn query(&self, desk: &Desk) -> Result<Vec<(&'static str, String)>, Failed> {
         let mut query = Vec::new();

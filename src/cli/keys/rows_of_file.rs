@@ -22,6 +22,9 @@ const LISTS: [&str; 6] = [
     "tags",
 ];
 
+/// Fields that have columns of their own for what is in them, such as `metadata.plan`.
+const OBJECTS: [&str; 3] = ["metadata", "limits", "inactivity"];
+
 /// How a file tells of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Form {
@@ -194,14 +197,15 @@ fn next_row(
 /// A row as an object: empty cells are not there.
 fn object(header: &csv::StringRecord, row: &csv::StringRecord) -> Value {
     let mut key = Map::new();
-    let mut metadata = Map::new();
     for (name, value) in header
         .iter()
         .zip(row)
         .filter(|(_, value)| !value.is_empty())
     {
-        if let Some(name) = name.strip_prefix("metadata.") {
-            metadata.insert(name.to_owned(), value.into());
+        let within = name.split_once('.');
+        if let Some((field, name)) = within.filter(|(field, _)| OBJECTS.contains(field)) {
+            let object = key.entry(field).or_insert_with(|| Map::new().into());
+            object[name] = inner((field, name), value);
         } else if LISTS.contains(&name) {
             let words = value.split([' ', ';']).filter(|word| !word.is_empty());
             key.insert(name.to_owned(), words.collect::<Vec<_>>().into());
@@ -209,10 +213,13 @@ fn object(header: &csv::StringRecord, row: &csv::StringRecord) -> Value {
             key.insert(name.to_owned(), value.into());
         }
     }
-    if !metadata.is_empty() {
-        key.insert("metadata".to_owned(), metadata.into());
-    }
     Value::Object(key)
+}
+
+/// A cell of an object's column; what is no number where one is wanted is left to the gateway to refuse.
+fn inner(place: (&str, &str), text: &str) -> Value {
+    let number = (place == ("limits", "burst")).then(|| text.parse::<u64>().ok());
+    number.flatten().map_or_else(|| text.into(), Value::from)
 }
 
 /// Counts what goes through.
@@ -294,5 +301,21 @@ mod tests {
         );
         assert_eq!(found[2].0, 4);
         assert!(found[2].1.contains("columns"));
+    }
+
+    #[test]
+    fn limits_and_inactivity_have_columns_as_metadata_does() {
+        let text = "name,limits.rate,limits.burst,inactivity.mode,inactivity.after,metadata.a.b\n\
+            a,10/s,30,delete,90d,1\nb,10/s,many,off,,\nc,,,,,\n";
+        let told = [
+            r#"{"inactivity":{"after":"90d","mode":"delete"},"limits":{"burst":30,"rate":"10/s"},"metadata":{"a.b":"1"},"name":"a"}"#,
+            r#"{"inactivity":{"mode":"off"},"limits":{"burst":"many","rate":"10/s"},"name":"b"}"#,
+            r#"{"name":"c"}"#,
+        ];
+        let found = all(text, Form::Csv, 1);
+        assert_eq!(
+            found.iter().map(|(_, json)| json).collect::<Vec<_>>(),
+            told.iter().collect::<Vec<_>>()
+        );
     }
 }

@@ -122,6 +122,16 @@ impl<'a> Filter<'a> {
         }
     }
 
+    /// As [`Filter::candidates`], but a key may stand there for each of its words: they are only counted, and to find those
+    /// that are the same all would have to be read first.
+    fn about(&self, sql: &mut Sql) {
+        if let Self::Word(word) = self {
+            worded(sql, "SELECT l.key_id AS id", word);
+        } else {
+            self.candidates(sql);
+        }
+    }
+
     /// The ids of the keys that fulfil it.
     fn candidates(&self, sql: &mut Sql) {
         match self {
@@ -211,7 +221,7 @@ impl Way {
                 continue;
             }
             let mut count = Sql::new("SELECT COUNT(*) AS number FROM (");
-            filter.candidates(&mut count);
+            filter.about(&mut count);
             count.push(" LIMIT ").bind(FEW + 1).push(") few");
             let found = count.query().fetch_one(&mut *connection).await?;
             let number = found.number("number")?;

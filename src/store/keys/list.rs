@@ -6,6 +6,7 @@ use crate::domain::id::{Id, Kind};
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
+use crate::store::dialect::Dialect;
 use crate::store::error::StoreError;
 use crate::store::sql::{Columns, Sql};
 use crate::store::write::Write;
@@ -141,8 +142,10 @@ pub struct KeyPage {
 impl Store {
     /// A page of keys.
     pub async fn list_keys(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        let mut connection = self.pools.read.acquire().await?;
-        page(&mut connection, query, self.clock.now()).await
+        let mut tx = self.pools.read.begin().await?;
+        let page = page((self.dialect, &mut tx), query, self.clock.now()).await?;
+        tx.commit().await?;
+        Ok(page)
     }
 
     /// Number of keys that a query finds, whatever page it asks for.
@@ -161,13 +164,13 @@ impl Store {
 impl Write {
     /// A page of keys as they are inside this transaction.
     pub async fn list_keys(&mut self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        let now = self.now;
-        page(self.connection(), query, now).await
+        let (now, dialect) = (self.now, self.dialect());
+        page((dialect, self.connection()), query, now).await
     }
 }
 
 async fn page(
-    connection: &mut AnyConnection,
+    (dialect, connection): (Dialect, &mut AnyConnection),
     query: &KeyQuery,
     now: Timestamp,
 ) -> Result<KeyPage, StoreError> {
@@ -186,7 +189,14 @@ async fn page(
         .push(direction);
     select.push(", k.id").push(direction).push(" LIMIT ");
     select.bind(i64::try_from(query.limit + 1).unwrap_or(i64::MAX));
+    let in_order = matches!(way, Way::Order(_));
+    if in_order {
+        dialect.walk(connection, true).await?;
+    }
     let mut rows = select.query().fetch_all(&mut *connection).await?;
+    if in_order {
+        dialect.walk(connection, false).await?;
+    }
     let more = rows.len() > query.limit;
     rows.truncate(query.limit);
     let keys = row::with_secrets(connection, &rows).await?;

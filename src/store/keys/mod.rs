@@ -20,9 +20,9 @@ use super::write::{Fact, Touched, Write};
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::SecretVersion;
 use crate::domain::key::{Algorithm, KeyHash, KeyRecord, KeyState};
+use crate::domain::time::Timestamp;
 use row::{columns, labels};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use serde_json::{Map, Value, json};
 
 impl Store {
     /// A key, deleted ones too.
@@ -35,6 +35,15 @@ impl Store {
     pub async fn keys(&self, ids: &[Id]) -> Result<Vec<KeyRecord>, StoreError> {
         let mut connection = self.pools.read.acquire().await?;
         row::some(&mut connection, ids).await
+    }
+
+    /// How many keys are deleted and can be restored: the data plane has none of them.
+    pub async fn count_deleted_keys(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS number FROM keys WHERE state = $1")
+            .bind(KeyState::Deleted.name())
+            .fetch_one(&self.pools.read)
+            .await?;
+        row.natural("number")
     }
 
     /// The keys of a consumer, by id.
@@ -72,14 +81,7 @@ impl Write {
         key.created_by = self.actor().text();
         self.put_key(&key).await?;
         let mut fact = fact(&key, action);
-        fact.change("name", Value::Null, key.name.clone());
-        fact.change("scopes", Value::Null, key.detail.scopes.clone());
-        fact.change(
-            "expires_at",
-            Value::Null,
-            key.expires_at.map(|at| at.to_string()),
-        );
-        fact.changes.insert("secret".into(), "changed".into());
+        differences(None, &key, &mut fact);
         self.record(fact).await?;
         Ok(key)
     }
@@ -110,7 +112,7 @@ impl Write {
         self.sign(&mut after);
         self.update_key(before, &after).await?;
         let mut fact = fact(&after, action);
-        differences(before, &after, &mut fact);
+        differences(Some(before), &after, &mut fact);
         // Of this act, not of an older one that still stands or stands again.
         let note = after.state_note.as_ref();
         let older = [before.state_note.as_ref(), before.note_before.as_ref()];
@@ -287,55 +289,15 @@ pub fn fact(key: &KeyRecord, action: &'static str) -> Fact {
     fact
 }
 
-/// The fields that differ, for the audit log. No hash is among them: a new secret is "changed".
-fn differences(before: &KeyRecord, after: &KeyRecord, fact: &mut Fact) {
-    let time = |at: Option<crate::domain::time::Timestamp>| at.map(|at| at.to_string());
-    fact.change("name", before.name.clone(), after.name.clone());
-    fact.change("state", before.state.name(), after.state.name());
-    let consumer = |key: &KeyRecord| {
-        key.consumer
-            .as_ref()
-            .map(|one| one.id.text(Kind::Consumer).to_string())
-    };
-    fact.change("consumer", consumer(before), consumer(after));
-    fact.change(
-        "environment",
-        before.environment.clone(),
-        after.environment.clone(),
-    );
-    fact.change(
-        "not_before",
-        time(before.not_before),
-        time(after.not_before),
-    );
-    fact.change(
-        "expires_at",
-        time(before.expires_at),
-        time(after.expires_at),
-    );
-    let policy = |key: &KeyRecord| {
-        key.inactivity
-            .map(|policy| json!({"mode": policy.mode.name(), "after_ms": policy.after}))
-    };
-    fact.change("inactivity", policy(before), policy(after));
-    fact.change(
-        "kept_at",
-        time(before.marks.kept_at),
-        time(after.marks.kept_at),
-    );
-    let detail = |key: &KeyRecord| serde_json::to_value(&key.detail).unwrap_or_default();
-    let (old, new) = (detail(before), detail(after));
-    let names: BTreeSet<&String> = [&old, &new]
-        .into_iter()
-        .filter_map(Value::as_object)
-        .flat_map(serde_json::Map::keys)
-        .collect();
-    for name in names {
-        fact.change(
-            name,
-            old.get(name).cloned().unwrap_or_default(),
-            new.get(name).cloned().unwrap_or_default(),
-        );
+/// The fields that differ, for the audit log; of a new key, those that it has. No hash is among them: a new secret is
+/// "changed".
+fn differences(before: Option<&KeyRecord>, after: &KeyRecord, fact: &mut Fact) {
+    let mut old = before.map(fields).unwrap_or_default();
+    for (name, new) in fields(after) {
+        fact.change(&name, old.remove(&name).unwrap_or_default(), new);
+    }
+    for (name, gone) in old {
+        fact.change(&name, gone, Value::Null);
     }
     let secrets = |key: &KeyRecord| {
         key.secrets
@@ -343,9 +305,43 @@ fn differences(before: &KeyRecord, after: &KeyRecord, fact: &mut Fact) {
             .map(|secret| (secret.id, secret.retires_at, secret.hash))
             .collect::<Vec<_>>()
     };
-    if secrets(before) != secrets(after) {
+    if before.map(secrets) != Some(secrets(after)) {
         fact.changes.insert("secrets".into(), "changed".into());
     }
+}
+
+/// A key's fields as the audit log tells of them.
+fn fields(key: &KeyRecord) -> Map<String, Value> {
+    let time = |at: Option<Timestamp>| json!(at.map(|at| at.to_string()));
+    let owner = key.consumer.as_ref();
+    let policy = key.inactivity;
+    let own = [
+        ("name", json!(key.name)),
+        ("state", json!(key.state.name())),
+        (
+            "consumer",
+            json!(owner.map(|one| one.id.text(Kind::Consumer).to_string())),
+        ),
+        ("environment", json!(key.environment)),
+        ("not_before", time(key.not_before)),
+        ("expires_at", time(key.expires_at)),
+        (
+            "inactivity",
+            json!(
+                policy.map(|policy| json!({"mode": policy.mode.name(), "after_ms": policy.after}))
+            ),
+        ),
+        ("kept_at", time(key.marks.kept_at)),
+    ];
+    let mut fields: Map<String, Value> = own
+        .map(|(name, value)| (name.into(), value))
+        .into_iter()
+        .collect();
+    // What is not there is not in it either.
+    if let Ok(Value::Object(detail)) = serde_json::to_value(&key.detail) {
+        fields.extend(detail);
+    }
+    fields
 }
 
 /// Whether the data plane has a key with this state at all.

@@ -383,7 +383,8 @@ async fn refusals_of_the_hour_and_of_the_day_before(home: Arc<Home>) {
         (now + HOUR, 1000),
     ] {
         let mut hour = hour(begins, "app", 0);
-        hour.counts.refusals = refusals;
+        hour.counts.refusals = refusals + 3;
+        hour.reasons = vec![("rate_limited", 3), ("scope", refusals)];
         one.hours.push(hour);
     }
     store.flush(&[one]).await.unwrap();

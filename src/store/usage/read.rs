@@ -200,7 +200,8 @@ impl Store {
         Ok(())
     }
 
-    /// Refusals of each of these keys: within the hour that begins then, and in the day before it.
+    /// Refusals of each of these keys: within the hour that begins then, and in the day before it. Those by its own limit
+    /// are not among them: it is that which was asked for.
     pub async fn refusals_around(
         &self,
         keys: &[Id],
@@ -208,28 +209,57 @@ impl Store {
     ) -> Result<Vec<(Id, u64, u64)>, StoreError> {
         let mut found = Vec::new();
         for batch in keys.chunks(500) {
-            let mut select = Sql::new("SELECT key_id, CAST(SUM(CASE WHEN hour = ");
-            select.bind(hour);
-            select.push(" THEN refusals ELSE 0 END) AS BIGINT) AS now, CAST(SUM(refusals) AS BIGINT) AS sum");
-            select.push(" FROM usage_hours WHERE hour >= ");
-            select.bind(Timestamp::from_millis(hour.as_millis() - DAY));
-            select
-                .push(" AND hour <= ")
-                .bind(hour)
-                .push(" AND key_id IN (");
-            select
-                .bind_list(batch.iter().map(|id| id.text(Kind::Key).to_string()))
-                .push(") GROUP BY key_id");
-            for row in select.query().fetch_all(&self.pools.read).await? {
-                let (now, sum) = (row.natural("now")?, row.natural("sum")?);
-                found.push((row.id("key_id", Kind::Key)?, now, sum.saturating_sub(now)));
-            }
+            let sums = self
+                .around(batch, hour, ("usage_hours", "refusals", ""))
+                .await?;
+            let limited = ("usage_refusals", "count", LIMITED);
+            let limited: HashMap<Id, (u64, u64)> = self
+                .around(batch, hour, limited)
+                .await?
+                .into_iter()
+                .map(|(key, now, before)| (key, (now, before)))
+                .collect();
+            found.extend(sums.into_iter().map(|(key, now, before)| {
+                let (less_now, less_before) = limited.get(&key).copied().unwrap_or_default();
+                let now = now.saturating_sub(less_now);
+                (key, now, before.saturating_sub(less_before))
+            }));
         }
         Ok(found)
+    }
+
+    /// Sums of a column of a table of hours, by key: within the hour that begins then, and in the day before it.
+    async fn around(
+        &self,
+        keys: &[Id],
+        hour: Timestamp,
+        (table, column, which): (&'static str, &'static str, &'static str),
+    ) -> Result<Vec<(Id, u64, u64)>, StoreError> {
+        let mut select = Sql::new("SELECT key_id, CAST(SUM(CASE WHEN hour = ");
+        select.bind(hour).push(" THEN ").push(column);
+        select
+            .push(" ELSE 0 END) AS BIGINT) AS now, CAST(SUM(")
+            .push(column);
+        select.push(") AS BIGINT) AS sum FROM ").push(table);
+        select.push(" WHERE hour >= ");
+        select.bind(Timestamp::from_millis(hour.as_millis() - DAY));
+        select.push(" AND hour <= ").bind(hour).push(which);
+        select.push(" AND key_id IN (");
+        select
+            .bind_list(keys.iter().map(|id| id.text(Kind::Key).to_string()))
+            .push(") GROUP BY key_id");
+        let rows = select.query().fetch_all(&self.pools.read).await?;
+        let read = |row: &AnyRow| {
+            let (now, sum) = (row.natural("now")?, row.natural("sum")?);
+            Ok((row.id("key_id", Kind::Key)?, now, sum.saturating_sub(now)))
+        };
+        rows.iter().map(read).collect()
     }
 }
 
 const DAY: i64 = crate::domain::key::record::DAY_MILLIS;
+/// What a key is refused for that asks too often.
+const LIMITED: &str = " AND reason = 'rate_limited'";
 const GROUPED: &str = " GROUP BY at, u.key_id, u.route";
 
 const COUNTS: [&str; 8] = [

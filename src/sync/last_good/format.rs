@@ -4,7 +4,7 @@ use crate::domain::consumer::Consumer;
 use crate::domain::id::Id;
 use crate::domain::key::record::RecordedUse;
 use crate::domain::key::{Algorithm, KeyHash, KeySpec, KeyState, Origin};
-use crate::domain::limit::Limit;
+use crate::domain::limit::{Limit, Rate};
 use crate::domain::method::MethodSet;
 use crate::domain::route::LocationSet;
 use crate::domain::scope::Scope;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 const FORMAT: Format = Format {
     name: b"keygate lastgood",
-    version: 2,
+    version: 3,
 };
 /// Keys are written and read in blocks of about this many bytes.
 const BLOCK: usize = 256 << 10;
@@ -49,6 +49,9 @@ struct FileHead {
     workspaces: Vec<(Vec<u128>, String)>,
 }
 
+/// A rate, and the burst if one was said: the form without names has a place for what is not there, too.
+type Limited = (Rate, Option<u32>);
+
 /// One secret of a key. What it borrows stands in the key table, or in the block that is read.
 #[derive(Serialize, Deserialize)]
 struct Entry<'a> {
@@ -57,7 +60,7 @@ struct Entry<'a> {
     imported: bool,
     superseded: bool,
     workspace: u128,
-    consumer: Option<(u128, &'a str, Option<Limit>)>,
+    consumer: Option<(u128, &'a str, Option<Limited>)>,
     name: &'a str,
     environment: &'a str,
     /// Separated by spaces.
@@ -67,7 +70,7 @@ struct Entry<'a> {
     methods: u16,
     locations: u8,
     ip_allow: Vec<IpNet>,
-    limits: Option<Limit>,
+    limits: Option<Limited>,
     hint: Option<&'a str>,
     not_before: Option<i64>,
     expires_at: Option<i64>,
@@ -138,7 +141,11 @@ fn entry<'a>(key: &'a Key, routes: &'a HashMap<SymbolId, String>) -> Entry<'a> {
         workspace: key.workspace().bits(),
         consumer: key.owner().map(|owner| {
             let consumer = &owner.consumer;
-            (consumer.id.bits(), &*consumer.name, consumer.limits)
+            (
+                consumer.id.bits(),
+                &*consumer.name,
+                consumer.limits.map(limited),
+            )
         }),
         name: key.name(),
         environment: key.environment(),
@@ -147,7 +154,7 @@ fn entry<'a>(key: &'a Key, routes: &'a HashMap<SymbolId, String>) -> Entry<'a> {
         methods: key.methods.bits(),
         locations: key.locations.bits(),
         ip_allow: key.ip_allow().to_vec(),
-        limits: key.limit(),
+        limits: key.limit().map(limited),
         hint: key.hint(),
         not_before: key.not_before().map(Timestamp::as_millis),
         expires_at: key.expires_at().map(Timestamp::as_millis),
@@ -159,6 +166,14 @@ fn entry<'a>(key: &'a Key, routes: &'a HashMap<SymbolId, String>) -> Entry<'a> {
         last_used_at: usage.last_used_at.map(Timestamp::as_millis),
         last_used_ip: usage.last_used_ip,
     }
+}
+
+fn limited(limit: Limit) -> Limited {
+    (limit.rate(), limit.said_burst())
+}
+
+fn limit((rate, burst): Limited) -> Result<Limit, FrameFault> {
+    Limit::new(rate, burst.map(u64::from)).map_err(|_| FrameFault::Nonsense)
 }
 
 /// Reads the file, block by block; `each` gets nothing of a file that is not whole.
@@ -186,6 +201,14 @@ pub(super) fn read(
         at: Timestamp::from_millis(first.at),
     };
     Ok((head, workspaces))
+}
+
+fn consumer((id, name, limits): (u128, &str, Option<Limited>)) -> Result<Consumer, FrameFault> {
+    Ok(Consumer {
+        id: Id::from_bits(id),
+        name: name.to_owned(),
+        limits: limits.map(limit).transpose()?,
+    })
 }
 
 fn loaded(entry: &Entry<'_>) -> Result<LoadedKey, FrameFault> {
@@ -221,11 +244,7 @@ fn loaded(entry: &Entry<'_>) -> Result<LoadedKey, FrameFault> {
         // The table knows one end of a secret: its key's, or its own if a newer one has taken over.
         retires_at: end.filter(|_| entry.superseded),
         hint: entry.hint.map(owned),
-        consumer: entry.consumer.map(|(id, name, limits)| Consumer {
-            id: Id::from_bits(id),
-            name: name.to_owned(),
-            limits,
-        }),
+        consumer: entry.consumer.map(consumer).transpose()?,
         environment: entry.environment.to_owned(),
         scopes: entry
             .scopes
@@ -239,7 +258,7 @@ fn loaded(entry: &Entry<'_>) -> Result<LoadedKey, FrameFault> {
         methods: MethodSet::from_bits(entry.methods),
         ip_allow: entry.ip_allow.clone(),
         locations: LocationSet::from_bits(entry.locations),
-        limits: entry.limits,
+        limits: entry.limits.map(limit).transpose()?,
         not_before: entry.not_before.map(Timestamp::from_millis),
         expires_at: end.filter(|_| !entry.superseded),
         state,

@@ -264,6 +264,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_that_runs_into_its_limit_is_no_spike() {
+        let home = Home::new().await;
+        let mut hints = Hints::default();
+        for (key, limited, noted) in [(1, 1000, 0), (2, 901, 0), (3, 900, 1)] {
+            let mut one = KeyUse::new(Id::from_bits(key), true);
+            one.refusals = 1000;
+            one.hours = vec![HourUse {
+                hour: home.later(0),
+                route: "app".into(),
+                counts: UsageCounts {
+                    refusals: 1000,
+                    ..UsageCounts::default()
+                },
+                reasons: vec![("rate_limited", limited), ("scope", 1000 - limited)],
+            }];
+            let portion = [one];
+            let findings = home.store.flush(&portion).await.unwrap();
+            hints.found(&portion, findings);
+            hints.write(&home.store, home.now()).await.unwrap();
+            assert_eq!(notices(&home, "key.refusal_spike").await, noted, "{key}");
+        }
+    }
+
+    #[tokio::test]
     async fn refusals_are_too_many_by_number_and_by_custom() {
         let home = Home::new().await;
         let cases = [

@@ -26,6 +26,7 @@ fn bulk_acts_name_keys_or_filter_them() {
         ran.table(),
         "ID | WOULD BE | WHY NOT\nID | disabled | -\nID | disabled | -"
     );
+    assert_eq!(ran.err, "dry run: would disable 2 keys; nothing was done\n");
     assert_eq!(status("a"), "active");
     let ran = shell
         .run("keys bulk disable --tag old --reason leak --text words --yes")
@@ -84,6 +85,10 @@ fn bulk_acts_name_keys_or_filter_them() {
     assert_eq!(ran.out, "disable: done with 2 keys, refused for 1\n");
     let ran = shell.run("keys bulk disable ci --dry-run").is(6);
     assert!(ran.table().contains("managed_by_file"), "{ran:?}");
+    assert_eq!(
+        ran.err,
+        "dry run: would disable 0 keys, refused for 1; nothing was done\n"
+    );
 }
 
 #[test]
@@ -102,6 +107,8 @@ fn what_is_meant_has_to_be_said() {
     ] {
         shell.run(line).is(2);
     }
+    let ran = shell.run("keys bulk revoke").is(2);
+    assert!(ran.err.contains("name keys"), "{ran:?}");
     shell.run("keys bulk revoke nobody --yes").is(3);
     shell.run("keys bulk revoke --ids missing --yes").is(3);
 }

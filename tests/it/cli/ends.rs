@@ -146,8 +146,12 @@ fn a_try_says_that_nothing_was_done() {
         let after = shell.run(&format!("{noun} get {named} -o json")).is(0).out;
         assert_eq!(after, before, "{line}");
     }
-    for line in ["keys revoke nightly", "keys bulk disable --tag old"] {
+    for (line, act) in [
+        ("keys revoke nightly", "revoke"),
+        ("keys bulk disable --tag old", "disable"),
+    ] {
         let ran = shell.run(&format!("{line} --dry-run")).is(0);
-        assert_eq!(ran.err, "dry run: nothing was done\n", "{line}");
+        let told = format!("dry run: would {act} 1 key; nothing was done\n");
+        assert_eq!(ran.err, told, "{line}");
     }
 }

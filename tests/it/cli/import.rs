@@ -104,7 +104,8 @@ fn rows_of_csv_are_keys() {
     let gateway = real(&service);
     let shell = Shell::of(&gateway);
     let rows = format!(
-        "name,hash,scopes,metadata.plan,expires_at\nnightly,sha256:{:064x},a b,gold,2030-01-01\n",
+        "name,hash,scopes,metadata.plan,expires_at,limits.rate,limits.burst,inactivity.mode,inactivity.after\n\
+         nightly,sha256:{:064x},a b,gold,2030-01-01,10/s,30,delete,90d\n",
         7
     );
     fs::write(shell.file("keys.csv"), rows).unwrap();
@@ -115,6 +116,13 @@ fn rows_of_csv_are_keys() {
         (&json!(["a", "b"]), &json!({"plan": "gold"}))
     );
     assert_eq!(key["expires_at"], "2030-01-01T00:00:00.000Z");
+    assert_eq!(
+        (&key["limits"], &key["inactivity"]),
+        (
+            &json!({"rate": "10/s", "burst": 30}),
+            &json!({"mode": "delete", "after": "90d"})
+        )
+    );
 }
 
 #[test]

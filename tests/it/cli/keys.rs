@@ -105,7 +105,7 @@ fn the_life_of_a_key() {
     assert!(ran.err.contains("--nobody"), "{ran:?}");
     let ran = shell.run("keys revoke nightly --dry-run").is(0);
     assert_eq!(ran.table(), "ID | WOULD BE | WHY NOT\nID | revoked | -");
-    assert_eq!(ran.err, "dry run: nothing was done\n");
+    assert_eq!(ran.err, "dry run: would revoke 1 key; nothing was done\n");
     assert_eq!(
         shell.run("keys get nightly -o json").json()["state"],
         "active"
@@ -169,6 +169,22 @@ fn a_key_is_edited_by_field_and_by_entry() {
         (&key["metadata"], &key["expires_at"], &key["inactivity"]),
         (&json!({}), &Value::Null, &Value::Null)
     );
+    for (line, field, flag) in [
+        ("--clear limits --rate 3/s", "limits", "--rate"),
+        ("--clear limits --burst 3", "limits", "--burst"),
+        ("--tag x --clear tags", "tags", "--tag"),
+        ("--clear scopes --add-scope x", "scopes", "--add-scope"),
+        ("--clear ips --ip 10.0.0.0/8", "ips", "--ip"),
+        (
+            "--clear not-before --not-before 7d",
+            "not-before",
+            "--not-before",
+        ),
+    ] {
+        let ran = shell.run(&format!("keys edit plain {line}")).is(2);
+        let told = format!("--clear {field} and {flag}: one of these");
+        assert!(ran.err.contains(&told), "{ran:?}");
+    }
     let revision = &key["revision"];
     shell.run("keys edit plain --name x --if-match 1").is(5);
     shell
@@ -198,6 +214,13 @@ fn a_key_is_verified_and_explained_without_being_typed() {
         .run("keys verify --key-file key --method POST --route app -o json")
         .is(7);
     assert_eq!(ran.json()["code"], "insufficient_scope");
+    shell.run("keys edit nightly --rate 1/h").is(0);
+    let verify = "keys verify --key-file key -o json";
+    for (line, remaining, exit) in [("", 1, 0), (" --count", 0, 0), ("", 0, 7)] {
+        let ran = shell.run(&format!("{verify}{line}")).is(exit);
+        assert_eq!(ran.json()["limit"]["remaining"], remaining, "{ran:?}");
+    }
+    shell.run("keys edit nightly --clear limits").is(0);
     shell.run_with("keys verify", "kg_live_wrong").is(7);
     shell.run("keys verify").is(2);
 

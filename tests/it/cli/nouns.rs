@@ -45,6 +45,18 @@ fn consumers_come_change_and_go() {
     assert_eq!(shell.id("consumers delete acme-eu --yes"), id);
     shell.run("consumers get acme-eu").is(3);
     // That of the config file is changed there.
+    for (line, field, flag) in [
+        ("--clear limits --rate 3/s", "limits", "--rate"),
+        (
+            "--clear external-id --external-id x",
+            "external-id",
+            "--external-id",
+        ),
+    ] {
+        let ran = shell.run(&format!("consumers edit acme-eu {line}")).is(2);
+        let told = format!("--clear {field} and {flag}: one of these");
+        assert!(ran.err.contains(&told), "{ran:?}");
+    }
     shell.run("consumers edit acme --name other").is(5);
 }
 

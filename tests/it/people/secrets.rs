@@ -1,8 +1,11 @@
 //! What nobody gets to see, who is answered at all, and that the two kinds of keys open different doors.
 
 use super::{House, PASSWORD, text};
-use crate::harness::{GatewayBuilder, KEY, Served, Upstream, tell};
+use crate::harness::{GatewayBuilder, KEY, PATIENCE, Served, Upstream, tell, wait_until};
 use serde_json::json;
+use sqlx::{Connection, Executor, SqliteConnection};
+use std::path::Path;
+use tokio::runtime::Runtime;
 
 #[test]
 fn a_page_of_another_site_cannot_ask() {
@@ -245,7 +248,7 @@ fn an_erased_person_is_in_no_file_of_the_store() {
         served.management,
         "POST /v1/members",
         &[&bearer],
-        Some(body),
+        Some(body.clone()),
     )
     .must(201);
     let folder = served.file.parent().unwrap().to_owned();
@@ -256,11 +259,48 @@ fn an_erased_person_is_in_no_file_of_the_store() {
         text.matches("ada@example.com").count() + text.matches("$argon2id$").count()
     };
     assert!(traces() > 1);
+    let reader = Reader::begin(&folder.join("keygate.db"));
     let erase = format!("POST /v1/members/{}/erase", text(&made["id"]));
     tell(served.management, &erase, &[&bearer], None).must(200);
-    assert_eq!(traces(), 0);
+    assert!(traces() > 0, "somebody reads what was before");
+    reader.end();
+    wait_until("the files have forgotten", PATIENCE, || traces() == 0);
+    let again = tell(
+        served.management,
+        "POST /v1/members",
+        &[&bearer],
+        Some(body),
+    )
+    .must(201);
+    assert!(traces() > 1);
+    let erase = format!("POST /v1/members/{}/erase", text(&again["id"]));
+    tell(served.management, &erase, &[&bearer], None).must(200);
+    assert_eq!(traces(), 0, "at once, when nobody reads");
     assert_eq!(served.stop(), Some(0));
     assert_eq!(traces(), 0);
     let log = folder.join("keygate.db-wal");
     assert!(!log.exists(), "a stop folds it in");
+}
+
+/// Somebody else who reads a database.
+struct Reader(Runtime, SqliteConnection);
+
+impl Reader {
+    fn begin(file: &Path) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let url = format!("sqlite:{}?mode=ro", file.display());
+        let connection = runtime.block_on(async {
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            connection
+                .execute("BEGIN; SELECT * FROM members")
+                .await
+                .unwrap();
+            connection
+        });
+        Self(runtime, connection)
+    }
+
+    fn end(mut self) {
+        self.0.block_on(self.1.execute("COMMIT")).unwrap();
+    }
 }

@@ -5,7 +5,7 @@ pub(in crate::admin) mod view;
 use super::place::{
     PathId, has_words, id_parameter, named, path_id, set, set_option, time_cursor, within,
 };
-use crate::admin::body::{Body, name, text};
+use crate::admin::body::{Body, label, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -30,6 +30,8 @@ use std::sync::Arc;
 use view::{ConsumerList, ConsumerPatch, ConsumerView, NewConsumer};
 
 const SORT: &str = "-created_at";
+/// What neither PATCH nor PUT changes of a consumer, though it is shown.
+const FIXED: [(&str, &str); 1] = [("managed_by", "follows from where the consumer was made")];
 const STAYS: &str = "a consumer does not move: its workspace stays";
 
 /// Lists consumers, the newest first; those of the config file come last.
@@ -187,6 +189,7 @@ pub(in crate::admin) async fn put_consumer(
     let id = path_id(path, Kind::Consumer)?;
     refuse_declared(&parts, &call, id)?;
     let mut body = call.json()?;
+    body.fixed(&FIXED);
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,
@@ -232,6 +235,7 @@ pub(in crate::admin) async fn edit_consumer(
     let id = path_id(path, Kind::Consumer)?;
     refuse_declared(&parts, &call, id)?;
     let mut body = call.json()?;
+    body.fixed(&FIXED);
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,
@@ -380,7 +384,7 @@ fn write(body: &mut Body, consumer: &mut ConsumerRecord) {
     {
         consumer.name = name;
     }
-    let external_id = body.nullable("external_id", text(1, 256));
+    let external_id = body.nullable("external_id", label(256));
     set_option(&mut consumer.external_id, external_id);
     let description = body.nullable("description", text(0, 1024));
     set_option(&mut consumer.description, description);

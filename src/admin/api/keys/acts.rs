@@ -127,6 +127,7 @@ pub(in crate::admin) async fn edit_key(
     key.after.editable()?;
     let now = key.change.write.now;
     key.body.fixed(&fields::FIXED);
+    key.body.fixed(&fields::FIXED_IN_PATCH);
     key.body.merge("metadata", &key.after.detail.metadata);
     key.body
         .merge_into("limits", limits::before(key.after.detail.limits));

@@ -434,7 +434,8 @@ fn read(mut body: Body, call: &Call) -> Result<Wanted, AdminError> {
     let ids = body.list("ids", MOST_IDS, |value| {
         super::create::id(value, Kind::Key, "key")
     });
-    let (ids, filter) = (ids.flatten(), body.entries("filter", filter).flatten());
+    let filter = body.entries("filter", |_, value| Ok(filter(value)));
+    let (ids, filter) = (ids.flatten(), filter.flatten());
     let named_both = ids.is_some() == filter.is_some();
     if named_both && !body.has_faults() {
         body.fault("ids", ("required", "either `ids` or `filter`".into()));
@@ -470,9 +471,7 @@ fn read(mut body: Body, call: &Call) -> Result<Wanted, AdminError> {
     query.descending = false;
     let which = match filter {
         Some(filter) => {
-            let mut parameters = Parameters::new(&filter);
-            let workspace = super::filters(&mut parameters, &mut query);
-            body.faults_in("filter", parameters.into_faults());
+            let workspace = find(&mut body, filter, &mut query);
             Which::Found(Box::new(query), workspace)
         }
         None => Which::These(ids.unwrap_or_default()),
@@ -489,8 +488,37 @@ fn read(mut body: Body, call: &Call) -> Result<Wanted, AdminError> {
     })
 }
 
+/// Reads the filters of a body as those of a query string; the workspace that is named.
+fn find(
+    body: &mut Body,
+    filter: Vec<(String, Result<String, Wrong>)>,
+    query: &mut KeyQuery,
+) -> Option<Id> {
+    let mut pairs = Vec::with_capacity(filter.len());
+    for (name, value) in filter {
+        match value {
+            Ok(text) => pairs.push((name, text)),
+            // That there is no such filter goes before what it holds.
+            Err(_) if !is_filter(&name, query) => pairs.push((name, String::new())),
+            Err(wrong) => body.fault_below("filter", &name, wrong),
+        }
+    }
+    let mut parameters = Parameters::new(&pairs);
+    let workspace = super::filters(&mut parameters, query);
+    body.faults_in("filter", parameters.into_faults());
+    workspace
+}
+
+/// Whether the filters have one of this name.
+fn is_filter(name: &str, query: &KeyQuery) -> bool {
+    let mut alone = Parameters::new(&[(name.to_owned(), String::new())]);
+    super::filters(&mut alone, &mut query.clone());
+    let faults = alone.into_faults();
+    faults.iter().all(|fault| fault.code != "unknown_field")
+}
+
 /// A filter in a body, as it stands in a query string.
-fn filter(_: &str, value: &Value) -> Result<String, Wrong> {
+fn filter(value: &Value) -> Result<String, Wrong> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Bool(flag) => Ok(flag.to_string()),

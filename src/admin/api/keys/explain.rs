@@ -235,7 +235,7 @@ fn view(trace: &Trace<'_>, question: &Question<'_>) -> Explanation {
         status,
         rule: decided.map(Rule::name),
         reason: trace.verdict.words(),
-        steps: steps(trace.verdict),
+        steps: steps(trace.verdict, trace.key.is_none()),
         route: trace.route.map(|route| RouteView {
             name: route.route.name.clone(),
             workspace: route.route.workspace.clone(),
@@ -271,13 +271,12 @@ fn view(trace: &Trace<'_>, question: &Question<'_>) -> Explanation {
     }
 }
 
-fn steps(verdict: Verdict) -> Vec<Step> {
-    // Whoever passes without a key is asked for nothing behind it.
-    let last = match verdict {
-        Verdict::Anonymous => Some(Rule::Presented),
-        Verdict::Permitted | Verdict::Denied(_) | Verdict::NoRoute(_) => verdict.rule(),
-    };
+fn steps(verdict: Verdict, keyless: bool) -> Vec<Step> {
+    let last = verdict.rule();
+    // Whoever comes as far as the limits without a key is asked for nothing that keys have.
+    let anonymous = keyless && last.is_none_or(|last| last == Rule::Limits);
     let said = |rule: Rule| match last {
+        _ if anonymous && rule > Rule::Presented && rule < Rule::Limits => "not_asked",
         Some(last) if rule > last => "not_asked",
         Some(last) if rule == last && !verdict.passes() => "refused",
         Some(_) | None => "passed",

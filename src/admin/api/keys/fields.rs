@@ -131,31 +131,49 @@ pub(in crate::admin) fn inactivity(body: &mut Body) -> Option<Inactivity> {
     })
 }
 
-/// What PATCH does not change of a key.
-pub(super) const FIXED: [(&str, &str); 7] = [
-    (
-        "consumer",
-        "PATCH does not change it: POST /v1/keys/{id}/transfer does",
-    ),
-    ("environment", "a key keeps it: make a new key"),
-    ("workspace", "a key keeps it: make a new key"),
+/// What neither PATCH nor PUT changes of a key, though it is shown.
+pub(super) const FIXED: [(&str, &str); 15] = [
     (
         "state",
-        "PATCH does not change it: POST /v1/keys/{id}/disable, enable and revoke do",
+        "is changed by POST /v1/keys/{id}/disable, enable and revoke",
     ),
     (
         "status",
-        "it follows from the key: POST /v1/keys/{id}/disable, enable and revoke change it",
+        "follows from the key: POST /v1/keys/{id}/disable, enable and revoke change it",
     ),
+    ("state_reason", OF_STATE),
+    ("state_text", OF_STATE),
+    ("state_by", OF_STATE),
+    ("state_at", OF_STATE),
     (
         "secrets",
-        "PATCH does not change them: POST /v1/keys/{id}/rotate and retire do",
+        "are changed by POST /v1/keys/{id}/rotate and retire",
     ),
     (
         "hint",
-        "it is the secret's: POST /v1/keys/{id}/rotate makes a new one",
+        "is the secret's: POST /v1/keys/{id}/rotate makes a new one",
     ),
+    ("first_used_at", COUNTED),
+    ("last_used_at", COUNTED),
+    ("last_used_ip", COUNTED),
+    ("uses", COUNTED),
+    ("refusals", COUNTED),
+    (
+        "inactive_at",
+        "follows from the inactivity policy: POST /v1/keys/{id}/keep puts it off",
+    ),
+    ("managed_by", "follows from where the key was made"),
 ];
+
+/// What PATCH does not change of a key besides.
+pub(super) const FIXED_IN_PATCH: [(&str, &str); 3] = [
+    ("consumer", "is changed by POST /v1/keys/{id}/transfer"),
+    ("environment", "a key keeps it: make a new key"),
+    ("workspace", "a key keeps it: make a new key"),
+];
+
+const OF_STATE: &str = "is set with the state: POST /v1/keys/{id}/disable, enable and revoke";
+const COUNTED: &str = "is counted by the gateway";
 
 fn scope(value: &Value) -> Result<String, Wrong> {
     let scope = value.as_str().and_then(Scope::parse);

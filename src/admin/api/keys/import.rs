@@ -41,7 +41,7 @@ const MOST: usize = 1000;
 pub(in crate::admin) struct ImportedKey {
     #[schema(min_length = 1, max_length = 128)]
     name: String,
-    /// As its holder presents it, 8 to 512 printable ASCII characters; or `hash`.
+    /// As its holder presents it, 8 to 512 printable ASCII characters without spaces; or `hash`.
     secret: Option<String>,
     /// `blake3:` or `sha256:` and 64 hex digits.
     hash: Option<String>,
@@ -183,7 +183,8 @@ fn items(call: &Call) -> Result<Vec<Sent>, AdminError> {
             })
             .collect()
     } else {
-        let mut body = call.json()?;
+        let (mut body, twice) = call.json_all()?;
+        let mut twice = by_item(twice)?;
         let list = body.required("keys", |value| match value {
             Value::Array(items) => Ok(items.clone()),
             Value::Null
@@ -196,7 +197,7 @@ fn items(call: &Call) -> Result<Vec<Sent>, AdminError> {
         let list = list.unwrap_or_default().into_iter().enumerate();
         list.map(|(place, value)| Sent {
             line: place + 1,
-            body: object(value),
+            body: twice.remove(&place).map_or_else(|| object(value), Err),
         })
         .collect()
     };
@@ -208,6 +209,32 @@ fn items(call: &Call) -> Result<Vec<Sent>, AdminError> {
         }]));
     }
     Ok(items)
+}
+
+/// Names that stand twice, by the item they stand in. Those beside the items are a fault of the whole.
+fn by_item(twice: Vec<FieldFault>) -> Result<HashMap<usize, Vec<FieldFault>>, AdminError> {
+    let mut items: HashMap<usize, Vec<FieldFault>> = HashMap::new();
+    let mut others = Vec::new();
+    for fault in twice {
+        let inside = fault.pointer.strip_prefix("/keys/");
+        let inside = inside.and_then(|inside| inside.split_once('/'));
+        match inside.and_then(|(place, _)| place.parse().ok()) {
+            Some(place) => {
+                let start = format!("/keys/{place}").len();
+                let pointer = fault.pointer[start..].to_owned();
+                items
+                    .entry(place)
+                    .or_default()
+                    .push(FieldFault { pointer, ..fault });
+            }
+            None => others.push(fault),
+        }
+    }
+    if others.is_empty() {
+        Ok(items)
+    } else {
+        Err(AdminError::Invalid(others))
+    }
 }
 
 fn line_of(text: &[u8]) -> Result<Body, Vec<FieldFault>> {
@@ -438,11 +465,10 @@ fn plain(value: &Value, format: &KeyFormat) -> Result<PlainKey, Wrong> {
         let words = format!("must have {MIN_FOREIGN_LEN} to {MAX_PRESENTED_LEN} characters");
         return Err(("out_of_range", words));
     }
-    if !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-        return invalid("must be printable ASCII, since it stands in a header field");
-    }
-    if text.trim() != text {
-        return invalid("must not begin or end with a space");
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return invalid(
+            "must be printable ASCII without spaces, since it stands in a header field",
+        );
     }
     let key = PlainKey::new(text.to_owned());
     match format.shape(text.as_bytes()) {

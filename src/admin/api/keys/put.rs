@@ -39,7 +39,8 @@ pub(in crate::admin) async fn put_key(
     call.no_parameters()?;
     let id = key_id(path)?;
     super::acts::refuse_declared(&parts, &call, id)?;
-    let body = call.json()?;
+    let mut body = call.json()?;
+    body.fixed(&fields::FIXED);
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,

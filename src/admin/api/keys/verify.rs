@@ -6,12 +6,14 @@ use crate::admin::auth::Caller;
 use crate::admin::body::{Body, Wrong, flag, invalid, text};
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
+use crate::admin::limits::StandingView;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
 use crate::domain::host::host_name;
 use crate::domain::key::{Algorithm, KeyHash, MAX_PRESENTED_LEN};
 use crate::domain::role::Permission;
 use crate::gate::Denied;
+use crate::gate::limit::Standing;
 use crate::gate::trace::{self, Verdict};
 use crate::snapshot::events::{Rehash, Seen, Tally};
 use crate::snapshot::handle::Snapshot;
@@ -62,6 +64,8 @@ pub(in crate::admin) struct Verified {
     status: u16,
     /// The key; null unless there is one with this secret.
     key: Option<KeySummary>,
+    /// Null: nothing limits it, or it was refused before its limits were asked.
+    limit: Option<StandingView>,
 }
 
 /// What a body asks.
@@ -109,10 +113,13 @@ pub(in crate::admin) async fn verify_key(
     let when_where = (parts.clock.now(), wanted.from);
     let route = route_asked(&snapshot, &wanted);
     let nanos = parts.clock.monotonic_nanos();
-    let verdict = match &found {
+    let (verdict, standing) = match &found {
         Ok(key) => decide(key, route, &wanted, (when_where, nanos)),
-        Err(denied) => Verdict::Denied(*denied),
+        Err(denied) => (Verdict::Denied(*denied), None),
     };
+    if let (Some(standing), true) = (standing, wanted.count) {
+        parts.metrics.rate_limit(standing.policy, verdict.passes());
+    }
     if let (Ok(key), true) = (&found, wanted.count) {
         let secret = wanted.key.trim_ascii().as_bytes();
         count(&parts, (key, secret), (route, verdict), when_where);
@@ -123,6 +130,7 @@ pub(in crate::admin) async fn verify_key(
         code,
         status,
         key: found.ok().map(|key| KeySummary::of(&key, when_where.0)),
+        limit: standing.map(StandingView::from),
     }))
 }
 
@@ -200,23 +208,23 @@ fn decide(
     route: Result<Option<&CompiledRoute>, RouteFault>,
     wanted: &Wanted,
     (when_where, nanos): (Seen, u64),
-) -> Verdict {
+) -> (Verdict, Option<Standing>) {
     let route = match route {
         Ok(route) => route,
-        Err(fault) => return Verdict::NoRoute(fault),
+        Err(fault) => return (Verdict::NoRoute(fault), None),
     };
     let target = route.map(|route| (route, &wanted.method));
     if let Err(denied) = trace::verify(key, target, when_where) {
-        return Verdict::Denied(denied);
+        return (Verdict::Denied(denied), None);
     }
     let held = key.scopes().header.to_str().unwrap_or_default();
     let holds = |scope: &String| held.split(' ').any(|own| own == scope);
     if !wanted.scopes.iter().all(holds) {
-        return Verdict::Denied(Denied::Scope);
+        return (Verdict::Denied(Denied::Scope), None);
     }
     match trace::limits(key, route, (nanos, wanted.count)) {
-        Ok(()) => Verdict::Permitted,
-        Err(denied) => Verdict::Denied(denied),
+        Ok(standing) => (Verdict::Permitted, standing),
+        Err(denied) => (Verdict::Denied(denied), denied.standing()),
     }
 }
 

@@ -8,7 +8,7 @@ pub(in crate::admin) mod view;
 use super::few::{Places, Wanted};
 use super::place::{PathId, id_parameter, named, path_id};
 use crate::admin::auth::Caller;
-use crate::admin::body::{Body, Wrong, invalid, name, text};
+use crate::admin::body::{BY_GATEWAY, Body, Wrong, invalid, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -270,15 +270,17 @@ pub(in crate::admin) async fn edit_member(
 }
 
 /// What PATCH does not change of a member.
-const FIXED: [(&str, &str); 2] = [
+const FIXED: [(&str, &str); 4] = [
     (
         "roles",
-        "PATCH does not change them: PUT and DELETE /v1/members/{id}/roles/{workspace} do",
+        "are changed by PUT and DELETE /v1/members/{id}/roles/{workspace}",
     ),
+    ("password", "is changed by POST /v1/members/{id}/password"),
     (
-        "password",
-        "PATCH does not change it: POST /v1/members/{id}/password does",
+        "has_password",
+        "follows from the password: POST /v1/members/{id}/password",
     ),
+    ("signed_in_at", BY_GATEWAY),
 ];
 
 /// A field that can be changed but not cleared.

@@ -4,7 +4,7 @@ pub(in crate::admin) mod view;
 
 use super::place::{PathId, has_words, id_parameter, named, path_id, set};
 use crate::admin::auth::Caller;
-use crate::admin::body::{Body, Wrong, invalid, name, text};
+use crate::admin::body::{BY_GATEWAY, Body, Wrong, invalid, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -33,12 +33,22 @@ pub(in crate::admin) mod acts;
 
 const SORT: &str = "id";
 /// What PATCH does not change of a webhook.
-const FIXED: [(&str, &str); 2] = [
+const FIXED: [(&str, &str); 6] = [
     ("workspace", "a webhook does not move: its workspace stays"),
     (
         "secret",
-        "PATCH does not change it: POST /v1/webhooks/{id}/rotate-secret does",
+        "is changed by POST /v1/webhooks/{id}/rotate-secret",
     ),
+    (
+        "secrets",
+        "are counted: POST /v1/webhooks/{id}/rotate-secret changes them",
+    ),
+    (
+        "overlap_until",
+        "follows from the secrets: POST /v1/webhooks/{id}/rotate-secret changes them",
+    ),
+    ("state_reason", BY_GATEWAY),
+    ("failing_since", BY_GATEWAY),
 ];
 
 /// Lists webhooks.

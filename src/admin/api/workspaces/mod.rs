@@ -4,7 +4,7 @@ pub(in crate::admin) mod view;
 
 use super::keys::fields;
 use super::place::{PathId, has_words, id_parameter, named, path_id, set, set_option};
-use crate::admin::body::{Body, Wrong, invalid, name, text};
+use crate::admin::body::{Body, Wrong, invalid, label, name, text};
 use crate::admin::call::{Call, etag};
 use crate::admin::change::{Begun, Change, Reply, begin};
 use crate::admin::error::AdminError;
@@ -132,6 +132,7 @@ pub(in crate::admin) async fn put_workspace(
     call.no_parameters()?;
     let id = path_id(path, Kind::Workspace)?;
     let mut body = call.json()?;
+    body.fixed(&[]);
     let mut change = match begin(&parts, &call).await? {
         Begun::Replay(answer) => return Ok(answer),
         Begun::Change(change) => change,
@@ -294,7 +295,7 @@ fn write(body: &mut Body, workspace: &mut WorkspaceRecord) {
     if let Some(kind) = body.nullable("kind", text(1, 64)) {
         workspace.kind = kind.unwrap_or_else(default_kind);
     }
-    let external_id = body.nullable("external_id", text(1, 256));
+    let external_id = body.nullable("external_id", label(256));
     set_option(&mut workspace.external_id, external_id);
     set(&mut workspace.metadata, body.metadata("metadata"));
     let inactivity = body.object("inactivity", fields::inactivity);
