@@ -122,6 +122,10 @@ pub struct ListenerLimits {
     pub idle_timeout: Duration,
     /// Longest pause while a request's body is awaited or the answer cannot be written.
     pub body_timeout: Duration,
+    /// Whether HTTP/2 is spoken too.
+    pub http2: bool,
+    /// Requests at a time on one connection of HTTP/2.
+    pub max_streams: u32,
 }
 
 /// The management port.

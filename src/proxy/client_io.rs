@@ -66,6 +66,9 @@ impl ClientIo {
         let mut read = ReadBuf::new(&mut scratch[..room]);
         ready!(Pin::new(self.socket()?.get_mut().inner_mut()).poll_read(cx, &mut read))?;
         if !read.filled().is_empty() {
+            if self.connection.is_preface(read.filled()) {
+                return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+            }
             self.connection.head_came(read.filled());
             buffer.put_slice(read.filled());
         }
@@ -181,6 +184,10 @@ impl Write for ClientIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // It goes on in another way.
+        if self.connection.goes_on() {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_refusal(cx))?;
         self.socket()?.poll_shutdown(cx)
     }

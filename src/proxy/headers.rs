@@ -12,7 +12,8 @@ use crate::domain::upstream::HostHeader;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
 use crate::snapshot::router::CompiledRoute;
-use http::{HeaderName, Request, Response};
+use http::header::COOKIE;
+use http::{HeaderName, Request, Response, Version};
 use std::io::Write;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -108,15 +109,23 @@ pub(super) fn prepare<B>(
         HostHeader::Endpoint => None,
     };
     upstream.request_line(request.method().as_str(), &target, host);
-    let mut traced = false;
+    let (mut traced, mut cookies) = (false, None);
     for (name, value) in request.headers() {
         traced |= name == TRACEPARENT;
+        // HTTP/2 may take a cookie apart; HTTP/1.1 has one field for all of it (RFC 9113 §8.2.3).
+        if name == COOKIE && request.version() == Version::HTTP_2 {
+            join(cookies.get_or_insert_with(Vec::new), value.as_bytes());
+            continue;
+        }
         let passes = fields::of_request(name) == Field::EndToEnd
             && !extract::is_key_field(&route.route.auth, name, value)
             && !head.for_this_hop.contains(name);
         if passes {
             upstream.add(name.as_str(), value.as_bytes());
         }
+    }
+    if let Some(cookies) = cookies {
+        upstream.add("cookie", &cookies);
     }
     permit.identify(route, |name, value| upstream.add(name, value));
     if head.takes_trailers {
@@ -128,6 +137,13 @@ pub(super) fn prepare<B>(
     }
     say_who_forwards(&mut upstream, head, cx);
     upstream
+}
+
+fn join(cookies: &mut Vec<u8>, more: &[u8]) {
+    if !cookies.is_empty() {
+        cookies.extend_from_slice(b"; ");
+    }
+    cookies.extend_from_slice(more);
 }
 
 /// A trace of the service begins here if the caller has none (W3C Trace Context §3.2): random ids, not sampled.

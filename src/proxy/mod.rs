@@ -12,6 +12,7 @@ mod forward;
 mod handler;
 mod head_watch;
 mod headers;
+mod http2;
 mod limits;
 mod listener;
 mod request_head;

@@ -22,6 +22,26 @@ pub(super) struct ClientIdentity {
     pub(super) certificate: HeaderValue,
 }
 
+/// What a handshake has led to.
+pub(super) struct Shaken {
+    pub(super) socket: Socket,
+    /// Who has shown a certificate.
+    pub(super) client: Option<ClientIdentity>,
+    /// Whether both sides agreed on HTTP/2.
+    pub(super) http2: bool,
+}
+
+impl Shaken {
+    /// None was needed.
+    pub(super) fn clear(stream: TcpStream) -> Self {
+        Self {
+            socket: Socket::Clear(stream),
+            client: None,
+            http2: false,
+        }
+    }
+}
+
 /// A place among a listener's handshakes; given back when dropped.
 struct Shaking<'a>(&'a ListenerState);
 
@@ -36,7 +56,7 @@ pub(super) async fn accept(
     listener: &ListenerState,
     server: &TlsServer,
     stream: TcpStream,
-) -> Option<(Socket, Option<ClientIdentity>)> {
+) -> Option<Shaken> {
     let taken = listener.shaking.fetch_add(1, Relaxed);
     let _place = Shaking(listener);
     if taken >= server.max_handshakes {
@@ -47,12 +67,13 @@ pub(super) async fn accept(
     match tokio::time::timeout(server.handshake_timeout, shaken).await {
         Ok(Ok(stream)) => {
             listener.handshakes.ok.inc();
-            let identity = stream
-                .get_ref()
-                .1
-                .peer_certificates()
-                .and_then(|chain| identity(chain.first()?));
-            Some((Socket::Tls(Box::new(stream)), identity))
+            let (_, session) = stream.get_ref();
+            let shown = session.peer_certificates();
+            Some(Shaken {
+                client: shown.and_then(|chain| identity(chain.first()?)),
+                http2: session.alpn_protocol() == Some(b"h2"),
+                socket: Socket::Tls(Box::new(stream)),
+            })
         }
         Ok(Err(fault)) => {
             listener.handshakes.failed.inc();

@@ -67,6 +67,8 @@ pub(crate) const LISTENER: Table = Table {
         "header_timeout",
         "idle_timeout",
         "body_timeout",
+        "http2",
+        "max_streams",
         "tls",
     ],
     later: &["kind", "proxy_protocol", "trusted_proxies"],

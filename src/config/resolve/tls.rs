@@ -9,7 +9,7 @@ use std::time::Duration;
 const HANDSHAKE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
 
 /// `None`: the listener speaks cleartext, or what is said is at fault.
-pub(super) fn tls(listener: &Fields<'_>) -> Option<ListenerTls> {
+pub(super) fn tls(listener: &Fields<'_>, http2: bool) -> Option<ListenerTls> {
     let item = listener.get("tls")?;
     let fields = item.fields(&table::LISTENER_TLS);
     let mut pairs = Vec::new();
@@ -33,7 +33,12 @@ pub(super) fn tls(listener: &Fields<'_>) -> Option<ListenerTls> {
     let handshake = fields.duration_within("handshake_timeout", HANDSHAKE);
     let max_handshakes = fields.number("max_handshakes", 1..=1_000_000, 1024);
     let tls12 = tls12.unwrap_or(true);
-    let server = item.checked(server(&pairs, tls12, client.as_ref(), &[b"http/1.1"]))?;
+    let protocols: &[&[u8]] = if http2 {
+        &[b"h2", b"http/1.1"]
+    } else {
+        &[b"http/1.1"]
+    };
+    let server = item.checked(server(&pairs, tls12, client.as_ref(), protocols))?;
     (!pairs.is_empty()).then(|| ListenerTls {
         certificates: pairs,
         tls12,
