@@ -6,8 +6,6 @@
 //!
 //! Long for its state: timers, refusals, drain and lingering all hang on what the connection is doing, and are kept where
 //! that can be seen at once.
-//!
-//! Long because the timer, the framing of early answers and the end of a connection depend on each other.
 
 use super::client_io::ClientIo;
 use super::context::RequestContext;

@@ -116,7 +116,7 @@ fn what_is_made_is_told_field_by_field() {
     let body = json!({"name": "orion", "external_id": "7", "description": "d", "metadata": {"a": "1"},
         "limits": {"rate": "5/s"}});
     let owner = gateway.api("POST", "/v1/consumers", body).must(201);
-    let limits = to(json!({"rate": "5/s", "burst": 5}));
+    let limits = to(json!({"rate": "5/s"}));
     let metadata = to(json!({"a": "1"}));
     let want = json!({"name": to(json!("orion")), "external_id": to(json!("7")), "description": to(json!("d")),
         "metadata": metadata, "limits": limits});

@@ -2,7 +2,7 @@
 //! `bsdutils`) makes the terminal.
 
 use super::{Shell, real};
-use crate::harness::{KEY, Process, Upstream, wait_until};
+use crate::harness::{KEY, PATIENCE, Process, Upstream, wait_until};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -39,12 +39,12 @@ fn at_terminal(shell: &Shell, line: &str, answers: &[(&str, &str)]) -> (String, 
     });
     let text = || String::from_utf8_lossy(&screen.lock().unwrap()).into_owned();
     for (question, answer) in answers {
-        wait_until(question, Duration::from_secs(20), || {
-            text().contains(question)
-        });
+        wait_until(question, PATIENCE, || text().contains(question));
+        // As a person does: what is typed is unseen a moment after the question is there.
+        std::thread::sleep(Duration::from_millis(500));
         typed.write_all(format!("{answer}\n").as_bytes()).unwrap();
     }
-    let code = process.wait(Duration::from_secs(20));
+    let code = process.wait(PATIENCE);
     reader.join().unwrap();
     (text(), code)
 }
