@@ -34,6 +34,8 @@ pub struct ListenerInfo {
     pub name: String,
     /// Address with its real port.
     pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
 }
 
 /// What handlers work with.

@@ -149,7 +149,7 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let shutdown = Shutdown::default();
         let (sink, log) = start_log(config, &metrics, output)?;
-        let bound = proxy::bind(&config.listeners, |name| metrics.connections(name))?;
+        let bound = proxy::bind(&config.listeners, &metrics)?;
         let listeners = listeners(&bound);
         let control = control()?;
         let source = watch(&control, file.as_ref(), config)?;
@@ -344,6 +344,7 @@ fn listeners(bound: &[BoundListener]) -> Vec<ListenerInfo> {
     let info = |one: &BoundListener| ListenerInfo {
         name: one.name().to_owned(),
         address: one.address(),
+        tls: one.speaks_tls(),
     };
     bound.iter().map(info).collect()
 }

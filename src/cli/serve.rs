@@ -56,8 +56,9 @@ fn run(file: &Path, setup_token_file: Option<&Path>) -> Result<Exit, Failed> {
     // Before anything is said: whoever reads it may send a signal.
     let signals = app.catch_signals()?;
     for listener in app.listeners() {
+        let scheme = if listener.tls { "https" } else { "http" };
         say(&format!(
-            "keygate: listening on http://{} ({})",
+            "keygate: listening on {scheme}://{} ({})",
             listener.address, listener.name
         ));
     }

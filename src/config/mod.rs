@@ -4,11 +4,13 @@ mod load;
 mod managed;
 mod raw;
 mod resolve;
+pub mod tls;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
+use self::tls::ListenerTls;
 use crate::domain::consumer::Consumer;
 use crate::domain::key::record::Inactivity;
 use crate::domain::key::{KeyFormat, KeySpec};
@@ -99,6 +101,8 @@ pub struct Listener {
     pub reuse_port_handover: bool,
     /// Caps and timeouts.
     pub limits: ListenerLimits,
+    /// `None`: cleartext.
+    pub tls: Option<ListenerTls>,
 }
 
 /// Caps and timeouts of a listener; the part of it that a reload may change.
@@ -118,6 +122,10 @@ pub struct ListenerLimits {
     pub idle_timeout: Duration,
     /// Longest pause while a request's body is awaited or the answer cannot be written.
     pub body_timeout: Duration,
+    /// Whether HTTP/2 is spoken too.
+    pub http2: bool,
+    /// Requests at a time on one connection of HTTP/2.
+    pub max_streams: u32,
 }
 
 /// The management port.

@@ -6,6 +6,7 @@
 
 use super::connection::{Connection, refuse};
 use super::error::ProxyError;
+use super::socket::Socket;
 use super::worker::Worker;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -14,11 +15,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 /// See the head of this file.
 pub(super) struct ClientIo {
-    stream: Option<TokioIo<TcpStream>>,
+    stream: Option<TokioIo<Socket>>,
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     /// Our answer to an unreadable head, and how much of it is written.
@@ -26,7 +26,7 @@ pub(super) struct ClientIo {
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: TcpStream, worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
+    pub(super) fn new(stream: Socket, worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
         Self {
             stream: Some(TokioIo::new(stream)),
             worker,
@@ -35,7 +35,7 @@ impl ClientIo {
         }
     }
 
-    fn socket(&mut self) -> io::Result<Pin<&mut TokioIo<TcpStream>>> {
+    fn socket(&mut self) -> io::Result<Pin<&mut TokioIo<Socket>>> {
         self.stream
             .as_mut()
             .map(Pin::new)
@@ -66,6 +66,9 @@ impl ClientIo {
         let mut read = ReadBuf::new(&mut scratch[..room]);
         ready!(Pin::new(self.socket()?.get_mut().inner_mut()).poll_read(cx, &mut read))?;
         if !read.filled().is_empty() {
+            if self.connection.is_preface(read.filled()) {
+                return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+            }
             self.connection.head_came(read.filled());
             buffer.put_slice(read.filled());
         }
@@ -181,6 +184,10 @@ impl Write for ClientIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // It goes on in another way.
+        if self.connection.goes_on() {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_refusal(cx))?;
         self.socket()?.poll_shutdown(cx)
     }

@@ -12,12 +12,17 @@ use super::context::RequestContext;
 use super::error::ProxyError;
 use super::handler;
 use super::head_watch::HeadWatch;
+use super::http2;
 use super::listener::ListenerState;
+use super::socket::Socket;
+use super::tls::{self, ClientIdentity, Shaken};
 use super::upstream::answer::AnswerHead;
 use super::worker::Worker;
 use crate::config::ListenerLimits;
 use crate::domain::method;
+use crate::snapshot::handle::OpenListener;
 use crate::telemetry::access::connection_members;
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use std::cell::{Cell, RefCell, RefMut};
@@ -64,6 +69,8 @@ pub(super) struct Connection {
     pub(super) log_members: Box<str>,
     pub(super) limits: ListenerLimits,
     phase: Cell<Phase>,
+    /// Requests under way: one at most but for HTTP/2.
+    open: Cell<usize>,
     read_deadline: Cell<Option<Instant>>,
     write_deadline: Cell<Option<Instant>>,
     draining: Cell<bool>,
@@ -79,12 +86,25 @@ pub(super) struct Connection {
     interim: RefCell<Vec<u8>>,
     /// The parser gave its refusal.
     refused: Cell<bool>,
+    /// Bytes that have been read of a connection that turned out to be HTTP/2.
+    preface: RefCell<Option<Bytes>>,
+    /// Whether nothing has been read yet.
+    fresh: Cell<bool>,
     /// The socket, handed back when hyper lets go of it.
-    leftover: RefCell<Option<TcpStream>>,
+    leftover: RefCell<Option<Socket>>,
+    /// Whether nobody on the way can read along.
+    pub(super) secure: bool,
+    /// The caller by its certificate.
+    pub(super) client: Option<ClientIdentity>,
 }
 
 impl Connection {
-    fn new(listener: &ListenerState, limits: ListenerLimits, peer: SocketAddr) -> Self {
+    fn new(
+        listener: &ListenerState,
+        limits: ListenerLimits,
+        peer: SocketAddr,
+        (secure, client): (bool, Option<ClientIdentity>),
+    ) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Self {
             peer,
@@ -92,6 +112,7 @@ impl Connection {
             log_members: connection_members(&listener.name, peer).into(),
             limits,
             phase: Cell::new(Phase::Idle),
+            open: Cell::new(0),
             read_deadline: Cell::new(Some(Instant::now() + limits.header_timeout)),
             write_deadline: Cell::new(None),
             draining: Cell::new(false),
@@ -102,7 +123,11 @@ impl Connection {
             watch: RefCell::default(),
             interim: RefCell::default(),
             refused: Cell::new(false),
+            preface: RefCell::new(None),
+            fresh: Cell::new(true),
             leftover: RefCell::new(None),
+            secure,
+            client,
         }
     }
 
@@ -128,11 +153,17 @@ impl Connection {
     }
 
     pub(super) fn request_begins(&self) {
+        self.open.set(self.open.get() + 1);
         self.phase.set(Phase::Request);
         self.read_deadline.set(None);
     }
 
     pub(super) fn request_ends(&self) {
+        let open = self.open.get().saturating_sub(1);
+        self.open.set(open);
+        if open > 0 {
+            return;
+        }
         self.phase.set(Phase::Idle);
         self.unflushed.set(true);
     }
@@ -168,6 +199,21 @@ impl Connection {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Whether these first bytes begin HTTP/2: they are kept for it then. No method of HTTP/1.1 begins so.
+    pub(super) fn is_preface(&self, bytes: &[u8]) -> bool {
+        const BEGIN: &[u8] = b"PRI * ";
+        let is_preface = self.fresh.replace(false) && self.limits.http2 && bytes.starts_with(BEGIN);
+        if is_preface {
+            *self.preface.borrow_mut() = Some(Bytes::copy_from_slice(bytes));
+        }
+        is_preface
+    }
+
+    /// Whether the connection goes on as HTTP/2 when hyper has let go of it.
+    pub(super) fn goes_on(&self) -> bool {
+        self.preface.borrow().is_some()
     }
 
     /// Bytes of a head came, or the first of the next one.
@@ -217,7 +263,7 @@ impl Connection {
     }
 
     /// hyper has let go of the socket.
-    pub(super) fn hand_back(&self, stream: Option<TcpStream>) {
+    pub(super) fn hand_back(&self, stream: Option<Socket>) {
         *self.leftover.borrow_mut() = stream;
     }
 
@@ -254,18 +300,42 @@ impl Connection {
 pub(super) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<ListenerState>,
-    limits: ListenerLimits,
+    settings: OpenListener,
     stream: TcpStream,
     peer: SocketAddr,
 ) {
     // Without it small answers may wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let connection = Rc::new(Connection::new(&listener, limits, peer));
+    let Shaken {
+        socket,
+        client,
+        http2,
+    } = match &settings.tls {
+        None => Shaken::clear(stream),
+        Some(server) => {
+            let shaken = worker.unless_cut(tls::accept(&listener, server, stream));
+            match shaken.await.flatten() {
+                Some(shaken) => shaken,
+                None => return,
+            }
+        }
+    };
+    let known = (settings.tls.is_some(), client);
+    let connection = Rc::new(Connection::new(&listener, settings.limits, peer, known));
     let number = worker.register(&connection);
     if worker.is_draining() {
         connection.drain();
     }
-    let end = drive(&worker, &connection, stream).await;
+    let mut end = if http2 {
+        http2::drive(&worker, &connection, socket, Bytes::new()).await
+    } else {
+        drive(&worker, &connection, socket).await
+    };
+    if let Some(read) = connection.preface.take()
+        && let Some(socket) = connection.leftover.take()
+    {
+        end = http2::drive(&worker, &connection, socket, read).await;
+    }
     worker.unregister(number);
     let stream = connection.leftover.take();
     let unheard = connection.refused.get() || connection.unread.get();
@@ -284,20 +354,20 @@ pub(super) async fn turn_away(
     mut stream: TcpStream,
     peer: SocketAddr,
 ) {
-    let connection = Rc::new(Connection::new(&listener, limits, peer));
+    let connection = Rc::new(Connection::new(&listener, limits, peer, (false, None)));
     let answer = refuse(&worker, &connection, ProxyError::Overloaded);
     let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
-    linger(stream).await;
+    linger(Socket::Clear(stream)).await;
 }
 
 /// How a connection ended.
-enum End {
+pub(super) enum End {
     Done,
     HeadTooSlow,
     Cut,
 }
 
-async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: TcpStream) -> End {
+async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: Socket) -> End {
     let io = ClientIo::new(stream, Rc::clone(worker), Rc::clone(connection));
     let service = {
         let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
@@ -321,18 +391,28 @@ async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: TcpStre
         builder.max_headers(limits.max_headers + 1);
     }
     let http = builder.serve_connection(io, service);
-    Driver {
-        http,
-        timer: None,
-        connection: Rc::clone(connection),
-        told: false,
+    Driver::new(http, connection).await
+}
+
+/// A connection as hyper drives it.
+pub(super) trait Driven: Future<Output = hyper::Result<()>> {
+    /// No more requests than those that are under way.
+    fn last_requests(self: Pin<&mut Self>);
+}
+
+impl<S> Driven for http1::Connection<ClientIo, S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = super::body::AnswerBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn last_requests(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
-    .await
 }
 
 pin_project_lite::pin_project! {
     /// Polls hyper, and ends it when a deadline passes or the worker says so.
-    struct Driver<H> {
+    pub(super) struct Driver<H> {
         #[pin]
         http: H,
         timer: Option<Pin<Box<Sleep>>>,
@@ -341,12 +421,18 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<S> Future for Driver<http1::Connection<ClientIo, S>>
-where
-    http1::Connection<ClientIo, S>: Future<Output = hyper::Result<()>>,
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = super::body::AnswerBody>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<H: Driven> Driver<H> {
+    pub(super) fn new(http: H, connection: &Rc<Connection>) -> Self {
+        Self {
+            http,
+            timer: None,
+            connection: Rc::clone(connection),
+            told: false,
+        }
+    }
+}
+
+impl<H: Driven> Future for Driver<H> {
     type Output = End;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
@@ -357,7 +443,7 @@ where
         }
         if connection.draining.get() && !*this.told {
             *this.told = true;
-            this.http.as_mut().graceful_shutdown();
+            this.http.as_mut().last_requests();
         }
         // An error here is the caller's doing (gone, or refused by the parser) and has been accounted for.
         if this.http.as_mut().poll(cx).is_ready() {
@@ -402,7 +488,7 @@ fn poll_deadline(
 }
 
 /// Half a head, and no more of it for too long.
-async fn refuse_slow_head(worker: &Rc<Worker>, connection: &Rc<Connection>, mut stream: TcpStream) {
+async fn refuse_slow_head(worker: &Rc<Worker>, connection: &Rc<Connection>, mut stream: Socket) {
     let fault = ProxyError::RequestTimeout;
     let answer = refuse(worker, connection, fault);
     let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
@@ -424,7 +510,7 @@ pub(super) fn refuse(
 }
 
 /// Closes our side, then reads what still comes until the caller closes too. Bounded.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Socket) {
     let rest = async {
         stream.shutdown().await?;
         let mut scrap = vec![0; 4 * 1024];

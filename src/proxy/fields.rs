@@ -71,6 +71,8 @@ fn is_claim(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'x') => identity::is_claim(name) || says_who_forwards(name),
         Some(b'f') => name == "forwarded",
+        // RFC 9440 §4: what the caller says of its certificate is not for the service.
+        Some(b'c') => identity::is_spelling_of(name, &["client-cert", "client-cert-chain"]),
         _ => false,
     }
 }

@@ -12,7 +12,8 @@ use crate::domain::upstream::HostHeader;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
 use crate::snapshot::router::CompiledRoute;
-use http::{HeaderName, Request, Response};
+use http::header::COOKIE;
+use http::{HeaderName, Request, Response, Version};
 use std::io::Write;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -108,15 +109,23 @@ pub(super) fn prepare<B>(
         HostHeader::Endpoint => None,
     };
     upstream.request_line(request.method().as_str(), &target, host);
-    let mut traced = false;
+    let (mut traced, mut cookies) = (false, None);
     for (name, value) in request.headers() {
         traced |= name == TRACEPARENT;
+        // HTTP/2 may take a cookie apart; HTTP/1.1 has one field for all of it (RFC 9113 §8.2.3).
+        if name == COOKIE && request.version() == Version::HTTP_2 {
+            join(cookies.get_or_insert_with(Vec::new), value.as_bytes());
+            continue;
+        }
         let passes = fields::of_request(name) == Field::EndToEnd
             && !extract::is_key_field(&route.route.auth, name, value)
             && !head.for_this_hop.contains(name);
         if passes {
             upstream.add(name.as_str(), value.as_bytes());
         }
+    }
+    if let Some(cookies) = cookies {
+        upstream.add("cookie", &cookies);
     }
     permit.identify(route, |name, value| upstream.add(name, value));
     if head.takes_trailers {
@@ -128,6 +137,13 @@ pub(super) fn prepare<B>(
     }
     say_who_forwards(&mut upstream, head, cx);
     upstream
+}
+
+fn join(cookies: &mut Vec<u8>, more: &[u8]) {
+    if !cookies.is_empty() {
+        cookies.extend_from_slice(b"; ");
+    }
+    cookies.extend_from_slice(more);
 }
 
 /// A trace of the service begins here if the caller has none (W3C Trace Context §3.2): random ids, not sampled.
@@ -142,13 +158,22 @@ fn begin_trace(upstream: &mut UpstreamHead, cx: &RequestContext) {
 fn say_who_forwards(upstream: &mut UpstreamHead, head: &RequestHead<'_>, cx: &RequestContext) {
     let forwarding = &cx.view.snapshot.forwarding;
     upstream.add("x-forwarded-for", cx.connection.peer_ip.as_bytes());
-    upstream.add("x-forwarded-proto", b"http");
+    let proto: &[u8] = if cx.connection.secure {
+        b"https"
+    } else {
+        b"http"
+    };
+    upstream.add("x-forwarded-proto", proto);
+    if let Some(client) = &cx.connection.client {
+        upstream.add("x-keygate-client-subject", client.subject.as_bytes());
+        upstream.add("client-cert", client.certificate.as_bytes());
+    }
     if let Some(host) = head.host {
         upstream.add("x-forwarded-host", host.as_bytes());
     }
     upstream.add("x-request-id", cx.request_id.as_bytes());
     if forwarding.forwarded {
-        write_forwarded(upstream, head.host, cx.peer());
+        write_forwarded(upstream, head.host, cx.peer(), proto);
     }
     if forwarding.via {
         upstream.add("via", b"1.1 keygate");
@@ -168,7 +193,7 @@ fn write_hex(places: &mut [u8], bits: u128) {
 }
 
 /// RFC 7239 §4; an IPv6 address is quoted and in brackets.
-fn write_forwarded(upstream: &mut UpstreamHead, host: Option<&str>, peer: IpAddr) {
+fn write_forwarded(upstream: &mut UpstreamHead, host: Option<&str>, peer: IpAddr, proto: &[u8]) {
     // Writing to a Vec cannot fail.
     let _ = match peer {
         IpAddr::V4(v4) => write!(upstream.bytes, "forwarded: for={v4}"),
@@ -177,7 +202,9 @@ fn write_forwarded(upstream: &mut UpstreamHead, host: Option<&str>, peer: IpAddr
     if let Some(host) = host {
         let _ = write!(upstream.bytes, ";host=\"{host}\"");
     }
-    upstream.push(b";proto=http\r\n");
+    upstream.push(b";proto=");
+    upstream.push(proto);
+    upstream.push(b"\r\n");
 }
 
 /// Path and query as they go upstream: the bytes that came, but for a stripped prefix and cut-out keys.

@@ -3,6 +3,7 @@
 use super::connection;
 use super::worker::Worker;
 use crate::config::Listener;
+use crate::telemetry::metrics::{HandshakeMetrics, Metrics};
 use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::Cell;
@@ -31,6 +32,7 @@ pub struct BindError {
 /// A listener whose address is known to be ours.
 pub struct BoundListener {
     state: Arc<ListenerState>,
+    tls: bool,
     /// The socket that learnt a free port and must not lose it again.
     first: Cell<Option<std::net::TcpListener>>,
 }
@@ -44,16 +46,16 @@ pub(super) struct ListenerState {
     pub(super) address: SocketAddr,
     open: AtomicUsize,
     gauge: IntGauge,
+    /// Handshakes under way.
+    pub(super) shaking: AtomicUsize,
+    pub(super) handshakes: HandshakeMetrics,
 }
 
 /// Binds the addresses of all listeners; port 0 becomes a real port.
 ///
 /// The first socket of an address has no `SO_REUSEPORT`: if anyone else listens there it fails, instead of silently
 /// taking half of the traffic. `reuse_port_handover` leaves that out, for a restart without a gap.
-pub fn bind(
-    listeners: &[Listener],
-    gauge: impl Fn(&str) -> IntGauge,
-) -> Result<Vec<BoundListener>, BindError> {
+pub fn bind(listeners: &[Listener], metrics: &Metrics) -> Result<Vec<BoundListener>, BindError> {
     let bound = listeners.iter().enumerate().map(|(place, listener)| {
         let fail = |source| BindError {
             address: listener.address,
@@ -73,10 +75,13 @@ pub fn bind(
             name: listener.name.clone(),
             address,
             open: AtomicUsize::new(0),
-            gauge: gauge(&listener.name),
+            gauge: metrics.connections(&listener.name),
+            shaking: AtomicUsize::new(0),
+            handshakes: metrics.handshakes(&listener.name),
         };
         Ok(BoundListener {
             state: Arc::new(state),
+            tls: listener.tls.is_some(),
             first: Cell::new(first),
         })
     });
@@ -103,6 +108,11 @@ impl BoundListener {
     /// Name in config.
     pub fn name(&self) -> &str {
         &self.state.name
+    }
+
+    /// Whether it speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.tls
     }
 
     /// One thread's socket. Fails when someone else took the address since the probe.
@@ -194,15 +204,19 @@ async fn rest_after(state: &ListenerState, fault: &io::Error) {
 
 fn welcome(worker: &Rc<Worker>, state: &Arc<ListenerState>, stream: TcpStream, peer: SocketAddr) {
     let view = worker.view();
-    let Some(limits) = view.snapshot.listeners.get(state.place).copied() else {
+    let Some(listener) = view.snapshot.listeners.get(state.place).cloned() else {
         return;
     };
+    let limits = listener.limits;
     if let Some(seat) = Seat::take(state, limits.max_connections) {
-        let served = connection::serve(Rc::clone(worker), Arc::clone(state), limits, stream, peer);
+        let served =
+            connection::serve(Rc::clone(worker), Arc::clone(state), listener, stream, peer);
         worker.tasks.spawn_local(async move {
             served.await;
             drop(seat);
         });
+    } else if listener.tls.is_some() {
+        // There is nothing to say before a handshake, and that would cost more than the connection.
     } else if let Some(place) = worker.turning_away() {
         let refused =
             connection::turn_away(Rc::clone(worker), Arc::clone(state), limits, stream, peer);

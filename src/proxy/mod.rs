@@ -12,9 +12,12 @@ mod forward;
 mod handler;
 mod head_watch;
 mod headers;
+mod http2;
 mod limits;
 mod listener;
 mod request_head;
+mod socket;
+mod tls;
 mod upstream;
 mod worker;
 

@@ -72,7 +72,7 @@ impl<'a> RequestHead<'a> {
                 "the request target is in a form that is not for gateways",
             ));
         }
-        let written = survey.host(request.version())?;
+        let written = survey.host(request.version(), authority)?;
         // The absolute form's authority wins over Host (RFC 9112 §3.2.2); both must be valid.
         let mut host_name = written.map_or(Ok(Cow::Borrowed("")), host_name_of)?;
         if let Some(authority) = authority {
@@ -146,9 +146,22 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// RFC 9112 §3.2: exactly one `Host`; HTTP/1.0 may do without.
-    fn host(&self, version: Version) -> Result<Option<&'a str>, ProxyError> {
+    /// RFC 9112 §3.2: exactly one `Host`; HTTP/1.0 may do without. In HTTP/2 `:authority` takes its place, and one that is
+    /// there too says the same (RFC 9113 §8.3.1).
+    fn host(
+        &self,
+        version: Version,
+        authority: Option<&str>,
+    ) -> Result<Option<&'a str>, ProxyError> {
         match (self.host, self.hosts) {
+            (None, _) if version == Version::HTTP_2 && authority.is_some() => Ok(None),
+            (Some(host), _)
+                if version == Version::HTTP_2
+                    && authority
+                        .is_some_and(|authority| host.as_bytes() != authority.as_bytes()) =>
+            {
+                Err(BAD_HOST)
+            }
             (Some(host), 1) => host.to_str().map(Some).map_err(|_| BAD_HOST),
             (None, _) if version == Version::HTTP_10 => Ok(None),
             (None | Some(_), _) => Err(BAD_HOST),

@@ -309,6 +309,11 @@ impl Worker {
         number
     }
 
+    /// What comes of something; `None`: it was cut off.
+    pub(super) async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.cut.run_until_cancelled(work).await
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.drain.is_cancelled()
     }

@@ -4,6 +4,7 @@ use super::events::Queue;
 use super::key::Symbols;
 use super::keys::{KeyChange, KeyTable};
 use super::router::Router;
+use super::tls::TlsServer;
 use crate::config::{Forwarding, ListenerLimits};
 use crate::domain::consumer::Consumer;
 use crate::domain::key::KeyFormat;
@@ -30,7 +31,7 @@ pub struct Snapshot {
     /// What goes upstream about the caller.
     pub forwarding: Forwarding,
     /// Caps by listener, in the order of the config.
-    pub listeners: Vec<ListenerLimits>,
+    pub listeners: Vec<OpenListener>,
     /// `WWW-Authenticate`, made once.
     pub challenges: Challenges,
     /// Whether access lines show the path.
@@ -60,6 +61,15 @@ impl Challenges {
             api_key: value(format!("ApiKey realm=\"{realm}\"")),
         }
     }
+}
+
+/// What of a listener a reload may change.
+#[derive(Debug, Clone)]
+pub struct OpenListener {
+    /// Caps and timeouts.
+    pub limits: ListenerLimits,
+    /// `None`: cleartext.
+    pub tls: Option<Arc<TlsServer>>,
 }
 
 /// How the last reload went; for `/status`.

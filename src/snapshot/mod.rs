@@ -7,5 +7,6 @@ pub mod key;
 pub mod keys;
 pub mod limits;
 pub mod router;
+pub mod tls;
 pub mod usage;
 pub mod workspaces;

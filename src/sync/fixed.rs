@@ -1,6 +1,6 @@
 //! What of a configuration counts from the start on only: a reload cannot change it, and says so.
 
-use crate::config::{Config, Listener, ListenerLimits, StoreLocation};
+use crate::config::{Config, Listener, StoreLocation};
 use crate::domain::secret::Secret;
 use std::fmt::Debug;
 use zeroize::Zeroizing;
@@ -28,21 +28,44 @@ impl Fixed {
             .collect()
     }
 
-    /// Caps of the listeners that are open, from a new configuration where it still has them.
-    pub(super) fn limits(&self, new: &[Listener]) -> Vec<ListenerLimits> {
-        let current =
-            |open: &Listener| new.iter().find(|listener| listener.address == open.address);
+    /// The listeners that are open, each as a new configuration has it where it still does. Cleartext stays cleartext, and
+    /// TLS stays TLS: that is a matter of the socket.
+    pub(super) fn listeners<'a>(
+        &'a self,
+        new: &'a [Listener],
+    ) -> impl Iterator<Item = &'a Listener> {
+        let current = |open: &Listener| {
+            new.iter().find(|listener| {
+                // Port 0 is another one for each.
+                let same_port = open.address.port() != 0 || listener.name == open.name;
+                listener.address == open.address
+                    && same_port
+                    && listener.tls.is_some() == open.tls.is_some()
+            })
+        };
         self.listeners
             .iter()
-            .map(|open| current(open).unwrap_or(open).limits)
-            .collect()
+            .map(move |open| current(open).unwrap_or(open))
+    }
+
+    /// The certificates of the listeners that are open: listener, where it was read from, its end in milliseconds.
+    pub(super) fn certificates<'a>(
+        &'a self,
+        new: &'a [Listener],
+    ) -> impl Iterator<Item = (&'a str, &'a str, i64)> {
+        self.listeners(new).flat_map(|listener| {
+            let all = listener.tls.iter().flat_map(|tls| &tls.certificates);
+            all.map(|one| (&*listener.name, &*one.source, one.not_after.as_millis()))
+        })
     }
 }
 
 /// Each setting with a hash of its value.
 fn marks(config: &Config) -> Vec<(&'static str, blake3::Hash)> {
     let sockets = config.listeners.iter();
-    let sockets: Vec<_> = sockets.map(|one| (&one.name, one.address)).collect();
+    let sockets: Vec<_> = sockets
+        .map(|one| (&one.name, one.address, one.tls.is_some()))
+        .collect();
     let (management, log) = (&config.management, &config.log);
     let token = management.token.as_ref().map(Secret::expose);
     let store = config.store.as_ref().map(|store| match store {

@@ -10,11 +10,12 @@ use crate::domain::key::{Algorithm, KeyFormat, KeyHash, KeySpec, Origin};
 use crate::domain::route::Route;
 use crate::domain::upstream::Upstream;
 use crate::snapshot::endpoints::UpstreamCompiler;
-use crate::snapshot::handle::{Challenges, Shared, Snapshot};
+use crate::snapshot::handle::{Challenges, OpenListener, Shared, Snapshot};
 use crate::snapshot::key::{Key, KeyCompiler, Symbols};
 use crate::snapshot::keys::{KeyChange, KeyTable};
 use crate::snapshot::limits::Buckets;
 use crate::snapshot::router::{RoutePlace, Router};
+use crate::snapshot::tls::TlsCompiler;
 use crate::snapshot::usage::KeyUsage;
 use crate::snapshot::workspaces::Workspaces;
 use crate::store::keys::LoadedKey;
@@ -36,6 +37,7 @@ struct State {
     compiler: KeyCompiler,
     /// Of routes.
     buckets: Buckets,
+    tls: TlsCompiler,
     config: Published,
     workspaces: Workspaces,
     /// Managed keys that a declared key with the same secret stands in front of.
@@ -78,6 +80,7 @@ impl Publisher {
             upstreams: UpstreamCompiler::default(),
             compiler: KeyCompiler::default(),
             buckets: Buckets::default(),
+            tls: TlsCompiler::default(),
             config: Published::of(config),
             workspaces: Workspaces::default(),
             hidden: HashMap::new(),
@@ -339,6 +342,16 @@ impl State {
     fn compile(&mut self, revision: u64, symbols: &Symbols, metrics: &Metrics) -> Snapshot {
         let config = &self.config;
         let compiled = self.upstreams.compile(&config.upstreams, metrics);
+        let tls = &mut self.tls;
+        let open = self.fixed.listeners(&config.listeners).map(|listener| {
+            let server = listener.tls.as_ref();
+            OpenListener {
+                limits: listener.limits,
+                tls: server.map(|server| tls.compile(&listener.name, server)),
+            }
+        });
+        let listeners = open.collect();
+        metrics.set_certificates(self.fixed.certificates(&config.listeners));
         Snapshot {
             revision,
             ready: self.ready,
@@ -352,7 +365,7 @@ impl State {
             key_format: config.key_format.clone(),
             consumers: config.consumers.clone(),
             forwarding: config.forwarding.clone(),
-            listeners: self.fixed.limits(&config.listeners),
+            listeners,
             challenges: Challenges::new(&config.forwarding.realm),
             log_path: config.log_path,
         }

@@ -38,6 +38,8 @@ pub struct Metrics {
     upstream_errors: IntCounterVec,
     upstream_up: IntGaugeVec,
     connections: IntGaugeVec,
+    handshakes: IntCounterVec,
+    certificates: IntGaugeVec,
     keys: IntGaugeVec,
     reloads: IntCounterVec,
     /// Time from a request's head to its permit or refusal.
@@ -105,6 +107,8 @@ impl Metrics {
                 &["upstream", "endpoint"],
             )?,
             connections: table.gauges("connections", "Open downstream connections.", &["listener", "state"])?,
+            handshakes: table.handshakes()?,
+            certificates: table.certificates()?,
             keys: table.gauges("keys", "Keys known, by status.", &["status"])?,
             reloads: table.counters("config_reloads_total", "Reloads of the config file, by result.", &["result"])?,
             auth_duration: table.add(Histogram::with_opts(
@@ -182,6 +186,27 @@ impl Metrics {
         self.connections.with_label_values(&[listener, "open"])
     }
 
+    /// Handshakes of a listener.
+    pub fn handshakes(&self, listener: &str) -> HandshakeMetrics {
+        let of = |result| self.handshakes.with_label_values(&[listener, result]);
+        HandshakeMetrics {
+            ok: of("ok"),
+            failed: of("failed"),
+            timeout: of("timeout"),
+            shed: of("shed"),
+        }
+    }
+
+    /// Sets when the certificates of listeners end, in milliseconds; others are forgotten.
+    pub fn set_certificates<'a>(&self, ends: impl Iterator<Item = (&'a str, &'a str, i64)>) {
+        self.certificates.reset();
+        for (listener, certificate, end) in ends {
+            self.certificates
+                .with_label_values(&[listener, certificate])
+                .set(end.div_euclid(1000));
+        }
+    }
+
     /// Sets how many keys have a status.
     pub fn set_keys(&self, status: &str, count: i64) {
         self.keys.with_label_values(&[status]).set(count);
@@ -253,6 +278,22 @@ impl Table<'_> {
         labels: &[&str],
     ) -> prometheus::Result<IntCounterVec> {
         self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn handshakes(&self) -> prometheus::Result<IntCounterVec> {
+        self.counters(
+            "tls_handshakes_total",
+            "TLS handshakes with callers, by result.",
+            &["listener", "result"],
+        )
+    }
+
+    fn certificates(&self) -> prometheus::Result<IntGaugeVec> {
+        self.gauges(
+            "tls_cert_not_after_timestamp_seconds",
+            "When a certificate of a listener ends.",
+            &["listener", "certificate"],
+        )
     }
 
     fn rate_limits(&self) -> prometheus::Result<[[IntCounter; 2]; Policy::ALL.len()]> {
@@ -439,6 +480,19 @@ impl RouteMetrics {
             })
             .inc();
     }
+}
+
+/// The handles of one listener's handshakes.
+#[derive(Debug)]
+pub struct HandshakeMetrics {
+    /// Those that came to an end.
+    pub ok: IntCounter,
+    /// Refused by either side, or not TLS.
+    pub failed: IntCounter,
+    /// Not done in time.
+    pub timeout: IntCounter,
+    /// Not begun, because too many others were under way.
+    pub shed: IntCounter,
 }
 
 /// The handles of one upstream.

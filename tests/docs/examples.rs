@@ -1,7 +1,7 @@
 //! Every example does what the documents say.
 
 use super::blocks::{self, Block, Kind};
-use super::program::{Gateway, Script, Service, free_port, keygate, run, text};
+use super::program::{Gateway, Script, Service, certificate, free_port, keygate, run, text};
 use super::root;
 use keygate::domain::key::{KeyFormat, SCANNER_REGEX};
 use regex::Regex;
@@ -98,6 +98,9 @@ fn check(config: &str) -> (Option<i32>, String) {
     fs::write(place("secrets/store-url"), url).unwrap();
     fs::write(place("secrets/smtp-password"), "a-password\n").unwrap();
     fs::write(place("secrets/master-key"), "a7".repeat(32)).unwrap();
+    if config.contains("secrets/tls.key") {
+        certificate(&place("secrets"));
+    }
     fs::write(place("keygate.yaml"), config).unwrap();
     let output = keygate(folder.path(), &["check", "keygate.yaml"]);
     (

@@ -107,16 +107,31 @@ pub(crate) struct Gateway {
     pub(crate) management: SocketAddr,
 }
 
+/// `tls.crt` and `tls.key`, by OpenSSL.
+pub(crate) fn certificate(folder: &Path) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"])
+        .args(["ec_paramgen_curve:prime256v1", "-subj", "/CN=a.example.com"])
+        .args(["-addext", "subjectAltName=DNS:a.example.com"])
+        .args(["-keyout", "tls.key", "-out", "tls.crt"])
+        .current_dir(folder)
+        .output()
+        .expect("openssl (Debian package openssl)");
+    assert!(made.status.success());
+}
+
 impl Gateway {
     /// On free ports; `rest` is everything but listeners and management, and may name `file:key`.
     pub(crate) fn start(rest: &str, key: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name);
         let config = format!(
-            "listeners: [{{ address: 127.0.0.1:0, name: main }}]\nmanagement: {{ address: 127.0.0.1:0 }}\nstore: none\n{rest}"
+            "listeners:\n  - {{ address: 127.0.0.1:0, name: main }}\n  \
+             - {{ address: 127.0.0.1:0, name: tls, tls: {{ cert: file:tls.crt, key: file:tls.key }} }}\nmanagement: {{ address: 127.0.0.1:0 }}\nstore: none\n{rest}"
         );
         fs::write(place("keygate.yaml"), config).unwrap();
         fs::write(place("key"), key).unwrap();
+        certificate(folder.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_keygate"));
         command
             .args(["serve", "--config", "keygate.yaml"])

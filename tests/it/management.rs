@@ -102,7 +102,7 @@ fn status_tells_what_runs() {
     );
     assert_eq!(
         status["listeners"],
-        json!([{"name": "main", "address": gateway.address.to_string()}])
+        json!([{"name": "main", "address": gateway.address.to_string(), "tls": false}])
     );
     assert_eq!(status["routes"][0]["name"], "app");
     assert_eq!(status["routes"][0]["path"], "/");
@@ -159,7 +159,7 @@ fn metrics_have_the_documented_names_and_labels() {
             .or_default()
             .extend(names.filter(|name| *name != "le"));
     }
-    let wanted: [(&str, &[&str]); 22] = [
+    let wanted: [(&str, &[&str]); 23] = [
         ("keygate_audit_head_sequence", &[]),
         ("keygate_audit_head_timestamp_seconds", &[]),
         ("keygate_revocation_lag_seconds", &[]),
@@ -174,6 +174,7 @@ fn metrics_have_the_documented_names_and_labels() {
         ("keygate_upstream_request_duration_seconds", &["upstream"]),
         ("keygate_upstream_up", &["upstream", "endpoint"]),
         ("keygate_connections", &["listener", "state"]),
+        ("keygate_tls_handshakes_total", &["listener", "result"]),
         ("keygate_keys", &["status"]),
         ("keygate_config_last_reload_successful", &[]),
         ("keygate_revision_observed", &[]),

@@ -14,6 +14,7 @@ use crate::domain::route::{HostMatch, Location, PathMatch, Route};
 use crate::domain::scope::{Scope, ScopeDemand};
 use crate::domain::time::Timestamp;
 use crate::domain::upstream::{HostHeader, Upstream};
+use crate::snapshot::tls::TlsServer;
 use crate::store::nodes::NodeRecord;
 use axum::Json;
 use axum::extract::State;
@@ -106,8 +107,9 @@ pub(in crate::admin) async fn show_config(
         .collect();
     let open = parts.listeners.iter().zip(&snapshot.listeners);
     let listeners: Vec<Value> = open
-        .map(|(one, limits)| {
-            let mut fields = listener(limits);
+        .map(|(one, open)| {
+            let mut fields = listener(&open.limits);
+            fields.insert("tls".into(), open.tls.as_deref().map_or(Value::Null, tls));
             fields.insert("name".into(), one.name.as_str().into());
             fields.insert("address".into(), one.address.to_string().into());
             Value::Object(fields)
@@ -217,6 +219,15 @@ impl Settings {
             | Value::Array(_) => Self(Map::new()),
         }
     }
+}
+
+/// Certificates by where they were read from; no key is shown.
+fn tls(server: &TlsServer) -> Value {
+    let certificates = server
+        .certificates
+        .iter()
+        .map(|one| json!({"source": one.source, "names": one.names, "not_after": one.not_after}));
+    json!({"certificates": certificates.collect::<Vec<_>>()})
 }
 
 fn listener(limits: &ListenerLimits) -> Map<String, Value> {

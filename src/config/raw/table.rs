@@ -67,8 +67,35 @@ pub(crate) const LISTENER: Table = Table {
         "header_timeout",
         "idle_timeout",
         "body_timeout",
+        "http2",
+        "max_streams",
+        "tls",
     ],
-    later: &["tls", "kind", "proxy_protocol", "trusted_proxies"],
+    later: &["kind", "proxy_protocol", "trusted_proxies"],
+};
+
+pub(crate) const LISTENER_TLS: Table = Table {
+    known: &[
+        "cert",
+        "key",
+        "names",
+        "certificates",
+        "min_version",
+        "client_auth",
+        "handshake_timeout",
+        "max_handshakes",
+    ],
+    later: &[],
+};
+
+pub(crate) const CERTIFICATE: Table = Table {
+    known: &["cert", "key", "names"],
+    later: &[],
+};
+
+pub(crate) const CLIENT_AUTH: Table = Table {
+    known: &["ca", "required"],
+    later: &[],
 };
 
 pub(crate) const MANAGEMENT: Table = Table {

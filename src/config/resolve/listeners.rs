@@ -1,6 +1,7 @@
 //! Sockets that accept: listeners and the management port.
 
 use super::seen::Seen;
+use super::tls;
 use crate::config::raw::{Fields, Item, table};
 use crate::config::{Listener, ListenerLimits, Management, SessionConfig, value};
 use crate::domain::secret::Secret;
@@ -50,12 +51,14 @@ fn listener(item: &Item<'_>) -> Option<Listener> {
     let name = fields.read("name", value::name);
     let reuse_port_handover = fields.flag("reuse_port_handover", false);
     let limits = limits(&fields);
+    let tls = tls::tls(&fields, limits.http2);
     let address = address?;
     Some(Listener {
         name: name.unwrap_or_else(|| address.to_string()),
         address,
         reuse_port_handover,
         limits,
+        tls,
     })
 }
 
@@ -69,6 +72,8 @@ fn limits(fields: &Fields<'_>) -> ListenerLimits {
         header_timeout: fields.duration("header_timeout", seconds(10)),
         idle_timeout: fields.duration("idle_timeout", seconds(75)),
         body_timeout: fields.duration("body_timeout", seconds(60)),
+        http2: fields.flag("http2", true),
+        max_streams: u32::try_from(fields.number("max_streams", 1..=10_000, 100)).unwrap_or(100),
     }
 }
 

@@ -9,6 +9,7 @@ mod mail;
 mod managed;
 mod routes;
 mod seen;
+mod tls;
 mod upstreams;
 
 use super::raw::{Fields, Item, table};

@@ -80,7 +80,7 @@ keys:
 ";
     let want = [
         "3:21: listeners[0].header_timeout: a duration needs a unit (ms, s, m, h, d), such as `30s`",
-        "4:5: listeners[0].tls: not supported yet",
+        "4:10: listeners[0].tls: `cert` and `key`, or `certificates`, are required",
         "5:5: listeners[1].address: required",
         "8:17: upstreams.billing.endpoints[0]: https endpoints are not supported yet",
         "11:15: routes[0].upstream: unknown upstream `biling`; did you mean `billing`?",
@@ -274,9 +274,9 @@ const LISTENER_CASES: &[Case] = &[
     (
         "listeners: [{address: 127.0.0.1:1, tls: {}, kind: http, tsl: {}}]",
         &[
-            "1:36: listeners[0].tls: not supported yet",
+            "1:41: listeners[0].tls: `cert` and `key`, or `certificates`, are required",
             "1:45: listeners[0].kind: not supported yet",
-            "1:57: listeners[0].tsl: unknown field `tsl`; known: address, name, reuse_port_handover, max_connections, max_header_bytes, max_headers, max_uri_bytes, header_timeout, idle_timeout, body_timeout",
+            "1:57: listeners[0].tsl: unknown field `tsl`; did you mean `tls`?",
         ],
     ),
     (

@@ -10,7 +10,7 @@ mod store;
 pub(super) use self::http::{key_header, key_parameter, method, realm};
 pub(crate) use mail::address;
 pub(super) use mail::{mailbox, smtp};
-pub(super) use net::{cidr, endpoint, host, host_header, host_match, socket};
+pub(super) use net::{certificate_name, cidr, endpoint, host, host_header, host_match, socket};
 pub(super) use path::{canonical, folder, is_below, strip_prefix};
 pub(super) use secret::{master_key, secret};
 pub(super) use store::{referenced_store, store};

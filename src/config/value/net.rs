@@ -138,6 +138,15 @@ pub(super) fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     }
 }
 
+/// A name that a certificate is for: a host, or `*.` and the rest of one.
+pub(crate) fn certificate_name(text: &str) -> Result<String, String> {
+    match host_match(text)? {
+        HostMatch::Exact(name) => Ok(name),
+        HostMatch::Suffix(parent) => Ok(format!("*.{parent}")),
+        HostMatch::Any => Err("expected a name such as `example.com` or `*.example.com`".into()),
+    }
+}
+
 /// A host in lower case; an IPv6 address in its shortest form, in brackets.
 pub(super) fn host_name(text: &str) -> Result<String, String> {
     if let Some(inner) = text.strip_prefix('[') {
