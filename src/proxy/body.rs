@@ -4,8 +4,10 @@ use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::fields::may_trail;
+use super::grpc;
 use super::upstream::exchange;
 use super::upstream::pool::Lease;
+use crate::gate::Denied;
 use crate::gate::identity::is_spelling_of;
 use bytes::Bytes;
 use http::HeaderName;
@@ -31,6 +33,9 @@ pub(super) enum BodyError {
     /// The caller's connection failed.
     #[error(transparent)]
     Caller(#[from] hyper::Error),
+    /// The key that it was asked for with has ended.
+    #[error("the API key has ended")]
+    KeyEnded,
     /// The upstream's connection failed.
     #[error(transparent)]
     Upstream(#[from] exchange::Broken),
@@ -108,15 +113,15 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    /// A body that is passed on as it comes, up to `most` bytes; without the fields of `keys` in its trailers.
+    /// A body that is passed on as it comes, up to so many bytes and with pauses no longer than that; without the fields of `keys` in its trailers.
     pub(super) fn streaming(
         incoming: Incoming,
         fate: Rc<BodyFate>,
         connection: Rc<Connection>,
-        most: Option<u64>,
+        (most, longest_pause): (Option<u64>, Duration),
         keys: Vec<HeaderName>,
     ) -> Self {
-        let pause = Pause::new(connection.limits.body_timeout, None);
+        let pause = Pause::new(longest_pause, None);
         Self(Some(Box::new(Streaming {
             incoming,
             fate,
@@ -272,6 +277,25 @@ impl AnswerBody {
         }
     }
 
+    /// The key has ended: so does the answer, before its end, or as gRPC ends a call.
+    fn cut(&mut self, denied: Denied) -> Option<Result<Frame<Bytes>, BodyError>> {
+        if let Some(end) = self.end_call(denied.into()) {
+            return Some(Ok(end));
+        }
+        self.content = Content::Full(Bytes::new());
+        self.cx.take()?.ended_by(denied.told().1);
+        Some(Err(BodyError::KeyEnded))
+    }
+
+    /// A call of gRPC is told how it ended; `None`: it is none.
+    fn end_call(&mut self, error: ProxyError) -> Option<Frame<Bytes>> {
+        let context = self.cx.as_mut().filter(|context| context.grpc)?;
+        context.ended_by(error.code());
+        self.content = Content::Full(Bytes::new());
+        self.cx = None;
+        Some(Frame::trailers(grpc::trailers(error)))
+    }
+
     fn failed(&self, reason: &'static str) {
         if let Some(route) = self.cx.as_ref().and_then(|cx| cx.route()) {
             route.upstream.metrics.failed(reason);
@@ -316,12 +340,23 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(denied) = self.cx.as_ref().and_then(|cx| cx.is_cut()) {
+            return Poll::Ready(self.cut(denied));
+        }
         let frame = match &mut self.content {
             Content::Full(bytes) => Some(std::mem::take(bytes))
                 .filter(|bytes| !bytes.is_empty())
                 .map(Frame::data)
                 .map(Ok),
-            Content::Upstream(body) => ready!(body.poll_frame(cx)),
+            Content::Upstream(body) => match body.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    if let Some(context) = &self.cx {
+                        context.wake_at_cut(cx);
+                    }
+                    return Poll::Pending;
+                }
+            },
         };
         match &frame {
             None => self.ended(),
@@ -330,7 +365,12 @@ impl Body for AnswerBody {
                     context.bytes_out += data.len() as u64;
                 }
             }
-            Some(Err(BodyError::Paused)) => self.failed(UpstreamFault::Timeout.reason()),
+            Some(Err(BodyError::Paused)) => {
+                self.failed(UpstreamFault::Timeout.reason());
+                if let Some(ended) = self.end_call(UpstreamFault::Timeout.into()) {
+                    return Poll::Ready(Some(Ok(ended)));
+                }
+            }
             Some(Err(_)) => self.failed("body"),
         }
         Poll::Ready(frame)

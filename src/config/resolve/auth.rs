@@ -57,7 +57,8 @@ fn locations(fields: &Fields<'_>, required: bool) -> Vec<Location> {
 }
 
 fn location(item: &Item<'_>) -> Option<Location> {
-    const EXPECTED: &str = "expected `bearer`, `{header: name}`, `{query: name}` or `{websocket_protocol: true}`";
+    const EXPECTED: &str =
+        "expected `bearer`, `{header: name}`, `{query: name}` or `{websocket_protocol: true}`";
     if item.scalar() == Some("bearer") {
         return Some(Location::Bearer);
     }

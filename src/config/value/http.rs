@@ -87,7 +87,10 @@ pub(crate) fn protocol_prefix(text: &str) -> Result<String, String> {
     if fits {
         return Ok(text.into());
     }
-    Err("expected `true`, or a prefix of its own that ends in a dot, such as `my-app.api-key.`".into())
+    Err(
+        "expected `true`, or a prefix of its own that ends in a dot, such as `my-app.api-key.`"
+            .into(),
+    )
 }
 
 /// A value for a quoted string in a header.

@@ -83,7 +83,9 @@ pub(super) fn cut(policy: &AuthPolicy, headers: &HeaderMap, query: Option<&str>)
         }
         Location::WebSocketProtocol(prefix) => {
             let offered = websocket_protocol::Offer::of(headers, prefix);
-            offered.has_key.then(|| format!("{}: {prefix}…", SEC_WEBSOCKET_PROTOCOL.as_str()))
+            offered
+                .has_key
+                .then(|| format!("{}: {prefix}…", SEC_WEBSOCKET_PROTOCOL.as_str()))
         }
         Location::Header(_) | Location::Bearer => None,
     }));
@@ -197,6 +199,14 @@ pub fn is_key_field(policy: &AuthPolicy, name: &HeaderName, value: &HeaderValue)
         Location::Header(place) => is_spelling_of(name.as_str(), &[place.as_str()]),
         Location::Bearer => *name == AUTHORIZATION && resembles_bearer(value),
         Location::Query(_) | Location::WebSocketProtocol(_) => false,
+    })
+}
+
+/// What stands in front of a key among the sub-protocols of a WebSocket, where this policy looks there.
+pub fn protocol_prefix(policy: &AuthPolicy) -> Option<&str> {
+    policy.locations.iter().find_map(|location| match location {
+        Location::WebSocketProtocol(prefix) => Some(prefix.as_str()),
+        Location::Header(_) | Location::Bearer | Location::Query(_) => None,
     })
 }
 

@@ -51,7 +51,9 @@ fn looks_native(token: &[u8]) -> bool {
 
 /// The bare name: the prefix without its dot.
 fn is_marker(token: &[u8], prefix: &str) -> bool {
-    prefix.strip_suffix('.').is_some_and(|name| token == name.as_bytes())
+    prefix
+        .strip_suffix('.')
+        .is_some_and(|name| token == name.as_bytes())
 }
 
 /// The key that is offered; empty ones count as none.
@@ -119,7 +121,10 @@ mod tests {
     fn offer(values: &[&str]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for value in values {
-            map.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(value).unwrap());
+            map.append(
+                SEC_WEBSOCKET_PROTOCOL,
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         map
     }
@@ -176,8 +181,14 @@ mod tests {
                 .fallback
                 .map(|value| value.to_str().unwrap().to_owned())
         };
-        assert_eq!(fallback("keygate.api-key, keygate.api-key.abc").as_deref(), Some("keygate.api-key"));
-        assert_eq!(fallback("keygate.api-key.abc").as_deref(), Some("keygate.api-key.abc"));
+        assert_eq!(
+            fallback("keygate.api-key, keygate.api-key.abc").as_deref(),
+            Some("keygate.api-key")
+        );
+        assert_eq!(
+            fallback("keygate.api-key.abc").as_deref(),
+            Some("keygate.api-key.abc")
+        );
         assert_eq!(fallback("chat, keygate.api-key.abc"), None);
         assert_eq!(fallback("chat"), None);
     }
