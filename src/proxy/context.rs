@@ -33,6 +33,10 @@ const CLIENT_GONE: (u16, &str) = (499, "client_closed");
 const LONGEST_FOREIGN_ID: usize = 64;
 
 /// One request's facts.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that have nothing to do with each other"
+)]
 pub(super) struct RequestContext {
     pub(super) worker: Rc<Worker>,
     pub(super) view: Rc<View>,

@@ -134,8 +134,8 @@ mod tests {
         let read = |text| timeout(&with(GRPC_TIMEOUT, text));
         assert_eq!(read("100m"), Some(Duration::from_millis(100)));
         assert_eq!(read("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(read("1H"), Some(Duration::from_secs(3600)));
-        assert_eq!(read("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(read("1H"), Some(Duration::from_hours(1)));
+        assert_eq!(read("3M"), Some(Duration::from_mins(3)));
         assert_eq!(read("5u"), Some(Duration::from_micros(5)));
         assert_eq!(read("5n"), Some(Duration::from_nanos(5)));
         for text in ["", "5", "S", "5s", "+5S", "123456789S", "5.S"] {

@@ -210,12 +210,11 @@ impl WatchedCall {
     /// Waits until it must end, and says why.
     pub(super) async fn cut(&self) -> Denied {
         let streams = &self.worker.streams;
-        poll_fn(|cx| match streams.is_cut(self.number) {
-            Some(denied) => Poll::Ready(denied),
-            None => {
-                streams.wake_at_cut(self.number, cx);
-                Poll::Pending
-            }
+        poll_fn(|cx| {
+            streams.wake_at_cut(self.number, cx);
+            streams
+                .is_cut(self.number)
+                .map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
@@ -244,8 +243,8 @@ impl Worker {
 
     /// Checks what may have changed, and ends what must end.
     fn look(&self) {
-        let changes = self.shared.keys.changes();
-        let changed = self.streams.seen.replace(changes) != changes;
+        let version = self.shared.keys.changes();
+        let changed = self.streams.seen.replace(version) != version;
         let (now, nanos) = (self.clock.now(), self.clock.monotonic_nanos());
         for (_, stream) in self.streams.open.borrow_mut().iter_mut() {
             if changed || stream.expires_at.is_some_and(|end| now >= end) {

@@ -240,12 +240,12 @@ mod tests {
         let flag = if masked { MASKED } else { 0 };
         match u8::try_from(payload) {
             Ok(short @ 0..=125) => frame.push(flag | short),
-            _ if payload <= usize::from(u16::MAX) => {
-                frame.push(flag | 126);
+            _ if u16::try_from(payload).is_ok() => {
+                frame.push(flag | 0x7e);
                 frame.extend_from_slice(&u16::try_from(payload).unwrap().to_be_bytes());
             }
             _ => {
-                frame.push(flag | 127);
+                frame.push(flag | 0x7f);
                 frame.extend_from_slice(&(payload as u64).to_be_bytes());
             }
         }

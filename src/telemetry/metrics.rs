@@ -139,11 +139,7 @@ impl Metrics {
                 "usage_dropped_total",
                 "Requests left out of the usage kept in the store, because too many waited for it.",
             )?)?,
-            streams_cut: table.counters(
-                "streams_cut_total",
-                "Answers, event streams, gRPC calls and WebSockets that were cut because their key ended.",
-                &["kind", "reason"],
-            )?,
+            streams_cut: table.streams_cut()?,
             registry: registry.clone(),
         };
         let build = table.gauges(
@@ -285,6 +281,21 @@ impl Table<'_> {
         labels: &[&str],
     ) -> prometheus::Result<IntCounterVec> {
         self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn streams_cut(&self) -> prometheus::Result<IntCounterVec> {
+        let cut = self.counters(
+            "streams_cut_total",
+            "Answers, event streams, gRPC calls and WebSockets that were cut because their key ended.",
+            &["kind", "reason"],
+        )?;
+        // There before the first, so that an alert can be set on it.
+        for kind in ["answer", "sse", "grpc", "websocket"] {
+            for end in [Decision::Revoked, Decision::Disabled, Decision::Expired] {
+                cut.with_label_values(&[kind, end.reason()]);
+            }
+        }
+        Ok(cut)
     }
 
     fn handshakes(&self) -> prometheus::Result<IntCounterVec> {

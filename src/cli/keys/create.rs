@@ -62,7 +62,7 @@ pub(super) struct Lists {
     /// Network that it may come from, such as 10.0.0.0/8 [default: any]
     #[arg(long = "ip", value_name = "NETWORK")]
     pub(super) ip_allow: Vec<String>,
-    /// Kind of place it may stand in: header, bearer or query [default: as the route says]
+    /// Kind of place it may stand in: header, bearer, query or `websocket_protocol` [default: as the route says]
     #[arg(long = "location", value_name = "PLACE")]
     pub(super) locations: Vec<String>,
     /// Tag, to be found by

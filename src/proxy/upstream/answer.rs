@@ -75,6 +75,10 @@ pub(in crate::proxy) fn take(
 }
 
 /// What one pass over the fields finds.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that have nothing to do with each other"
+)]
 struct Survey {
     /// Name and value of each field that may be passed on, as places in the buffer.
     passed: SmallVec<[(Range<usize>, Range<usize>); 24]>,

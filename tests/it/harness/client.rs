@@ -165,6 +165,13 @@ impl Client {
         !matches!(in_time(self.stream.read(&mut [0])), Some(1..))
     }
 
+    /// The next bytes, so many.
+    pub(crate) fn exactly(&mut self, bytes: usize) -> Vec<u8> {
+        let mut read = vec![0; bytes];
+        self.stream.read_exact(&mut read).unwrap();
+        read
+    }
+
     /// Everything until the other side closes.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

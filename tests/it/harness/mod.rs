@@ -4,6 +4,7 @@ mod client;
 mod desk;
 mod gateway;
 mod managed;
+mod peers;
 #[path = "../../support/ports.rs"]
 mod ports;
 #[path = "../../support/postgres.rs"]
@@ -17,6 +18,7 @@ pub(crate) use client::{Answer, Client};
 pub(crate) use desk::{Desk, sql};
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
 pub(crate) use managed::{Manager, Place, actor, new_key};
+pub(crate) use peers::{peer, peer_says, peer_server};
 pub(crate) use ports::free_port;
 pub(crate) use postgres::Durability;
 pub(crate) use process::{PATIENCE, Process, keygate, wait_for_port, wait_until};

@@ -106,7 +106,7 @@ struct RouteView {
 /// Where the key stands, or is said to stand.
 #[derive(Serialize, ToSchema)]
 struct LocationView {
-    /// `header`, `bearer`, `query`.
+    /// `header`, `bearer`, `query`, `websocket_protocol`.
     kind: &'static str,
     /// Of the field or parameter.
     name: String,
