@@ -23,6 +23,8 @@ pub(super) struct ClientIo {
     connection: Rc<Connection>,
     /// Our answer to an unreadable head, and how much of it is written.
     refusal: Option<(Vec<u8>, usize)>,
+    /// Bytes of the next request, which came in one piece with this one.
+    next: Vec<u8>,
 }
 
 impl ClientIo {
@@ -32,6 +34,7 @@ impl ClientIo {
             worker,
             connection,
             refusal: None,
+            next: Vec::new(),
         }
     }
 
@@ -54,6 +57,20 @@ impl ClientIo {
         Some(ProxyError::of_parser(status))
     }
 
+    /// What was read beyond the request.
+    pub(super) fn next(&self) -> &[u8] {
+        &self.next
+    }
+
+    /// Hands out what was kept of the next request, now that it is its turn.
+    fn next_head(&mut self, mut buffer: ReadBufCursor<'_>) {
+        let room = self.next.len().min(buffer.remaining());
+        let taken = self.connection.head_came(&self.next[..room]);
+        buffer.put_slice(&self.next[..taken]);
+        self.next.drain(..taken);
+        self.connection.holds_next.set(!self.next.is_empty());
+    }
+
     /// Reads what may be a head, with a look at it before hyper has it.
     fn poll_head(
         &mut self,
@@ -69,8 +86,16 @@ impl ClientIo {
             if self.connection.is_preface(read.filled()) {
                 return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
             }
-            self.connection.head_came(read.filled());
-            buffer.put_slice(read.filled());
+            let read = read.filled();
+            let (now, next) = read.split_at(self.connection.head_came(read));
+            buffer.put_slice(now);
+            if !next.is_empty() {
+                self.next.extend_from_slice(next);
+                self.connection.holds_next.set(true);
+                if now.is_empty() {
+                    return Poll::Pending;
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -124,7 +149,15 @@ impl Read for ClientIo {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.connection.is_in_request() {
+        if !self.next.is_empty() {
+            // The connection is woken when this request is over.
+            if self.connection.is_all_there() {
+                return Poll::Pending;
+            }
+            self.next_head(buffer);
+            return Poll::Ready(Ok(()));
+        }
+        if self.connection.is_in_request() && !self.connection.is_all_there() {
             return self.socket()?.poll_read(cx, buffer);
         }
         self.poll_head(cx, buffer)

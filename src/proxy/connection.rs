@@ -89,6 +89,8 @@ pub(super) struct Connection {
     refused: Cell<bool>,
     /// Bytes that have been read of a connection that turned out to be HTTP/2.
     preface: RefCell<Option<Bytes>>,
+    /// Bytes of the next request have been read, and wait for the end of this one.
+    pub(super) holds_next: Cell<bool>,
     /// Whether nothing has been read yet.
     fresh: Cell<bool>,
     /// The socket, handed back when hyper lets go of it.
@@ -129,6 +131,7 @@ impl Connection {
             interim: RefCell::default(),
             refused: Cell::new(false),
             preface: RefCell::new(None),
+            holds_next: Cell::new(false),
             fresh: Cell::new(true),
             leftover: RefCell::new(None),
             secure,
@@ -178,6 +181,9 @@ impl Connection {
         }
         self.phase.set(Phase::Idle);
         self.unflushed.set(true);
+        if self.holds_next.get() {
+            self.wake();
+        }
     }
 
     /// Whether the head had both a length and a transfer coding; hyper shows only the latter.
@@ -228,14 +234,24 @@ impl Connection {
         self.preface.borrow().is_some() || self.tunnel.borrow().is_some()
     }
 
-    /// Bytes of a head came, or the first of the next one.
-    pub(super) fn head_came(&self, bytes: &[u8]) {
+    /// Whether a line of the head ended without a carriage return.
+    pub(super) fn has_bare_line_feed(&self) -> bool {
+        self.watch.borrow().bare
+    }
+
+    /// Bytes of a head came, or the first of the next one; how many of them belong to this request.
+    pub(super) fn head_came(&self, bytes: &[u8]) -> usize {
         if self.phase.get() == Phase::Idle {
             self.phase.set(Phase::Head);
             self.read_deadline.set(None);
             *self.watch.borrow_mut() = HeadWatch::default();
         }
-        self.watch.borrow_mut().feed(bytes);
+        self.watch.borrow_mut().take(bytes)
+    }
+
+    /// Whether the end of a request that is not over has been seen, so that the next bytes are not for it.
+    pub(super) fn is_all_there(&self) -> bool {
+        self.phase.get() != Phase::Idle && self.watch.borrow().over
     }
 
     pub(super) fn is_in_request(&self) -> bool {
@@ -423,7 +439,8 @@ async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: Socket)
     let mut driver = Driver::new(http, connection);
     let end = Pin::new(&mut driver).await;
     if connection.tunnel.borrow().is_some() {
-        *connection.ahead.borrow_mut() = driver.http.into_parts().read_buf;
+        let parts = driver.http.into_parts();
+        *connection.ahead.borrow_mut() = [&parts.read_buf, parts.io.next()].concat().into();
     }
     end
 }

@@ -1,11 +1,15 @@
 //! A look at a request's head before hyper reads it, for what hyper does not tell: whether the head says both how long
-//! its body is and that it is chunked, which request smuggling lives on (RFC 9112 §11.2), and whether its target has a
-//! fragment. A head that came in one piece with the request before it is not seen; hyper frames it in one way.
+//! its body is and that it is chunked, which request smuggling lives on (RFC 9112 §11.2), whether a line of it ends without a
+//! carriage return, and whether its target has a fragment. And where the request ends, if it has come in one piece: what
+//! stands behind it is the next head, and is watched in its turn. Behind a body that came in several pieces the next head may come
+//! unwatched; hyper frames it in one way.
+
+use super::upstream::chunked;
 
 const LENGTH: &[u8] = b"content-length";
 const CODING: &[u8] = b"transfer-encoding";
-/// The longer of the two names and its colon.
-const LONGEST: usize = CODING.len() + 1;
+/// The longer of the two names with its colon, and `content-length` with a number of any size that matters.
+const LONGEST: usize = 32;
 
 /// Where in a head the watch is.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,14 +35,24 @@ pub(super) struct HeadWatch {
     pub(super) length: bool,
     /// A `Transfer-Encoding` was there.
     pub(super) coding: bool,
+    /// A line ended in a bare line feed, which others take for a part of the line (RFC 9112 §2.2 lets a server do both).
+    pub(super) bare: bool,
+    /// The value of `Content-Length`, if it is a number.
+    declared: Option<u64>,
+    last: u8,
+    /// The request's end has been seen: nothing more belongs to it.
+    pub(super) over: bool,
 }
 
 impl HeadWatch {
-    /// The next bytes. What stands behind the head's end is not looked at.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+    /// The next bytes; where among them the head ends, if it does. What stands behind is not looked at.
+    fn feed(&mut self, all: &[u8]) -> Option<usize> {
+        let mut bytes = all;
         while self.place != Place::Body && !bytes.is_empty() {
             let end = memchr::memchr(b'\n', bytes);
             let part = &bytes[..end.unwrap_or(bytes.len())];
+            self.bare |= end.is_some() && *part.last().unwrap_or(&self.last) != b'\r';
+            self.last = bytes[part.len().min(bytes.len() - 1)];
             self.fragment |=
                 self.place == Place::RequestLine && memchr::memchr(b'#', part).is_some();
             if self.is_of_no_interest(part, end) {
@@ -48,9 +62,37 @@ impl HeadWatch {
             let kept = part.len().min(LONGEST - self.filled);
             self.line[self.filled..self.filled + kept].copy_from_slice(&part[..kept]);
             self.filled += kept;
-            let Some(end) = end else { return };
+            let end = end?;
             self.line_ends();
             bytes = &bytes[end + 1..];
+            if self.place == Place::Body {
+                return Some(all.len() - bytes.len());
+            }
+        }
+        None
+    }
+
+    /// The next bytes; how many of them belong to this request, as far as can be told.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
+        if self.place == Place::Body {
+            return if self.over { 0 } else { bytes.len() };
+        }
+        let Some(head) = self.feed(bytes) else {
+            return bytes.len();
+        };
+        let body = self.body_in(&bytes[head..]);
+        self.over = body.is_some();
+        body.map_or(bytes.len(), |body| head + body)
+    }
+
+    /// How many of these bytes, which stand behind the head, are the body; `None`: its end is not among them.
+    fn body_in(&self, bytes: &[u8]) -> Option<usize> {
+        match (self.coding, self.length) {
+            (false, false) => Some(0),
+            (false, true) => usize::try_from(self.declared?)
+                .ok()
+                .filter(|length| *length <= bytes.len()),
+            (true, _) => chunked::length(bytes),
         }
     }
 
@@ -75,7 +117,14 @@ impl HeadWatch {
         }
         if let Some(colon) = line.iter().position(|byte| *byte == b':') {
             let name = line[..colon].trim_ascii();
-            self.length |= name.eq_ignore_ascii_case(LENGTH);
+            if name.eq_ignore_ascii_case(LENGTH) {
+                self.length = true;
+                let value = line[colon + 1..].trim_ascii();
+                self.declared = std::str::from_utf8(value)
+                    .ok()
+                    .filter(|_| line.len() < LONGEST)
+                    .and_then(|digits| digits.parse().ok());
+            }
             self.coding |= name.eq_ignore_ascii_case(CODING);
         }
         self.filled = 0;
@@ -89,7 +138,7 @@ mod tests {
     fn watch(text: &str, step: usize) -> (bool, bool) {
         let mut watch = HeadWatch::default();
         for piece in text.as_bytes().chunks(step) {
-            watch.feed(piece);
+            let _ = watch.feed(piece);
         }
         (watch.length, watch.coding)
     }
@@ -115,11 +164,67 @@ mod tests {
     fn a_fragment_is_seen_in_the_target_only() {
         let fragment = |text: &str| {
             let mut watch = HeadWatch::default();
-            watch.feed(text.as_bytes());
+            let _ = watch.feed(text.as_bytes());
             watch.fragment
         };
         assert!(fragment("GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n"));
         assert!(!fragment("GET /a HTTP/1.1\r\nreferer: /a#b\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_seen_however_the_head_is_cut_up() {
+        let bare = |text: &str, step: usize| {
+            let mut watch = HeadWatch::default();
+            for piece in text.as_bytes().chunks(step) {
+                let _ = watch.feed(piece);
+            }
+            watch.bare
+        };
+        let good = "GET / HTTP/1.1\r\nhost: a\r\nc: d\r\nx: y\r\n\r\nbody\n";
+        for step in 1..good.len() {
+            assert!(!bare(good, step), "{step}");
+        }
+        for place in good.match_indices("\r\n").map(|(place, _)| place) {
+            let bad = format!("{}{}", &good[..place], &good[place + 1..]);
+            for step in 1..bad.len() {
+                assert!(bare(&bad, step), "{step} {bad:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_request_is_known_if_all_of_it_is_there() {
+        let rest = |text: &str| {
+            let mut watch = HeadWatch::default();
+            let taken = watch.take(text.as_bytes());
+            watch.over.then(|| text.as_bytes()[taken..].to_vec())
+        };
+        let cases = [
+            ("GET / HTTP/1.1\r\n\r\nGET", Some("GET")),
+            ("GET / HTTP/1.1\r\n\r\n", Some("")),
+            ("GET / HTTP/1.1\r\nhost: a\r\n", None),
+            (
+                "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabcGET",
+                Some("GET"),
+            ),
+            ("POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nab", None),
+            ("POST / HTTP/1.1\r\ncontent-length: x\r\n\r\nab", None),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nGET",
+                Some("GET"),
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\na: b\r\n\r\nGET",
+                Some("GET"),
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n",
+                None,
+            ),
+        ];
+        for (text, want) in cases {
+            assert_eq!(rest(text).as_deref(), want.map(str::as_bytes), "{text:?}");
+        }
     }
 
     #[test]

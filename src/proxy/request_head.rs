@@ -60,6 +60,11 @@ impl<'a> RequestHead<'a> {
             return Err(ProxyError::HeadersTooLarge);
         }
         survey.check_framing(request.version(), connection)?;
+        if connection.has_bare_line_feed() {
+            return Err(ProxyError::BadRequest(
+                "a line of the head ends without a carriage return",
+            ));
+        }
         if survey.for_this_hop.len() > MOST_OPTIONS {
             return Err(ProxyError::BadRequest("Connection names too many fields"));
         }

@@ -210,3 +210,87 @@ fn a_log_in_the_folder_of_the_config_is_no_change_of_it() {
         served.manage("/status").json()["revision"] == 2
     });
 }
+
+/// A request with this head and what follows, behind a good one of each form.
+fn behind_good_ones(bad: &str) -> Vec<String> {
+    let key = format!("host: a\r\nx-api-key: {KEY}\r\n");
+    [
+        format!("GET / HTTP/1.1\r\n{key}\r\n"),
+        format!("POST / HTTP/1.1\r\n{key}content-length: 4\r\n\r\nbody"),
+        format!("POST / HTTP/1.1\r\n{key}transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"),
+    ]
+    .map(|good| format!("{good}{good}{bad}"))
+    .into()
+}
+
+#[test]
+fn a_head_is_watched_wherever_it_stands_in_a_piece() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::before(upstream.address);
+    let key = format!("host: a\r\nx-api-key: {KEY}\r\n");
+    let bad = [
+        format!(
+            "POST /bad HTTP/1.1\r\n{key}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
+        format!(
+            "POST /bad HTTP/1.1\r\n{key}transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n"
+        ),
+        format!("GET /bad HTTP/1.1\n{key}\r\n"),
+        format!("GET /bad HTTP/1.1\r\n{key}x: y\n\r\n"),
+        format!("GET /bad HTTP/1.1\r\n{key}\n"),
+        format!("GET /bad#fragment HTTP/1.1\r\n{key}\r\n"),
+    ];
+    for bad in bad {
+        for text in behind_good_ones(&bad) {
+            let before = upstream.received().len();
+            let mut client = gateway.client();
+            client.send(&text);
+            assert_eq!(client.read().status, 200, "{text}");
+            assert_eq!(client.read().status, 200, "{text}");
+            let answer = client.read();
+            assert_eq!(answer.status, 400, "{text}");
+            assert_eq!(answer.code(), "bad_request");
+            assert!(client.is_closed(), "{text}");
+            assert_eq!(upstream.received().len(), before + 2, "{text}");
+        }
+    }
+}
+
+#[test]
+fn requests_in_one_piece_are_answered_in_their_order() {
+    let upstream = Upstream::answering(|request| {
+        let target = request.target();
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}",
+            target.len()
+        )
+        .into_bytes()
+    });
+    let gateway = Gateway::before(upstream.address);
+    let mut client = gateway.client();
+    let requests: String = (0..300)
+        .map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n"))
+        .collect();
+    client.send(requests);
+    for number in 0..300 {
+        assert_eq!(client.read().text(), format!("/{number}"));
+    }
+}
+
+#[test]
+fn a_large_head_may_come_behind_a_small_one() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::before(upstream.address);
+    let key = format!("host: a\r\nx-api-key: {KEY}\r\n");
+    let large: String = (0..90)
+        .map(|number| format!("x-{number}: {}\r\n", "y".repeat(300)))
+        .collect();
+    let mut client = gateway.client();
+    client.send(format!(
+        "GET /1 HTTP/1.1\r\n{key}\r\nGET /2 HTTP/1.1\r\n{key}{large}\r\nGET /3 HTTP/1.1\r\n{key}\r\n"
+    ));
+    for _ in 0..3 {
+        assert_eq!(client.read().status, 200);
+    }
+    assert_eq!(upstream.received().len(), 3);
+}

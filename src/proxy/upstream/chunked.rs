@@ -11,6 +11,19 @@ const LONGEST_SIZE_LINE: usize = 1024;
 const LARGEST_TRAILERS: usize = 16 * 1024;
 const MOST_TRAILERS: usize = 64;
 
+/// How many of these bytes a chunked body takes; `None`: it does not end among them, or is malformed.
+pub(in crate::proxy) fn length(bytes: &[u8]) -> Option<usize> {
+    let mut buffer = BytesMut::from(bytes);
+    let mut decoder = Decoder::default();
+    loop {
+        match decoder.next(&mut buffer).ok()? {
+            Piece::Data(_) => {}
+            Piece::More => return None,
+            Piece::Trailers(_) | Piece::End => return Some(bytes.len() - buffer.len()),
+        }
+    }
+}
+
 /// Where in the coding the reader stands.
 #[derive(Debug, Default)]
 pub(super) enum Decoder {
