@@ -24,6 +24,10 @@ enum Place {
 
 /// Watches the lines of one head as they come, in pieces of any size.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that have nothing to do with each other"
+)]
 pub(super) struct HeadWatch {
     /// The beginning of the current line.
     line: [u8; LONGEST],

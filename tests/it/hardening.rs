@@ -268,10 +268,10 @@ fn requests_in_one_piece_are_answered_in_their_order() {
     });
     let gateway = Gateway::before(upstream.address);
     let mut client = gateway.client();
-    let requests: String = (0..300)
+    let requests: Vec<String> = (0..300)
         .map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n"))
         .collect();
-    client.send(requests);
+    client.send(requests.concat());
     for number in 0..300 {
         assert_eq!(client.read().text(), format!("/{number}"));
     }
@@ -282,9 +282,10 @@ fn a_large_head_may_come_behind_a_small_one() {
     let upstream = Upstream::ok();
     let gateway = Gateway::before(upstream.address);
     let key = format!("host: a\r\nx-api-key: {KEY}\r\n");
-    let large: String = (0..90)
+    let large: Vec<String> = (0..90)
         .map(|number| format!("x-{number}: {}\r\n", "y".repeat(300)))
         .collect();
+    let large = large.concat();
     let mut client = gateway.client();
     client.send(format!(
         "GET /1 HTTP/1.1\r\n{key}\r\nGET /2 HTTP/1.1\r\n{key}{large}\r\nGET /3 HTTP/1.1\r\n{key}\r\n"
