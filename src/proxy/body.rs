@@ -7,6 +7,7 @@ use super::fields::may_trail;
 use super::upstream::exchange;
 use super::upstream::pool::Lease;
 use crate::gate::identity::is_spelling_of;
+use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
@@ -152,6 +153,7 @@ impl Body for RequestBody {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(body.pause.poll(cx));
+                body.connection.shed(Shed::SlowBody);
                 body.fate.fault.set(Some(ProxyError::RequestTimeout));
                 return Poll::Ready(Some(Err(BodyError::Paused)));
             }

@@ -7,6 +7,7 @@
 //! Long for its state: timers, refusals, drain and lingering all hang on what the connection is doing, and are kept where
 //! that can be seen at once.
 
+use super::arrival::Caller;
 use super::client_io::ClientIo;
 use super::context::RequestContext;
 use super::error::ProxyError;
@@ -15,13 +16,13 @@ use super::head_watch::HeadWatch;
 use super::http2;
 use super::listener::ListenerState;
 use super::socket::Socket;
-use super::tls::{self, ClientIdentity, Shaken};
+use super::tls::{ClientIdentity, Shaken};
 use super::upstream::answer::AnswerHead;
 use super::worker::Worker;
-use crate::config::ListenerLimits;
+use crate::config::{ListenerLimits, ProxyTrust};
 use crate::domain::method;
-use crate::snapshot::handle::OpenListener;
 use crate::telemetry::access::connection_members;
+use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -52,6 +53,8 @@ const REQUEST_LINE: usize = 64;
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Nothing has come.
+    Fresh,
     /// Nothing of a next request has come.
     Idle,
     /// Some of a request's head has come.
@@ -62,9 +65,13 @@ enum Phase {
 
 /// What one connection's parts (socket, timer, requests) know together.
 pub(super) struct Connection {
+    /// Who made it; a PROXY header has been believed.
     pub(super) peer: SocketAddr,
     /// The peer's address for `X-Forwarded-For`.
     pub(super) peer_ip: Box<str>,
+    /// The peer is a proxy that is believed about where a request comes from.
+    pub(super) trust: Option<Arc<ProxyTrust>>,
+    listener: Arc<ListenerState>,
     /// The connection's part of an access line.
     pub(super) log_members: Box<str>,
     pub(super) limits: ListenerLimits,
@@ -99,21 +106,23 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(
-        listener: &ListenerState,
+    pub(super) fn new(
+        listener: &Arc<ListenerState>,
         limits: ListenerLimits,
-        peer: SocketAddr,
-        (secure, client): (bool, Option<ClientIdentity>),
+        caller: Caller,
     ) -> Self {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = SocketAddr::new(caller.peer.ip().to_canonical(), caller.peer.port());
+        let members = connection_members(&listener.name, peer, caller.trust.is_some());
         Self {
             peer,
             peer_ip: peer.ip().to_string().into(),
-            log_members: connection_members(&listener.name, peer).into(),
+            trust: caller.trust,
+            log_members: members.into(),
+            listener: Arc::clone(listener),
             limits,
-            phase: Cell::new(Phase::Idle),
+            phase: Cell::new(Phase::Fresh),
             open: Cell::new(0),
-            read_deadline: Cell::new(Some(Instant::now() + limits.header_timeout)),
+            read_deadline: Cell::new(Some(caller.since + limits.first_byte_timeout)),
             write_deadline: Cell::new(None),
             draining: Cell::new(false),
             cut: Cell::new(false),
@@ -126,9 +135,14 @@ impl Connection {
             preface: RefCell::new(None),
             fresh: Cell::new(true),
             leftover: RefCell::new(None),
-            secure,
-            client,
+            secure: caller.secure,
+            client: caller.client,
         }
+    }
+
+    /// Counts that this connection, or a request of it, was ended or refused.
+    pub(super) fn shed(&self, reason: Shed) {
+        self.listener.shed.count(reason);
     }
 
     pub(super) fn drain(&self) {
@@ -218,12 +232,20 @@ impl Connection {
 
     /// Bytes of a head came, or the first of the next one.
     pub(super) fn head_came(&self, bytes: &[u8]) {
-        if self.phase.get() == Phase::Idle {
+        if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) {
             self.phase.set(Phase::Head);
             self.read_deadline.set(None);
             *self.watch.borrow_mut() = HeadWatch::default();
         }
         self.watch.borrow_mut().feed(bytes);
+    }
+
+    /// The first byte of a connection of HTTP/2.
+    pub(super) fn first_byte_came(&self) {
+        if self.phase.get() == Phase::Fresh {
+            self.phase.set(Phase::Idle);
+            self.read_deadline.set(None);
+        }
     }
 
     pub(super) fn is_in_request(&self) -> bool {
@@ -272,6 +294,7 @@ impl Connection {
     fn deadline(&self) -> Option<Instant> {
         if self.read_deadline.get().is_none() {
             let limit = match self.phase.get() {
+                Phase::Fresh => Some(self.limits.first_byte_timeout),
                 Phase::Idle => Some(self.limits.idle_timeout),
                 Phase::Head => Some(self.limits.header_timeout),
                 Phase::Request => None,
@@ -283,6 +306,18 @@ impl Connection {
             (Some(read), Some(write)) => Some(read.min(write)),
             (read, write) => read.or(write),
         }
+    }
+
+    /// A deadline has passed: what that means, counted.
+    fn too_late(&self) -> End {
+        let (reason, end) = match (self.write_deadline.get(), self.phase.get()) {
+            (Some(_), _) => (Shed::SlowRead, End::Cut),
+            (None, Phase::Fresh) => (Shed::FirstByte, End::Cut),
+            (None, Phase::Head) => (Shed::SlowHeader, End::HeadTooSlow),
+            (None, Phase::Idle | Phase::Request) => return End::Cut,
+        };
+        self.shed(reason);
+        end
     }
 
     fn keep_waker(&self, cx: &Context<'_>) {
@@ -300,28 +335,11 @@ impl Connection {
 pub(super) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<ListenerState>,
-    settings: OpenListener,
-    stream: TcpStream,
-    peer: SocketAddr,
+    limits: ListenerLimits,
+    Shaken { socket, http2, .. }: Shaken,
+    caller: Caller,
 ) {
-    // Without it small answers may wait for the peer's delayed acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let Shaken {
-        socket,
-        client,
-        http2,
-    } = match &settings.tls {
-        None => Shaken::clear(stream),
-        Some(server) => {
-            let shaken = worker.unless_cut(tls::accept(&listener, server, stream));
-            match shaken.await.flatten() {
-                Some(shaken) => shaken,
-                None => return,
-            }
-        }
-    };
-    let known = (settings.tls.is_some(), client);
-    let connection = Rc::new(Connection::new(&listener, settings.limits, peer, known));
+    let connection = Rc::new(Connection::new(&listener, limits, caller));
     let number = worker.register(&connection);
     if worker.is_draining() {
         connection.drain();
@@ -346,16 +364,13 @@ pub(super) async fn serve(
     }
 }
 
-/// One connection too many: said, not just closed. Bounded by the time the caller gets to hang up.
+/// Tells a caller that there is no room. Bounded by the time it gets to hang up.
 pub(super) async fn turn_away(
-    worker: Rc<Worker>,
-    listener: Arc<ListenerState>,
-    limits: ListenerLimits,
+    worker: &Rc<Worker>,
+    connection: Rc<Connection>,
     mut stream: TcpStream,
-    peer: SocketAddr,
 ) {
-    let connection = Rc::new(Connection::new(&listener, limits, peer, (false, None)));
-    let answer = refuse(&worker, &connection, ProxyError::Overloaded);
+    let answer = refuse(worker, &connection, ProxyError::Overloaded);
     let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
     linger(Socket::Clear(stream)).await;
 }
@@ -473,13 +488,7 @@ fn poll_deadline(
         // It may have been set for a deadline that has moved on since.
         match connection.deadline() {
             Some(deadline) if deadline <= Instant::now() => {
-                let slow_head = connection.phase.get() == Phase::Head
-                    && connection.write_deadline.get().is_none();
-                return Poll::Ready(if slow_head {
-                    End::HeadTooSlow
-                } else {
-                    End::Cut
-                });
+                return Poll::Ready(connection.too_late());
             }
             Some(_) => {}
             None => return Poll::Pending,

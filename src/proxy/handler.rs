@@ -97,7 +97,7 @@ fn decide(
     request: &Request<Incoming>,
 ) -> Result<Permit, ProxyError> {
     let (method, headers) = (request.method(), request.headers());
-    let (when_where, nanos) = ((cx.now, cx.peer()), cx.started);
+    let (when_where, nanos) = ((cx.now, cx.client()), cx.started);
     let mut location = None;
     let decided = extract::find(&route.route.auth, headers, request.uri().query())
         .map_err(|denied| (denied, None))

@@ -120,11 +120,16 @@ impl Read for Http2Io {
     ) -> Poll<io::Result<()>> {
         if !self.read.is_empty() {
             let now = self.read.len().min(buffer.remaining());
+            self.connection.first_byte_came();
             let now = self.read.split_to(now);
             buffer.put_slice(&now);
             return Poll::Ready(Ok(()));
         }
-        self.socket().poll_read(cx, buffer)
+        let read = self.socket().poll_read(cx, buffer);
+        if read.is_ready() {
+            self.connection.first_byte_came();
+        }
+        read
     }
 }
 

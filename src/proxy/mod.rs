@@ -1,7 +1,9 @@
 //! THE DATA PLANE: one thread per core, each with its own runtime, listeners and upstream connections.
 //! Read `handler.rs` first: the request path, top to bottom.
 
+mod arrival;
 mod body;
+mod client_address;
 mod client_io;
 mod connection;
 mod context;
@@ -15,6 +17,7 @@ mod headers;
 mod http2;
 mod limits;
 mod listener;
+pub mod proxy_protocol;
 mod request_head;
 mod socket;
 mod tls;

@@ -5,7 +5,7 @@ use super::key::Symbols;
 use super::keys::{KeyChange, KeyTable};
 use super::router::Router;
 use super::tls::TlsServer;
-use crate::config::{Forwarding, ListenerLimits};
+use crate::config::{Admission, Forwarding, ListenerLimits, ProxyTrust};
 use crate::domain::consumer::Consumer;
 use crate::domain::key::KeyFormat;
 use crate::domain::time::Timestamp;
@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub consumers: Vec<Consumer>,
     /// What goes upstream about the caller.
     pub forwarding: Forwarding,
+    /// What is turned away before it is looked at.
+    pub admission: Admission,
     /// Caps by listener, in the order of the config.
     pub listeners: Vec<OpenListener>,
     /// `WWW-Authenticate`, made once.
@@ -68,6 +70,8 @@ impl Challenges {
 pub struct OpenListener {
     /// Caps and timeouts.
     pub limits: ListenerLimits,
+    /// Whom it believes about where a request comes from.
+    pub trust: Arc<ProxyTrust>,
     /// `None`: cleartext.
     pub tls: Option<Arc<TlsServer>>,
 }

@@ -9,6 +9,7 @@ mod audit;
 mod backup;
 mod canary;
 mod cli;
+mod client_address;
 mod codes;
 mod consumers;
 mod crash;
