@@ -7,7 +7,7 @@ use super::context::RequestContext;
 use super::error::ProxyError;
 use super::request_head::RequestHead;
 use super::worker::Worker;
-use super::{forward, headers};
+use super::{admission, forward, headers};
 use crate::domain::key::{Algorithm, KeyHash};
 use crate::gate::authorize::{self, Permit};
 use crate::gate::{Denied, extract, verify};
@@ -52,6 +52,7 @@ async fn serve(
     cx: &mut RequestContext,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, ProxyError> {
+    admission::admit(worker, snapshot, cx)?; // 429, 503
     let head = RequestHead::understand(&request, &cx.connection)?; // 400, 414, 431
     if !snapshot.ready {
         return Err(ProxyError::NotReady); // 503
@@ -138,6 +139,7 @@ fn decide(
         }
         Err((denied, key)) => {
             cx.key = key;
+            admission::note_refusal(worker, snapshot, cx, denied);
             if let Denied::RateLimited(standing) = denied {
                 cx.limited(Some(standing), false);
             }

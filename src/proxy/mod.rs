@@ -1,6 +1,7 @@
 //! THE DATA PLANE: one thread per core, each with its own runtime, listeners and upstream connections.
 //! Read `handler.rs` first: the request path, top to bottom.
 
+mod admission;
 mod arrival;
 mod body;
 mod client_address;
@@ -17,6 +18,7 @@ mod headers;
 mod http2;
 mod limits;
 mod listener;
+mod overload;
 pub mod proxy_protocol;
 mod request_head;
 mod socket;

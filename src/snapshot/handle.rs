@@ -1,6 +1,7 @@
 //! The handle that both halves hold: the snapshot in force, the key table, and how the last reload went.
 
 use super::events::Queue;
+use super::failures::Failures;
 use super::key::Symbols;
 use super::keys::{KeyChange, KeyTable};
 use super::router::Router;
@@ -128,6 +129,8 @@ pub struct Shared {
     pub keys: KeyTable,
     /// Numbers of scopes and routes.
     pub symbols: Symbols,
+    /// Networks that present wrong keys.
+    pub failures: Failures,
     /// What keys did, on its way to the store.
     pub events: Queue,
 }
@@ -144,6 +147,7 @@ impl Shared {
             applied: watch::Sender::new(0),
             keys,
             symbols,
+            failures: Failures::default(),
             events: Queue::default(),
         }
     }

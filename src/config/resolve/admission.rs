@@ -20,7 +20,6 @@ pub(super) fn trust(fields: &Fields<'_>) -> Arc<ProxyTrust> {
         let named = known.into_iter().find(|one| one.name() == text);
         named.ok_or_else(|| "expected `x_forwarded_for` or `forwarded`".to_owned())
     });
-    // YAML takes a bare `off` for text, and some tools write it as false.
     let proxy_protocol = fields.read("proxy_protocol", |text| match text {
         "off" => Ok(false),
         "required" => Ok(true),

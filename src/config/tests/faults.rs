@@ -292,9 +292,9 @@ const LISTENER_CASES: &[Case] = &[
         "listeners: [{address: 127.0.0.1:1, trusted_proxies: [10.0.0.1/8, x], client_address: x-real-ip, proxy_protocol: v1}]",
         &[
             "1:54: listeners[0].trusted_proxies[0]: has bits behind its prefix; write `10.0.0.0/8` or a single address",
-            "1:67: listeners[0].trusted_proxies[1]: expected an address or a network, such as `10.0.0.0/8`",
-            "1:87: listeners[0].client_address: expected `x_forwarded_for` or `forwarded`",
-            "1:114: listeners[0].proxy_protocol: expected `off` or `required`",
+            "1:66: listeners[0].trusted_proxies[1]: expected an address or a network, such as `10.0.0.0/8`",
+            "1:86: listeners[0].client_address: expected `x_forwarded_for` or `forwarded`",
+            "1:113: listeners[0].proxy_protocol: expected `off` or `required`",
         ],
     ),
     (
@@ -310,7 +310,7 @@ const LISTENER_CASES: &[Case] = &[
             "1:88: listeners[0].first_byte_timeout: must be longer than 0",
             "1:115: listeners[0].min_body_rate.bytes: must be from 1B to 1073741824B",
             "1:126: listeners[0].min_body_rate.grace: must be from 1s to 1h",
-            "1:130: listeners[0].min_body_rate.rate: unknown field `rate`; known: bytes, grace",
+            "1:130: listeners[0].min_body_rate.rate: unknown field `rate`; did you mean `grace`?",
             "1:179: listeners[1].min_body_rate: expected a mapping",
         ],
     ),
