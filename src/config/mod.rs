@@ -141,6 +141,15 @@ pub struct ListenerLimits {
     pub max_streams: u32,
 }
 
+impl ListenerLimits {
+    /// How long a peer may keep us waiting that has moved so many bytes and was waited for so long already.
+    pub fn stall(&self, bytes: u64, waited: Duration) -> Duration {
+        let slack = |rate: MinRate| rate.allows(bytes).saturating_sub(waited);
+        let most = self.min_body_rate.map_or(self.body_timeout, slack);
+        most.min(self.body_timeout)
+    }
+}
+
 /// The management port.
 #[derive(Debug, Clone)]
 pub struct Management {

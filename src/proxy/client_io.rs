@@ -146,7 +146,7 @@ impl Write for ClientIo {
         }
         ready!(self.poll_interim(cx))?;
         let written = self.socket()?.poll_write(cx, bytes);
-        self.connection.wrote(written.is_ready());
+        self.connection.wrote(&written);
         written
     }
 
@@ -165,7 +165,7 @@ impl Write for ClientIo {
         }
         ready!(self.poll_interim(cx))?;
         let written = self.socket()?.poll_write_vectored(cx, slices);
-        self.connection.wrote(written.is_ready());
+        self.connection.wrote(&written);
         written
     }
 

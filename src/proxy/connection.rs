@@ -15,6 +15,7 @@ use super::handler;
 use super::head_watch::HeadWatch;
 use super::http2;
 use super::listener::ListenerState;
+use super::outflow::Outflow;
 use super::socket::Socket;
 use super::tls::{ClientIdentity, Shaken};
 use super::upstream::answer::AnswerHead;
@@ -79,7 +80,13 @@ pub(super) struct Connection {
     /// Requests under way: one at most but for HTTP/2.
     open: Cell<usize>,
     read_deadline: Cell<Option<Instant>>,
-    write_deadline: Cell<Option<Instant>>,
+    /// Since when the caller takes no bytes, and until when it may.
+    stall: Cell<Option<(Instant, Instant)>>,
+    /// How long it took none since the connection was idle, and how many it took.
+    stalled: Cell<Duration>,
+    written: Cell<u64>,
+    /// How the answer flows out that is being worked on; HTTP/2 only.
+    outflow: RefCell<Option<Rc<Outflow>>>,
     draining: Cell<bool>,
     cut: Cell<bool>,
     /// The last answer has ended, but its bytes may not have left yet.
@@ -123,7 +130,10 @@ impl Connection {
             phase: Cell::new(Phase::Fresh),
             open: Cell::new(0),
             read_deadline: Cell::new(Some(caller.since + limits.first_byte_timeout)),
-            write_deadline: Cell::new(None),
+            stall: Cell::new(None),
+            stalled: Cell::new(Duration::ZERO),
+            written: Cell::new(0),
+            outflow: RefCell::new(None),
             draining: Cell::new(false),
             cut: Cell::new(false),
             unflushed: Cell::new(false),
@@ -167,7 +177,12 @@ impl Connection {
     }
 
     pub(super) fn request_begins(&self) {
-        self.open.set(self.open.get() + 1);
+        let open = self.open.get();
+        if open == 0 {
+            self.stalled.set(Duration::ZERO);
+            self.written.set(0);
+        }
+        self.open.set(open + 1);
         self.phase.set(Phase::Request);
         self.read_deadline.set(None);
     }
@@ -269,14 +284,38 @@ impl Connection {
     }
 
     /// The socket took bytes, or would not.
-    pub(super) fn wrote(&self, took: bool) {
-        match (took, self.write_deadline.get()) {
-            (false, None) => self
-                .write_deadline
-                .set(Some(Instant::now() + self.limits.body_timeout)),
-            (true, Some(_)) => self.write_deadline.set(None),
-            (false, Some(_)) | (true, None) => {}
+    pub(super) fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        match (written, self.stall.get()) {
+            (Poll::Pending, Some(_)) => {}
+            (Poll::Pending, None) => {
+                let now = Instant::now();
+                let most = self.limits.stall(self.written.get(), self.stalled.get());
+                self.stall.set(Some((now, now + most)));
+            }
+            (Poll::Ready(took), stall) => {
+                let took = took.as_ref().map_or(0, |bytes| *bytes as u64);
+                self.written.set(self.written.get() + took);
+                if let Some((since, _)) = stall {
+                    self.stalled.set(self.stalled.get() + since.elapsed());
+                    self.stall.set(None);
+                }
+            }
         }
+    }
+
+    /// Whether the caller takes no bytes.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stall.get().is_some()
+    }
+
+    /// One stream of HTTP/2 is worked on, or none.
+    pub(super) fn enter(&self, outflow: Option<&Rc<Outflow>>) {
+        *self.outflow.borrow_mut() = outflow.map(Rc::clone);
+    }
+
+    /// The stream that is worked on.
+    pub(super) fn outflow(&self) -> Option<Rc<Outflow>> {
+        self.outflow.borrow().clone()
     }
 
     /// Interim answers that wait to be written.
@@ -302,7 +341,8 @@ impl Connection {
             self.read_deadline
                 .set(limit.map(|limit| Instant::now() + limit));
         }
-        match (self.read_deadline.get(), self.write_deadline.get()) {
+        let write = self.stall.get().map(|(_, until)| until);
+        match (self.read_deadline.get(), write) {
             (Some(read), Some(write)) => Some(read.min(write)),
             (read, write) => read.or(write),
         }
@@ -310,7 +350,7 @@ impl Connection {
 
     /// A deadline has passed: what that means, counted.
     fn too_late(&self) -> End {
-        let (reason, end) = match (self.write_deadline.get(), self.phase.get()) {
+        let (reason, end) = match (self.stall.get(), self.phase.get()) {
             (Some(_), _) => (Shed::SlowRead, End::Cut),
             (None, Phase::Fresh) => (Shed::FirstByte, End::Cut),
             (None, Phase::Head) => (Shed::SlowHeader, End::HeadTooSlow),

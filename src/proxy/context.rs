@@ -3,6 +3,7 @@
 
 use super::client_address::Origin;
 use super::connection::Connection;
+use super::outflow::Outflow;
 use super::upstream::answer::AnswerHead;
 use super::worker::{View, Worker};
 use crate::domain::id::{Id, Kind};
@@ -33,6 +34,8 @@ pub(super) struct RequestContext {
     pub(super) connection: Rc<Connection>,
     /// What a trusted proxy says of where it comes from.
     pub(super) origin: Option<Box<Origin>>,
+    /// How its answer flows out; HTTP/2 only.
+    pub(super) outflow: Option<Rc<Outflow>>,
     /// `X-Request-Id`, the caller's own if it is harmless.
     pub(super) request_id: HeaderValue,
     /// Wall time at the head.
@@ -80,6 +83,7 @@ impl RequestContext {
         let origin = origin.map(|trust| Box::new(Origin::of(request.headers(), trust)));
         Box::new(Self {
             origin,
+            outflow: connection.outflow(),
             request_id: request_id(worker, &view, request, now),
             started: worker.clock.monotonic_nanos(),
             worker: Rc::clone(worker),

@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
 use crate::snapshot::router::CompiledRoute;
-use http::header::{HeaderValue, VIA};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, VIA};
 use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -32,7 +32,11 @@ pub(super) async fn send(
     cx: &mut RequestContext,
 ) -> Result<Response<AnswerBody>, ProxyError> {
     let method = request.method().clone();
-    let (body, fate) = attach_body(request.into_body(), route, cx)?;
+    let messages = !request.body().is_end_stream() && is_grpc(request.headers());
+    let (mut body, fate) = attach_body(request.into_body(), route, cx)?;
+    if messages {
+        body = body.at_any_pace();
+    }
     // RFC 9110 §8.6: these say that their body is empty.
     let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
     let mut outgoing = Outgoing::new(head, body, says_empty);
@@ -58,6 +62,12 @@ pub(super) async fn send(
             Err(failed(fault, route, cx))
         }
     }
+}
+
+/// Whether the body is a stream of messages that come when they come.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 /// Counts and notes what the upstream did.

@@ -18,6 +18,7 @@ mod headers;
 mod http2;
 mod limits;
 mod listener;
+mod outflow;
 mod overload;
 pub mod proxy_protocol;
 mod request_head;

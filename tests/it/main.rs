@@ -5,6 +5,7 @@
 
 mod admin_bodies;
 mod admin_codes;
+mod admission;
 mod audit;
 mod backup;
 mod canary;

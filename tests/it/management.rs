@@ -159,7 +159,7 @@ fn metrics_have_the_documented_names_and_labels() {
             .or_default()
             .extend(names.filter(|name| *name != "le"));
     }
-    let wanted: [(&str, &[&str]); 23] = [
+    let wanted: [(&str, &[&str]); 24] = [
         ("keygate_audit_head_sequence", &[]),
         ("keygate_audit_head_timestamp_seconds", &[]),
         ("keygate_revocation_lag_seconds", &[]),
@@ -175,6 +175,7 @@ fn metrics_have_the_documented_names_and_labels() {
         ("keygate_upstream_up", &["upstream", "endpoint"]),
         ("keygate_connections", &["listener", "state"]),
         ("keygate_tls_handshakes_total", &["listener", "result"]),
+        ("keygate_shed_total", &["listener", "reason"]),
         ("keygate_keys", &["status"]),
         ("keygate_config_last_reload_successful", &[]),
         ("keygate_revision_observed", &[]),
