@@ -61,15 +61,14 @@ pub(super) async fn serve(
     }
     // The connections of a proxy are those of many.
     let most = settings.limits.max_connections_per_address;
-    let _place = match most.filter(|_| caller.trust.is_none()) {
-        None => None,
-        Some(most) => match Place::take(&listener, caller.peer, most) {
-            Some(place) => Some(place),
-            None => {
-                listener.shed.count(Shed::MaxConnectionsPerAddress);
-                return turn_away(&worker, &listener, &settings, stream, caller).await;
-            }
-        },
+    let _place = if let Some(most) = most.filter(|_| caller.trust.is_none()) {
+        let Some(place) = Place::take(&listener, caller.peer, most) else {
+            listener.shed.count(Shed::MaxConnectionsPerAddress);
+            return turn_away(&worker, &listener, &settings, stream, caller).await;
+        };
+        Some(place)
+    } else {
+        None
     };
     let Some(shaken) = shake(&worker, &listener, &settings, stream, &mut caller).await else {
         return;

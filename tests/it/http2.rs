@@ -341,7 +341,7 @@ fn a_silent_connection_is_closed_and_a_stop_waits_for_streams() {
     });
 }
 
-/// SETTINGS_INITIAL_WINDOW_SIZE: what a peer takes of each answer before it says more.
+/// `SETTINGS_INITIAL_WINDOW_SIZE`: what a peer takes of each answer before it says more.
 const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
 const SMALL_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 5];
 const WINDOW_UPDATE: u8 = 8;
@@ -404,7 +404,7 @@ fn an_answer_in_drops_is_reset_when_it_is_too_slow_on_the_whole() {
     panic!("{drops} drops");
 }
 
-#[expect(clippy::disallowed_methods, reason = "a slow peer takes real time")]
+/// Lets time pass where time is what is tested.
 fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(50));
 }
