@@ -60,8 +60,9 @@ pub(super) async fn serve(
         return;
     }
     // The connections of a proxy are those of many.
+    let is_proxy = settings.trust.covers(caller.peer.ip());
     let most = settings.limits.max_connections_per_address;
-    let _place = if let Some(most) = most.filter(|_| caller.trust.is_none()) {
+    let _place = if let Some(most) = most.filter(|_| !is_proxy) {
         let Some(place) = Place::take(&listener, caller.peer, most) else {
             listener.shed.count(Shed::MaxConnectionsPerAddress);
             return turn_away(&worker, &listener, &settings, stream, caller).await;
