@@ -30,6 +30,10 @@ pub struct Route {
     pub workspace: Option<String>,
     /// What all who use it share.
     pub limits: Option<Limit>,
+    /// Whether a caller may turn its connection into a WebSocket (RFC 6455).
+    pub websocket: bool,
+    /// Longest time without a byte in either direction of such a connection; `None` is no limit.
+    pub websocket_idle_timeout: Option<Duration>,
 }
 
 /// What a route takes; the most specific match wins.
@@ -85,6 +89,9 @@ pub enum Location {
     Bearer,
     /// A query parameter, by its decoded name.
     Query(String),
+    /// One of the sub-protocols that a WebSocket client offers (RFC 6455 §4.1), which is all that a browser lets a page say.
+    /// Holds what stands in front of the key there; a native key may stand alone.
+    WebSocketProtocol(String),
 }
 
 impl Location {
@@ -94,6 +101,7 @@ impl Location {
             Self::Header(_) => LocationKind::Header,
             Self::Bearer => LocationKind::Bearer,
             Self::Query(_) => LocationKind::Query,
+            Self::WebSocketProtocol(_) => LocationKind::WebSocketProtocol,
         }
     }
 }
@@ -107,11 +115,18 @@ pub enum LocationKind {
     Bearer,
     /// A query parameter.
     Query,
+    /// A sub-protocol of a WebSocket.
+    WebSocketProtocol,
 }
 
 impl LocationKind {
     /// All kinds, in the order of [`LocationKind::index`].
-    pub const ALL: [Self; 3] = [Self::Header, Self::Bearer, Self::Query];
+    pub const ALL: [Self; 4] = [
+        Self::Header,
+        Self::Bearer,
+        Self::Query,
+        Self::WebSocketProtocol,
+    ];
 
     /// Place in [`LocationKind::ALL`].
     pub fn index(self) -> usize {
@@ -119,6 +134,7 @@ impl LocationKind {
             Self::Header => 0,
             Self::Bearer => 1,
             Self::Query => 2,
+            Self::WebSocketProtocol => 3,
         }
     }
 
@@ -128,6 +144,7 @@ impl LocationKind {
             Self::Header => "header",
             Self::Bearer => "bearer",
             Self::Query => "query",
+            Self::WebSocketProtocol => "websocket_protocol",
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use super::limit::{self, Standing};
 use super::verify::{Refusal, Verified};
-use super::{Denied, identity};
+use super::{Denied, identity, verify};
 use crate::domain::id::Id;
+use crate::domain::key::KeyHash;
 use crate::domain::time::Timestamp;
 use crate::snapshot::key::{Key, KeyMark};
+use crate::snapshot::keys::KeyTable;
 use crate::snapshot::router::CompiledRoute;
 use http::{HeaderMap, Method, header};
 use std::net::IpAddr;
@@ -29,6 +31,11 @@ impl Permit {
     /// The key and the secret that were used, if one was.
     pub fn mark(&self) -> Option<KeyMark> {
         Some(self.key.as_ref()?.mark())
+    }
+
+    /// When the key's time ends.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.key.as_ref()?.expires_at()
     }
 
     /// What is left of the limits it was taken out of.
@@ -78,6 +85,24 @@ pub fn check(
             Err((denied, Some(key.mark())))
         }
     }
+}
+
+/// Whether a key that has passed may still go on, by the same rules; until when, if it may. Nothing is noted.
+///
+/// `rehashed` is the hash by which an imported key is found once the store knows it.
+pub fn recheck(
+    keys: &KeyTable,
+    (mark, rehashed): (&KeyMark, Option<&KeyHash>),
+    (route, method): (&CompiledRoute, &Method),
+    when_where: (Timestamp, IpAddr),
+) -> Result<Option<Timestamp>, Denied> {
+    let key = keys
+        .find_of(&mark.hash, mark.algorithm)
+        .or_else(|| keys.find(rehashed?))
+        .ok_or(Denied::Unknown)?;
+    verify::fits(&key, None, when_where)?;
+    decide(&key, route, method)?;
+    Ok(key.expires_at())
 }
 
 /// The decision itself; nothing is noted.

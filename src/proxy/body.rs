@@ -4,10 +4,12 @@ use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::fields::may_trail;
+use super::grpc;
 use super::outflow::Outflow;
 use super::upstream::exchange;
 use super::upstream::pool::Lease;
 use crate::config::MinRate;
+use crate::gate::Denied;
 use crate::gate::identity::is_spelling_of;
 use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
@@ -34,6 +36,9 @@ pub(super) enum BodyError {
     /// The caller's connection failed.
     #[error(transparent)]
     Caller(#[from] hyper::Error),
+    /// The key that it was asked for with has ended.
+    #[error("the API key has ended")]
+    KeyEnded,
     /// The upstream's connection failed.
     #[error(transparent)]
     Upstream(#[from] exchange::Broken),
@@ -127,15 +132,15 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    /// A body that is passed on as it comes, up to `most` bytes; without the fields of `keys` in its trailers.
+    /// A body that is passed on as it comes, up to so many bytes and with pauses no longer than that; without the fields of `keys` in its trailers.
     pub(super) fn streaming(
         incoming: Incoming,
         fate: Rc<BodyFate>,
         connection: Rc<Connection>,
-        most: Option<u64>,
+        (most, longest_pause): (Option<u64>, Duration),
         keys: Vec<HeaderName>,
     ) -> Self {
-        let mut pause = Pause::new(connection.limits.body_timeout, None);
+        let mut pause = Pause::new(longest_pause, None);
         pause.rate = connection.limits.min_body_rate;
         Self(Some(Box::new(Streaming {
             incoming,
@@ -300,6 +305,25 @@ impl AnswerBody {
         self.cx.as_ref()?.outflow.as_deref()
     }
 
+    /// The key has ended: so does the answer, before its end, or as gRPC ends a call.
+    fn cut(&mut self, denied: Denied) -> Option<Result<Frame<Bytes>, BodyError>> {
+        if let Some(end) = self.end_call(denied.into()) {
+            return Some(Ok(end));
+        }
+        self.content = Content::Full(Bytes::new());
+        self.cx.take()?.ended_by(denied.told().1);
+        Some(Err(BodyError::KeyEnded))
+    }
+
+    /// A call of gRPC is told how it ended; `None`: it is none.
+    fn end_call(&mut self, error: ProxyError) -> Option<Frame<Bytes>> {
+        let context = self.cx.as_mut().filter(|context| context.grpc)?;
+        context.ended_by(error.code());
+        self.content = Content::Full(Bytes::new());
+        self.cx = None;
+        Some(Frame::trailers(grpc::trailers(error)))
+    }
+
     fn failed(&self, reason: &'static str) {
         if let Some(route) = self.cx.as_ref().and_then(|cx| cx.route()) {
             route.upstream.metrics.failed(reason);
@@ -347,12 +371,23 @@ impl Body for AnswerBody {
         if let Some(outflow) = self.outflow() {
             outflow.asked();
         }
+        if let Some(denied) = self.cx.as_ref().and_then(|cx| cx.is_cut()) {
+            return Poll::Ready(self.cut(denied));
+        }
         let frame = match &mut self.content {
             Content::Full(bytes) => Some(std::mem::take(bytes))
                 .filter(|bytes| !bytes.is_empty())
                 .map(Frame::data)
                 .map(Ok),
-            Content::Upstream(body) => ready!(body.poll_frame(cx)),
+            Content::Upstream(body) => match body.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    if let Some(context) = &self.cx {
+                        context.wake_at_cut(cx);
+                    }
+                    return Poll::Pending;
+                }
+            },
         };
         match &frame {
             None => self.ended(),
@@ -364,7 +399,12 @@ impl Body for AnswerBody {
                     }
                 }
             }
-            Some(Err(BodyError::Paused)) => self.failed(UpstreamFault::Timeout.reason()),
+            Some(Err(BodyError::Paused)) => {
+                self.failed(UpstreamFault::Timeout.reason());
+                if let Some(ended) = self.end_call(UpstreamFault::Timeout.into()) {
+                    return Poll::Ready(Some(Ok(ended)));
+                }
+            }
             Some(Err(_)) => self.failed("body"),
         }
         Poll::Ready(frame)

@@ -18,6 +18,7 @@ use super::listener::ListenerState;
 use super::outflow::Outflow;
 use super::socket::Socket;
 use super::tls::{ClientIdentity, Shaken};
+use super::upgrade::Tunnel;
 use super::upstream::answer::AnswerHead;
 use super::worker::Worker;
 use crate::config::{ListenerLimits, ProxyTrust};
@@ -110,6 +111,10 @@ pub(super) struct Connection {
     pub(super) secure: bool,
     /// The caller by its certificate.
     pub(super) client: Option<ClientIdentity>,
+    /// What the connection goes on with when hyper has let go of it.
+    tunnel: RefCell<Option<Tunnel>>,
+    /// What hyper had read beyond it.
+    ahead: RefCell<Bytes>,
 }
 
 impl Connection {
@@ -147,12 +152,19 @@ impl Connection {
             leftover: RefCell::new(None),
             secure: caller.secure,
             client: caller.client,
+            tunnel: RefCell::new(None),
+            ahead: RefCell::default(),
         }
     }
 
     /// Counts that this connection, or a request of it, was ended or refused.
     pub(super) fn shed(&self, reason: Shed) {
         self.listener.shed.count(reason);
+    }
+
+    /// The connection goes on with a WebSocket once its answer is written.
+    pub(super) fn becomes(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
     }
 
     pub(super) fn drain(&self) {
@@ -242,7 +254,7 @@ impl Connection {
 
     /// Whether the connection goes on as HTTP/2 when hyper has let go of it.
     pub(super) fn goes_on(&self) -> bool {
-        self.preface.borrow().is_some()
+        self.preface.borrow().is_some() || self.tunnel.borrow().is_some()
     }
 
     /// Bytes of a head came, or the first of the next one.
@@ -396,9 +408,26 @@ pub(super) async fn serve(
     }
     worker.unregister(number);
     let stream = connection.leftover.take();
+    let tunnel = connection.tunnel.take();
+    let (Some(tunnel), End::Done) = (tunnel, &end) else {
+        return finish(&worker, &connection, end, stream).await;
+    };
+    if let Some(socket) = stream {
+        let ahead = connection.ahead.take();
+        worker.unless_cut(tunnel.run(socket, ahead)).await;
+    }
+}
+
+/// What is left to do on a connection that is over.
+async fn finish(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    end: End,
+    stream: Option<Socket>,
+) {
     let unheard = connection.refused.get() || connection.unread.get();
     match (end, stream) {
-        (End::HeadTooSlow, Some(stream)) => refuse_slow_head(&worker, &connection, stream).await,
+        (End::HeadTooSlow, Some(stream)) => refuse_slow_head(worker, connection, stream).await,
         (End::Done, Some(stream)) if unheard => linger(stream).await,
         (End::HeadTooSlow | End::Done | End::Cut, _) => {}
     }
@@ -446,7 +475,12 @@ async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: Socket)
         builder.max_headers(limits.max_headers + 1);
     }
     let http = builder.serve_connection(io, service);
-    Driver::new(http, connection).await
+    let mut driver = Driver::new(http, connection);
+    let end = Pin::new(&mut driver).await;
+    if connection.tunnel.borrow().is_some() {
+        *connection.ahead.borrow_mut() = driver.http.into_parts().read_buf;
+    }
+    end
 }
 
 /// A connection as hyper drives it.

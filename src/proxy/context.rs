@@ -3,12 +3,18 @@
 
 use super::client_address::Origin;
 use super::connection::Connection;
+use super::grpc;
 use super::outflow::Outflow;
+use super::streams::{self, Stream, WatchedCall};
 use super::upstream::answer::AnswerHead;
+use super::websocket::Handshake;
 use super::worker::{View, Worker};
 use crate::domain::id::{Id, Kind};
+use crate::domain::key::KeyHash;
 use crate::domain::method;
 use crate::domain::time::Timestamp;
+use crate::gate::Denied;
+use crate::gate::authorize::Permit;
 use crate::gate::limit::Standing;
 use crate::snapshot::endpoints::EndpointState;
 use crate::snapshot::events::{Answer, Place};
@@ -16,11 +22,12 @@ use crate::snapshot::key::{KeyMark, SymbolId};
 use crate::snapshot::router::CompiledRoute;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Decision;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 
 /// The caller left before it was answered: nginx's 499, in logs and metrics only.
 const CLIENT_GONE: (u16, &str) = (499, "client_closed");
@@ -44,6 +51,8 @@ pub(super) struct RequestContext {
     method: usize,
     /// Whether the caller speaks HTTP/1.1.
     modern: bool,
+    /// Whether the connection carries nothing else meanwhile.
+    alone: bool,
     path: Option<Box<str>>,
     /// Place of the route in the view.
     route: Option<usize>,
@@ -68,6 +77,12 @@ pub(super) struct RequestContext {
     code: Option<&'static str>,
     /// The answer was handed on to its end.
     pub(super) complete: bool,
+    /// Number among the worker's streams.
+    stream: Option<usize>,
+    /// Whether it is a call of gRPC, which is refused in other words.
+    pub(super) grpc: bool,
+    /// The handshake of a WebSocket.
+    pub(super) handshake: Option<Box<Handshake>>,
 }
 
 impl RequestContext {
@@ -92,6 +107,7 @@ impl RequestContext {
             now,
             method: method::index(request.method()),
             modern: request.version() == http::Version::HTTP_11,
+            alone: request.version() != http::Version::HTTP_2,
             path,
             route: None,
             key: None,
@@ -106,7 +122,63 @@ impl RequestContext {
             status: CLIENT_GONE.0,
             code: Some(CLIENT_GONE.1),
             complete: false,
+            stream: None,
+            grpc: grpc::is_call(request.headers()),
+            handshake: None,
         })
+    }
+
+    /// It is under way with a key, and ends when that does.
+    pub(super) fn watch(&mut self, permit: &Permit, rehashed: Option<KeyHash>, method: &Method) {
+        let (Some(mark), Some(route)) = (permit.mark(), self.route) else {
+            return;
+        };
+        let kind = if self.grpc {
+            streams::Kind::Grpc
+        } else {
+            streams::Kind::Waiting
+        };
+        let stream = Stream::new(
+            (mark, rehashed, permit.expires_at()),
+            (Rc::clone(&self.view), route),
+            (method.clone(), self.client()),
+            kind,
+            self.alone.then(|| Rc::clone(&self.connection)),
+        );
+        self.stream = Some(self.worker.watch(stream));
+    }
+
+    /// What its answer turns out to be.
+    pub(super) fn becomes(&self, kind: streams::Kind) {
+        if let Some(stream) = self.stream {
+            self.worker.streams.becomes(stream, kind);
+        }
+    }
+
+    /// Why it must end before its end, if it must.
+    pub(super) fn is_cut(&self) -> Option<Denied> {
+        self.worker.streams.is_cut(self.stream?)
+    }
+
+    /// If it is a call of gRPC with a key: what tells when it must end.
+    pub(super) fn watched_call(&self) -> Option<WatchedCall> {
+        let number = self.stream.filter(|_| self.grpc)?;
+        Some(WatchedCall {
+            worker: Rc::clone(&self.worker),
+            number,
+        })
+    }
+
+    /// The task is woken when it must.
+    pub(super) fn wake_at_cut(&self, cx: &Context<'_>) {
+        if let Some(stream) = self.stream {
+            self.worker.streams.wake_at_cut(stream, cx);
+        }
+    }
+
+    /// It was ended before its end.
+    pub(super) fn ended_by(&mut self, code: &'static str) {
+        self.code = Some(code);
     }
 
     /// The caller's true address.
@@ -247,6 +319,9 @@ impl RequestContext {
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
+        if let Some(stream) = self.stream {
+            self.worker.streams.remove(stream);
+        }
         self.account();
         self.connection.request_ends();
     }

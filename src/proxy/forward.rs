@@ -4,24 +4,33 @@
 use super::body::{AnswerBody, BodyFate, RequestBody};
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
+use super::grpc;
 use super::headers::UpstreamHead;
-use super::upstream::answer::{AnswerHead, Malformed};
+use super::streams::Kind;
+use super::upstream::answer::{AnswerHead, Framing, Malformed};
 use super::upstream::exchange::{Incoming as AnswerStream, SendFault};
 use super::upstream::outgoing::Outgoing;
 use super::upstream::pool::Lease;
 use super::upstream::resolve;
+use super::websocket::NotAgreed;
 use super::worker::Worker;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
 use crate::snapshot::router::CompiledRoute;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, VIA};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, VIA};
 use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// For callers whose silence means nothing.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_hours(24 * 365);
 
 /// Forwards a permitted request and gives the upstream's answer, its body still under way.
 pub(super) async fn send(
@@ -32,25 +41,29 @@ pub(super) async fn send(
     cx: &mut RequestContext,
 ) -> Result<Response<AnswerBody>, ProxyError> {
     let method = request.method().clone();
-    let messages = !request.body().is_end_stream() && is_grpc(request.headers());
-    let (mut body, fate) = attach_body(request.into_body(), route, cx)?;
-    if messages {
-        body = body.at_any_pace();
-    }
+    let patience = cx.grpc.then(|| grpc::timeout(request.headers())).flatten();
+    let (body, fate) = attach_body(request.into_body(), route, cx)?;
     // RFC 9110 §8.6: these say that their body is empty.
     let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
     let mut outgoing = Outgoing::new(head, body, says_empty);
-    let deadline = route.route.timeout.map(|limit| Instant::now() + limit);
-    let sending = attempt(worker, &mut outgoing, &method, route, cx);
-    let sent = match deadline {
+    let deadline = shorter(route.route.timeout, patience).map(|limit| Instant::now() + limit);
+    let watched = cx.watched_call();
+    let sending = in_time(attempt(worker, &mut outgoing, &method, route, cx), deadline);
+    let sent = match watched {
         None => sending.await,
-        Some(deadline) => tokio::time::timeout_at(deadline, sending)
-            .await
-            .unwrap_or(Err(UpstreamFault::Timeout)),
+        // A call may send for hours before its answer begins.
+        Some(call) => tokio::select! {
+            biased;
+            denied = call.cut() => return Err(denied.into()),
+            sent = sending => sent,
+        },
     };
     match sent {
         Ok((answer, lease)) => {
             cx.answered();
+            if answer.framing == Framing::WebSocket {
+                return switch(answer, lease, cx).map_err(|fault| failed(fault, route, cx));
+            }
             pass_on(answer, lease, outgoing, (route, deadline), cx)
                 .map_err(|fault| failed(fault, route, cx))
         }
@@ -64,10 +77,23 @@ pub(super) async fn send(
     }
 }
 
-/// Whether the body is a stream of messages that come when they come.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+async fn in_time<T>(
+    sending: impl Future<Output = Result<T, UpstreamFault>>,
+    deadline: Option<Instant>,
+) -> Result<T, UpstreamFault> {
+    match deadline {
+        None => sending.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, sending)
+            .await
+            .unwrap_or(Err(UpstreamFault::Timeout)),
+    }
 }
 
 /// Counts and notes what the upstream did.
@@ -106,10 +132,16 @@ fn attach_body(
     } else {
         Vec::new()
     };
-    Ok((
-        RequestBody::streaming(body, Rc::clone(&fate), connection, most, keys),
-        Some(fate),
-    ))
+    // Who calls may listen for as long as there is something to hear.
+    let patience = if cx.grpc {
+        AS_LONG_AS_IT_TAKES
+    } else {
+        connection.limits.body_timeout
+    };
+    let body = RequestBody::streaming(body, Rc::clone(&fate), connection, (most, patience), keys);
+    // Its messages come when they come.
+    let body = if cx.grpc { body.at_any_pace() } else { body };
+    Ok((body, Some(fate)))
 }
 
 /// Tries the endpoints in turn until one takes a connection, and sends. A kept connection that turns out to be dead costs
@@ -159,6 +191,17 @@ async fn attempt(
     Err(fault)
 }
 
+/// What kind of answer it is. Events have no length, which spares most answers the comparison.
+fn kind_of(head: &AnswerHead) -> Kind {
+    let endless = matches!(head.framing, Framing::Chunked | Framing::UntilClose);
+    let events = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/event-stream");
+    if endless && head.headers.get(CONTENT_TYPE).is_some_and(events) {
+        Kind::Events
+    } else {
+        Kind::Answer
+    }
+}
+
 /// How an exchange failed.
 enum Failed {
     /// The request may have been acted upon, or there is no use in trying again.
@@ -188,7 +231,12 @@ async fn exchange(
     let patience = route.upstream.config.first_byte_timeout;
     let fault = match lease
         .connection()
-        .send(outgoing, method, patience, interim)
+        .send(
+            outgoing,
+            (method, cx.handshake.is_some()),
+            patience,
+            interim,
+        )
         .await
     {
         Ok(answer) => return Ok((answer, lease)),
@@ -213,6 +261,24 @@ impl From<SendFault> for UpstreamFault {
     }
 }
 
+/// The service goes on with a WebSocket.
+fn switch(
+    mut head: AnswerHead,
+    lease: Lease,
+    cx: &mut RequestContext,
+) -> Result<Response<AnswerBody>, UpstreamFault> {
+    let handshake = cx.handshake.as_mut().ok_or(UpstreamFault::Protocol)?;
+    handshake
+        .agree(&mut head)
+        .map_err(|NotAgreed| UpstreamFault::Protocol)?;
+    handshake.upstream = Some(lease.into_connection().into_parts());
+    cx.becomes(Kind::WebSocket);
+    let mut answer = Response::new(AnswerBody::full(Bytes::new()));
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    Ok(answer)
+}
+
 fn pass_on(
     head: AnswerHead,
     mut lease: Lease,
@@ -220,6 +286,7 @@ fn pass_on(
     (route, deadline): (&CompiledRoute, Option<Instant>),
     cx: &RequestContext,
 ) -> Result<Response<AnswerBody>, UpstreamFault> {
+    cx.becomes(kind_of(&head));
     let rest = if outgoing.is_done() {
         cx.worker.recycle(outgoing.into_buffer());
         None

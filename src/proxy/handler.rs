@@ -6,8 +6,10 @@ use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::ProxyError;
 use super::request_head::RequestHead;
+use super::upgrade::{self, Tunnel};
+use super::websocket::{self, Handshake};
 use super::worker::Worker;
-use super::{admission, forward, headers};
+use super::{admission, forward, grpc, headers};
 use crate::domain::key::{Algorithm, KeyHash};
 use crate::gate::authorize::{self, Permit};
 use crate::gate::{Denied, extract, verify};
@@ -26,6 +28,7 @@ pub(super) async fn handle(
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     connection.request_begins();
+    let request = websocket::from_connect(request, || worker.random());
     let mut cx = RequestContext::begin(worker, connection, &request);
     let view = Rc::clone(&cx.view);
     let snapshot = &*view.snapshot; // ONE snapshot for the whole request
@@ -40,10 +43,36 @@ pub(super) async fn handle(
             if has_body {
                 connection.body_left();
             }
-            error.answer(&cx.request_id, &snapshot.challenges)
+            if cx.grpc {
+                grpc::refusal(error)
+            } else {
+                error.answer(&cx.request_id, &snapshot.challenges)
+            }
         }
     };
-    headers::finish(answer, cx) // metrics and the access line when the body ends
+    match cx.handshake.take() {
+        Some(handshake) => finish_handshake(answer, *handshake, cx),
+        None => headers::finish(answer, cx), // metrics and the access line when the body ends
+    }
+}
+
+/// Where the service has agreed to a WebSocket, the context goes on with that, and not with the answer.
+fn finish_handshake(
+    answer: Response<AnswerBody>,
+    mut handshake: Handshake,
+    cx: Box<RequestContext>,
+) -> Response<AnswerBody> {
+    let Some((upstream, ahead)) = handshake.upstream.take() else {
+        return headers::finish(answer, cx);
+    };
+    let (worker, connection) = (Rc::clone(&cx.worker), Rc::clone(&cx.connection));
+    let answer = headers::last_touch(answer, &cx);
+    let tunnel = Tunnel::new(cx, upstream, ahead);
+    match handshake.take_stream() {
+        Some(stream) => upgrade::run_on(&worker, tunnel, stream),
+        None => connection.becomes(tunnel),
+    }
+    answer
 }
 
 async fn serve(
@@ -59,6 +88,9 @@ async fn serve(
     }
     let route = find_route(snapshot, cx, &head.host_name, &request)?; // 400, 404
     let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403, 429
+    if head.asks_for_websocket && route.route.websocket {
+        cx.handshake = Some(Box::new(Handshake::of(&request, &route.route.auth)));
+    }
     let upstream_head = headers::prepare(&request, &head, route, &permit, cx);
     forward::send(worker, upstream_head, request, (route, &permit), cx).await // 408, 413, 502, 504
 }
@@ -116,11 +148,15 @@ fn decide(
                 when_where,
             )?;
             let permit = authorize::check(key, route, method, (when_where, nanos))?;
+            let mut rehashed = None;
             if let Some(key) = permit.mark()
                 && key.algorithm == Algorithm::Sha256
             {
-                worker.shown(key, KeyHash::of(presented.expose()), cx.now);
+                let hash = KeyHash::of(presented.expose());
+                rehashed = Some(hash);
+                worker.shown(key, hash, cx.now);
             }
+            cx.watch(&permit, rehashed, method);
             Ok(permit)
         });
     cx.decided();

@@ -12,8 +12,9 @@ use crate::domain::path::strip_prefix;
 use crate::domain::upstream::HostHeader;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
+use crate::gate::extract::websocket_protocol::Offer;
 use crate::snapshot::router::CompiledRoute;
-use http::header::COOKIE;
+use http::header::{COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, Request, Response, Version};
 use std::io::Write;
 use std::net::IpAddr;
@@ -109,6 +110,7 @@ pub(super) fn prepare<B>(
         HostHeader::Preserve => head.host.map(str::as_bytes),
         HostHeader::Endpoint => None,
     };
+    let protocols = extract::protocol_prefix(&route.route.auth);
     upstream.request_line(request.method().as_str(), &target, host);
     let (mut traced, mut cookies) = (false, None);
     for (name, value) in request.headers() {
@@ -116,6 +118,9 @@ pub(super) fn prepare<B>(
         // HTTP/2 may take a cookie apart; HTTP/1.1 has one field for all of it (RFC 9113 §8.2.3).
         if name == COOKIE && request.version() == Version::HTTP_2 {
             join(cookies.get_or_insert_with(Vec::new), value.as_bytes());
+            continue;
+        }
+        if protocols.is_some() && name == SEC_WEBSOCKET_PROTOCOL {
             continue;
         }
         let passes = fields::of_request(name) == Field::EndToEnd
@@ -128,8 +133,16 @@ pub(super) fn prepare<B>(
     if let Some(cookies) = cookies {
         upstream.add("cookie", &cookies);
     }
+    if let Some(prefix) = protocols
+        && let Some(rest) = Offer::of(request.headers(), prefix).rest
+    {
+        upstream.add("sec-websocket-protocol", rest.as_bytes());
+    }
     permit.identify(route, |name, value| upstream.add(name, value));
-    if head.takes_trailers {
+    if cx.handshake.is_some() {
+        upstream.add("upgrade", b"websocket");
+        upstream.add("connection", b"upgrade");
+    } else if head.takes_trailers {
         upstream.add("te", b"trailers");
         upstream.add("connection", b"te");
     }
@@ -277,12 +290,21 @@ pub(super) fn finish(
     mut answer: Response<AnswerBody>,
     cx: Box<RequestContext>,
 ) -> Response<AnswerBody> {
+    answer = last_touch(answer, &cx);
+    answer.body_mut().attend(cx);
+    answer
+}
+
+/// As [`finish`], for an answer that the context does not wait for.
+pub(super) fn last_touch(
+    mut answer: Response<AnswerBody>,
+    cx: &RequestContext,
+) -> Response<AnswerBody> {
     answer
         .headers_mut()
         .insert(REQUEST_ID, cx.request_id.clone());
     if let Some(standing) = cx.standing {
         limits::tell(answer.headers_mut(), standing);
     }
-    answer.body_mut().attend(cx);
     answer
 }

@@ -78,6 +78,7 @@ pub(super) async fn drive(
     let mut builder = http2::Builder::new(OnThisThread(Rc::clone(worker), Rc::clone(connection)));
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)

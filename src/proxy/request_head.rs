@@ -3,7 +3,9 @@
 use super::connection::Connection;
 use super::error::ProxyError;
 use super::fields::{self, Field};
+use super::websocket;
 use crate::domain::host::host_name;
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -18,6 +20,8 @@ pub(super) struct RequestHead<'a> {
     pub(super) for_this_hop: SmallVec<[HeaderName; 2]>,
     /// Whether the caller understands trailers.
     pub(super) takes_trailers: bool,
+    /// Whether the caller wants to go on with a WebSocket (RFC 6455 §4.1).
+    pub(super) asks_for_websocket: bool,
 }
 
 /// What one pass over the fields finds.
@@ -78,6 +82,7 @@ impl<'a> RequestHead<'a> {
         if let Some(authority) = authority {
             host_name = host_name_of(authority)?;
         }
+        let asks_for_websocket = survey.asks_for_websocket(request)?;
         let Survey {
             for_this_hop,
             takes_trailers,
@@ -88,6 +93,7 @@ impl<'a> RequestHead<'a> {
             host_name,
             for_this_hop,
             takes_trailers,
+            asks_for_websocket,
         })
     }
 }
@@ -144,6 +150,21 @@ impl<'a> Survey<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// An upgrade to anything else is none of ours, and goes no further. A handshake with a body is two requests in one
+    /// (CVE-2026-58055).
+    fn asks_for_websocket<B>(&self, request: &Request<B>) -> Result<bool, ProxyError> {
+        let modern = request.version() != Version::HTTP_10;
+        let asks = self.for_this_hop.contains(&UPGRADE)
+            && modern
+            && *request.method() == Method::GET
+            && websocket::is_asked(request.headers());
+        let length = request.headers().get(CONTENT_LENGTH);
+        if asks && (self.coding.is_some() || length.is_some_and(|length| length != "0")) {
+            return Err(ProxyError::BadRequest("a WebSocket handshake has no body"));
+        }
+        Ok(asks)
     }
 
     /// RFC 9112 §3.2: exactly one `Host`; HTTP/1.0 may do without. In HTTP/2 `:authority` takes its place, and one that is

@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::counting::Counts;
 use super::listener::{self, BindError, BoundListener, ListenerState};
 use super::overload::Load;
+use super::streams::Streams;
 use super::upstream::pool::Pools;
 use super::upstream::resolve::Resolver;
 use crate::clock::Clock;
@@ -146,6 +147,8 @@ pub(super) struct Worker {
     view: RefCell<Rc<View>>,
     access: Option<AccessBuffer>,
     pub(super) counts: Option<Counts>,
+    /// What is under way with a key.
+    pub(super) streams: Streams,
     reaping: Cell<bool>,
     turned_away: Cell<usize>,
     pub(super) load: Load,
@@ -173,6 +176,7 @@ impl Worker {
                 .access
                 .map(|sink| AccessBuffer::new(sink, &parts.brand)),
             counts: parts.usage.then(Counts::default),
+            streams: Streams::default(),
             shared: parts.shared,
             clock: parts.clock,
             metrics: parts.metrics,
@@ -315,6 +319,11 @@ impl Worker {
     /// What comes of something; `None`: it was cut off.
     pub(super) async fn unless_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.cut.run_until_cancelled(work).await
+    }
+
+    /// Waits until no more may begin.
+    pub(super) async fn drains(&self) {
+        self.drain.cancelled().await;
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -14,6 +14,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 /// Hashes are uniformly random already: their first bytes are the table's hash.
 #[derive(Default)]
@@ -79,9 +81,19 @@ pub struct KeyTable {
     sha256: Map,
     /// Those of the config file by their id. They are few, and asked for by everybody who changes or lists keys.
     declared: DashMap<Id, Arc<Key>>,
+    changes: AtomicU64,
 }
 
 impl KeyTable {
+    /// Grows with every change, so that whoever has looked at a key knows when to look again.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Acquire)
+    }
+
+    fn changed(&self) {
+        self.changes.fetch_add(1, Release);
+    }
+
     /// The key with this hash.
     pub fn find(&self, hash: &KeyHash) -> Option<KeyRef<'_>> {
         self.native.get(hash.as_bytes()).map(KeyRef)
@@ -130,6 +142,7 @@ impl KeyTable {
         if key.origin == Origin::File {
             self.declared.insert(key.id, Arc::clone(key));
         }
+        self.changed();
     }
 
     /// Takes a key that is not in force any more out of the declared ones.
@@ -156,6 +169,7 @@ impl KeyTable {
     pub fn remove(&self, hash: &KeyHash, algorithm: Algorithm) {
         if let Some((Entry(gone), ())) = self.map(algorithm).remove(hash.as_bytes()) {
             self.forget(&gone);
+            self.changed();
         }
     }
 
@@ -166,6 +180,7 @@ impl KeyTable {
             .remove_if(hash.as_bytes(), |entry, ()| entry.0.origin == origin);
         if let Some((Entry(gone), ())) = gone {
             self.forget(&gone);
+            self.changed();
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Metrics {
     pub last_used_pending: IntGauge,
     /// Requests that were not counted in the store because it could not keep up.
     pub usage_dropped: IntCounter,
+    /// What was under way when its key ended, by `kind` and `reason`.
+    pub streams_cut: IntCounterVec,
 }
 
 impl Metrics {
@@ -139,6 +141,11 @@ impl Metrics {
                 "usage_dropped_total",
                 "Requests left out of the usage kept in the store, because too many waited for it.",
             )?)?,
+            streams_cut: table.counters(
+                "streams_cut_total",
+                "Answers, event streams, gRPC calls and WebSockets that were cut because their key ended.",
+                &["kind", "reason"],
+            )?,
             registry: registry.clone(),
         };
         let build = table.gauges(

@@ -336,6 +336,8 @@ fn route(route: &Route, upstream: &str) -> Value {
         "timeout": route.timeout.map(duration),
         "forward_metadata": route.forward_metadata,
         "limits": route.limits.map(LimitsView::of),
+        "websocket": route.websocket,
+        "websocket_idle_timeout": route.websocket_idle_timeout.map(duration),
     })
 }
 
@@ -344,6 +346,7 @@ fn location(location: &Location) -> Value {
         Location::Header(name) => json!({"header": name.as_str()}),
         Location::Bearer => json!("bearer"),
         Location::Query(name) => json!({"query": name}),
+        Location::WebSocketProtocol(prefix) => json!({"websocket_protocol": prefix}),
     }
 }
 

@@ -197,6 +197,8 @@ pub(crate) const ROUTE: Table = Table {
         "workspace",
         "auth",
         "limits",
+        "websocket",
+        "websocket_idle_timeout",
     ],
     later: &["provider", "credential", "retries", "report_only"],
 };
@@ -212,8 +214,8 @@ pub(crate) const AUTH: Table = Table {
 };
 
 pub(crate) const LOCATION: Table = Table {
-    known: &["header", "query"],
-    later: &["websocket_protocol"],
+    known: &["header", "query", "websocket_protocol"],
+    later: &[],
 };
 
 pub(crate) const CONSUMER: Table = Table {

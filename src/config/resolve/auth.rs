@@ -49,6 +49,7 @@ fn locations(fields: &Fields<'_>, required: bool) -> Vec<Location> {
             Location::Header(name) => ("header", name.as_str().to_owned()),
             Location::Bearer => ("bearer", String::new()),
             Location::Query(name) => ("query", name.clone()),
+            Location::WebSocketProtocol(_) => ("websocket_protocol", String::new()),
         };
         seen.claim(place, item, "the same as").map(|_| location)
     };
@@ -56,7 +57,8 @@ fn locations(fields: &Fields<'_>, required: bool) -> Vec<Location> {
 }
 
 fn location(item: &Item<'_>) -> Option<Location> {
-    const EXPECTED: &str = "expected `bearer`, `{header: name}` or `{query: name}`";
+    const EXPECTED: &str =
+        "expected `bearer`, `{header: name}`, `{query: name}` or `{websocket_protocol: true}`";
     if item.scalar() == Some("bearer") {
         return Some(Location::Bearer);
     }
@@ -68,13 +70,17 @@ fn location(item: &Item<'_>) -> Option<Location> {
     let fields = item.fields(&table::LOCATION);
     let header = fields.read("header", value::key_header);
     let query = fields.read("query", value::key_parameter);
+    let protocol = fields
+        .get("websocket_protocol")
+        .and_then(|item| item.read_scalar(value::protocol_prefix));
     if item.report().count() > before {
         return None;
     }
-    match (header, query) {
-        (Some(header), None) => Some(Location::Header(header)),
-        (None, Some(query)) => Some(Location::Query(query)),
-        (Some(_), Some(_)) | (None, None) => {
+    match (header, query, protocol) {
+        (Some(header), None, None) => Some(Location::Header(header)),
+        (None, Some(query), None) => Some(Location::Query(query)),
+        (None, None, Some(prefix)) => Some(Location::WebSocketProtocol(prefix)),
+        (_, _, _) => {
             item.fault(EXPECTED);
             None
         }

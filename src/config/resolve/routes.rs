@@ -8,8 +8,11 @@ use crate::config::value;
 use crate::domain::method::{MethodSet, STANDARD};
 use crate::domain::route::{HostMatch, PathMatch, Route, RouteMatch};
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 const MAX_BODY: u64 = 10 * 1024 * 1024;
+/// Programs that keep a WebSocket open say something every 20 to 60 seconds.
+const WEBSOCKET_IDLE: Duration = Duration::from_mins(5);
 
 pub(super) fn routes(root: &Fields<'_>, known: &Known<'_>) -> Vec<Route> {
     let (mut names, mut matches) = (Seen::default(), Matches::default());
@@ -58,6 +61,9 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> 
     let timeout = fields
         .get("timeout")
         .and_then(|item| item.read_scalar(value::or_off(value::timeout)));
+    let websocket_idle_timeout = fields
+        .get("websocket_idle_timeout")
+        .and_then(|item| item.read_scalar(value::or_off(value::timeout)));
     let methods = found.map(|found| found.methods);
     let auth = auth(&fields.section("auth", &table::AUTH), methods);
     let forward_metadata = fields.flag("forward_metadata", false);
@@ -74,6 +80,8 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> 
         forward_metadata,
         workspace,
         limits,
+        websocket: fields.flag("websocket", true),
+        websocket_idle_timeout: websocket_idle_timeout.unwrap_or(Some(WEBSOCKET_IDLE)),
     })
 }
 

@@ -75,6 +75,24 @@ pub(crate) fn key_parameter(text: &str) -> Result<String, String> {
     Err("must be 1 to 64 characters of A-Z a-z 0-9 _ . -".into())
 }
 
+/// What stands in front of the key in a sub-protocol of a WebSocket: `true` is the usual prefix.
+pub(crate) fn protocol_prefix(text: &str) -> Result<String, String> {
+    const USUAL: &str = "keygate.api-key.";
+    if text == "true" {
+        return Ok(USUAL.into());
+    }
+    // RFC 9110 §5.6.2, and not the beginning of a sub-protocol's own name.
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let fits = (2..=64).contains(&text.len()) && text.ends_with('.') && text.bytes().all(token);
+    if fits {
+        return Ok(text.into());
+    }
+    Err(
+        "expected `true`, or a prefix of its own that ends in a dot, such as `my-app.api-key.`"
+            .into(),
+    )
+}
+
 /// A value for a quoted string in a header.
 pub(crate) fn realm(text: &str) -> Result<String, String> {
     let fits = !text.is_empty()

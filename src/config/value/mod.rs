@@ -7,7 +7,7 @@ mod path;
 mod secret;
 mod store;
 
-pub(super) use self::http::{key_header, key_parameter, method, realm};
+pub(super) use self::http::{key_header, key_parameter, method, protocol_prefix, realm};
 pub(crate) use mail::address;
 pub(super) use mail::{mailbox, smtp};
 pub(super) use net::{certificate_name, cidr, endpoint, host, host_header, host_match, socket};

@@ -1,11 +1,13 @@
 //! Find the key: look at every place a route names, refuse what is ambiguous, take the first. And cut every place out
 //! again before the request goes upstream, whatever the decision was, leaving all other bytes as they came.
 
+pub mod websocket_protocol;
+
 use super::Denied;
 use super::identity::is_spelling_of;
 use crate::domain::key::MAX_PRESENTED_LEN;
 use crate::domain::route::{AuthPolicy, Location, LocationKind};
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use std::borrow::Cow;
 
 /// A key as it was presented: bytes of the request, never kept.
@@ -79,6 +81,12 @@ pub(super) fn cut(policy: &AuthPolicy, headers: &HeaderMap, query: Option<&str>)
             let there = !matches!(in_query(query.unwrap_or_default(), name), Ok(None));
             there.then(|| format!("?{name}"))
         }
+        Location::WebSocketProtocol(prefix) => {
+            let offered = websocket_protocol::Offer::of(headers, prefix);
+            offered
+                .has_key
+                .then(|| format!("{}: {prefix}…", SEC_WEBSOCKET_PROTOCOL.as_str()))
+        }
         Location::Header(_) | Location::Bearer => None,
     }));
     cut
@@ -93,6 +101,9 @@ fn find_in<'a>(
         Location::Header(name) => in_header(headers, name)?.map(Cow::Borrowed),
         Location::Bearer => in_authorization(headers)?.map(Cow::Borrowed),
         Location::Query(name) => in_query(query.unwrap_or_default(), name)?,
+        Location::WebSocketProtocol(prefix) => {
+            websocket_protocol::find(headers, prefix)?.map(Cow::Borrowed)
+        }
     };
     let presented = |bytes| Presented {
         bytes,
@@ -187,7 +198,15 @@ pub fn is_key_field(policy: &AuthPolicy, name: &HeaderName, value: &HeaderValue)
         // Services that merge dashes and underscores would take the one for the other.
         Location::Header(place) => is_spelling_of(name.as_str(), &[place.as_str()]),
         Location::Bearer => *name == AUTHORIZATION && resembles_bearer(value),
-        Location::Query(_) => false,
+        Location::Query(_) | Location::WebSocketProtocol(_) => false,
+    })
+}
+
+/// What stands in front of a key among the sub-protocols of a WebSocket, where this policy looks there.
+pub fn protocol_prefix(policy: &AuthPolicy) -> Option<&str> {
+    policy.locations.iter().find_map(|location| match location {
+        Location::WebSocketProtocol(prefix) => Some(prefix.as_str()),
+        Location::Header(_) | Location::Bearer | Location::Query(_) => None,
     })
 }
 
@@ -198,7 +217,7 @@ pub fn key_fields(policy: &AuthPolicy) -> impl Iterator<Item = &HeaderName> {
         .iter()
         .filter_map(|location| match location {
             Location::Header(name) => Some(name),
-            Location::Bearer | Location::Query(_) => None,
+            Location::Bearer | Location::Query(_) | Location::WebSocketProtocol(_) => None,
         })
 }
 

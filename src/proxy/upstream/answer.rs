@@ -3,7 +3,7 @@
 
 use super::super::fields::{self, Field};
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, StatusCode};
 use httparse::{Header, ParserConfig, Status};
 use smallvec::SmallVec;
@@ -30,6 +30,8 @@ pub(in crate::proxy) enum Framing {
     Chunked,
     /// With the connection.
     UntilClose,
+    /// What follows is a WebSocket.
+    WebSocket,
 }
 
 /// The head of an answer, ready to be passed on.
@@ -45,7 +47,7 @@ pub(in crate::proxy) struct AnswerHead {
 /// Takes the head off the front of the buffer; `None` when more bytes are needed.
 pub(in crate::proxy) fn take(
     buffer: &mut BytesMut,
-    method: &Method,
+    (method, upgrades): (&Method, bool),
 ) -> Result<Option<AnswerHead>, Malformed> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
@@ -62,7 +64,7 @@ pub(in crate::proxy) fn take(
     let status = StatusCode::from_u16(parsed.code.ok_or(Malformed)?).map_err(|_| Malformed)?;
     // Values are slices of the buffer, not copies.
     let bytes = buffer.split_to(length).freeze();
-    let framing = survey.framing(status, method)?;
+    let framing = survey.framing(status, method, upgrades)?;
     let keep_alive = survey.keep_alive && !survey.closes && framing != Framing::UntilClose;
     Ok(Some(AnswerHead {
         status,
@@ -82,6 +84,8 @@ struct Survey {
     keep_alive: bool,
     /// Said somewhere, whatever else is said.
     closes: bool,
+    /// Goes on with a WebSocket, it says.
+    websocket: bool,
 }
 
 impl Survey {
@@ -94,6 +98,7 @@ impl Survey {
             chunked: false,
             keep_alive: modern,
             closes: false,
+            websocket: false,
         };
         let place = |part: &[u8]| {
             let start = part.as_ptr() as usize - buffer.as_ptr() as usize;
@@ -112,6 +117,9 @@ impl Survey {
                     }
                 }
                 Field::Connection => survey.connection(field.value),
+                Field::HopByHop if field.name.eq_ignore_ascii_case("upgrade") => {
+                    survey.websocket = field.value.eq_ignore_ascii_case(b"websocket");
+                }
                 Field::HopByHop | Field::Claim => {}
                 Field::EndToEnd | Field::Te | Field::Host | Field::Expect => {
                     survey
@@ -160,10 +168,17 @@ impl Survey {
         }
     }
 
-    fn framing(&self, status: StatusCode, method: &Method) -> Result<Framing, Malformed> {
+    /// `upgrades`: whether a WebSocket was asked for.
+    fn framing(
+        &self,
+        status: StatusCode,
+        method: &Method,
+        upgrades: bool,
+    ) -> Result<Framing, Malformed> {
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            // Nobody asked for it.
-            return Err(Malformed);
+            let agrees = upgrades && self.websocket && self.for_this_hop.contains(&UPGRADE);
+            // Else nobody asked for it.
+            return agrees.then_some(Framing::WebSocket).ok_or(Malformed);
         }
         let bodiless = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -198,7 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Option<AnswerHead>, Malformed> {
-        take(&mut BytesMut::from(text), &Method::GET)
+        take(&mut BytesMut::from(text), (&Method::GET, false))
     }
 
     #[test]
@@ -282,6 +297,24 @@ mod tests {
     }
 
     #[test]
+    fn a_websocket_begins_only_where_one_was_asked_for() {
+        let agrees = |text: &str| {
+            let taken = take(&mut BytesMut::from(text), (&Method::GET, true));
+            taken.map(|head| head.unwrap().framing)
+        };
+        let good = "HTTP/1.1 101 S\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n";
+        assert_eq!(agrees(good), Ok(Framing::WebSocket));
+        assert!(parse(good).is_err());
+        for text in [
+            "HTTP/1.1 101 S\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+            "HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n",
+            "HTTP/1.1 101 S\r\nConnection: Upgrade\r\n\r\n",
+        ] {
+            assert!(agrees(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_for_one_hop_stays_here() {
         let text = "HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nx-hop: 1\r\nKeep-Alive: timeout=5\r\n\
                     x-request-id: theirs\r\nx-mine: 1\r\nx-mine: 2\r\ncontent-length: 0\r\n\r\n";
@@ -302,7 +335,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = take(&mut BytesMut::from(&bytes[..]), &Method::GET);
+            let _ = take(&mut BytesMut::from(&bytes[..]), (&Method::GET, true));
         }
     }
 }

@@ -70,13 +70,19 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the head of its answer; interim answers go to `interim`.
+    /// The socket, and what has been read from it: for a WebSocket.
+    pub(in crate::proxy) fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.stream, self.buffer)
+    }
+
+    /// Sends a request and waits for the head of its answer; interim answers go to `interim`. `asked` is its method, and
+    /// whether it asks for a WebSocket.
     ///
     /// `patience` counts from the last byte that the service took, and not while the caller has to send more.
     pub(in crate::proxy) async fn send(
         &mut self,
         outgoing: &mut Outgoing,
-        method: &Method,
+        asked: (&Method, bool),
         patience: Duration,
         interim: impl Fn(&AnswerHead),
     ) -> Result<AnswerHead, SendFault> {
@@ -89,7 +95,7 @@ impl Connection {
         };
         poll_fn(|cx| {
             let sending = self.poll_sending(outgoing, cx)?;
-            if let Poll::Ready(head) = self.poll_head(method, &mut note, cx) {
+            if let Poll::Ready(head) = self.poll_head(asked, &mut note, cx) {
                 return Poll::Ready(head);
             }
             if sending && outgoing.waits_for_body() {
@@ -124,14 +130,17 @@ impl Connection {
     /// `note` takes interim answers, and says when there were too many.
     fn poll_head(
         &mut self,
-        method: &Method,
+        asked: (&Method, bool),
         note: &mut impl FnMut(&AnswerHead) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<AnswerHead, SendFault>> {
         loop {
             if !self.buffer.is_empty() {
-                match answer::take(&mut self.buffer, method) {
-                    Ok(Some(head)) if !head.status.is_informational() => {
+                match answer::take(&mut self.buffer, asked) {
+                    Ok(Some(head))
+                        if !head.status.is_informational()
+                            || head.framing == Framing::WebSocket =>
+                    {
                         return Poll::Ready(Ok(head));
                     }
                     Ok(Some(head)) if note(&head) => continue,
@@ -196,7 +205,7 @@ impl Incoming {
     ) -> Result<Self, Malformed> {
         let mut ahead = None;
         let state = match head.framing {
-            Framing::Empty => State::Done,
+            Framing::Empty | Framing::WebSocket => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::UntilClose => State::UntilClose,
             Framing::Chunked => {

@@ -133,6 +133,11 @@ impl Lease {
         &mut self.aged.connection
     }
 
+    /// The connection itself, which is nobody's any more.
+    pub(in crate::proxy) fn into_connection(self) -> Connection {
+        self.aged.connection
+    }
+
     /// Back to the pool, if the answer has left the connection fit for another request.
     pub(in crate::proxy) fn give_back(mut self, answer: &Incoming, now: u64) {
         if !answer.leaves_good(&self.aged.connection) {

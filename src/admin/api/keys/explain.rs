@@ -255,6 +255,7 @@ fn view(trace: &Trace<'_>, question: &Question<'_>) -> Explanation {
                 Location::Header(name) => name.to_string(),
                 Location::Bearer => "authorization".into(),
                 Location::Query(name) => name.clone(),
+                Location::WebSocketProtocol(_) => "sec-websocket-protocol".into(),
             },
         }),
         key: trace

@@ -216,7 +216,12 @@ fn location(value: &Value) -> Result<String, Wrong> {
         .into_iter()
         .find(|kind| value.as_str() == Some(kind.name()));
     kind.map_or_else(
-        || Err(("unknown_value", "expected header, bearer or query".into())),
+        || {
+            Err((
+                "unknown_value",
+                "expected header, bearer, query or websocket_protocol".into(),
+            ))
+        },
         |kind| Ok(kind.name().to_owned()),
     )
 }
