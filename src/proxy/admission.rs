@@ -22,10 +22,11 @@ pub(super) fn admit(
         cx.connection.shed(Shed::Overload);
         return Err(ProxyError::Late);
     }
-    let Some(limit) = snapshot.admission.failed_attempts else {
+    let failures = &worker.shared.failures;
+    let limit = snapshot.admission.failed_attempts;
+    let Some(limit) = limit.filter(|_| !failures.is_quiet(cx.started)) else {
         return Ok(());
     };
-    let failures = &worker.shared.failures;
     failures
         .check(Network::of(cx.client()), limit, cx.started)
         .map_err(|wait| {

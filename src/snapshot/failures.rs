@@ -45,12 +45,17 @@ impl Default for Failures {
 }
 
 impl Failures {
+    /// Whether no network at all is held up: one load, for whoever need not know more.
+    pub fn is_quiet(&self, now: u64) -> bool {
+        now >= self.until.load(Relaxed)
+    }
+
     /// Whether requests of a network may come.
     ///
     /// # Errors
     /// It has tried too often; for how long it has to wait.
     pub fn check(&self, network: Network, limit: Limit, now: u64) -> Result<(), Duration> {
-        if now >= self.until.load(Relaxed) {
+        if self.is_quiet(now) {
             return Ok(());
         }
         let (tag, ways) = self.ways(network);
