@@ -63,6 +63,9 @@ pub(super) enum UpstreamFault {
     /// No connection in time.
     #[error("the service did not accept a connection in time")]
     ConnectTimeout,
+    /// No handshake of TLS; which check failed is for the log.
+    #[error("no secure connection to the service could be made")]
+    Tls(TlsFault),
     /// The connection ended before an answer.
     #[error("the service closed the connection without an answer")]
     Closed,
@@ -74,6 +77,17 @@ pub(super) enum UpstreamFault {
     Timeout,
 }
 
+/// What was wrong with a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TlsFault {
+    /// The service's certificate is not good, or not its own.
+    Certificate,
+    /// The service would not have us.
+    Alert,
+    /// What came is no TLS, or none that we speak.
+    Protocol,
+}
+
 impl UpstreamFault {
     /// Label `reason` of `upstream_errors_total`.
     pub(super) fn reason(self) -> &'static str {
@@ -81,6 +95,7 @@ impl UpstreamFault {
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Tls(_) => "tls",
             Self::Closed => "closed",
             Self::Protocol => "protocol",
             Self::Timeout => "timeout",
@@ -93,6 +108,9 @@ impl UpstreamFault {
             Self::Dns => "keygate; error=dns_error",
             Self::Connect => "keygate; error=connection_refused",
             Self::ConnectTimeout => "keygate; error=connection_timeout",
+            Self::Tls(TlsFault::Certificate) => "keygate; error=tls_certificate_error",
+            Self::Tls(TlsFault::Alert) => "keygate; error=tls_alert_received",
+            Self::Tls(TlsFault::Protocol) => "keygate; error=tls_protocol_error",
             Self::Closed => "keygate; error=connection_terminated",
             Self::Protocol => "keygate; error=http_protocol_error",
             Self::Timeout => "keygate; error=http_response_timeout",
@@ -156,6 +174,7 @@ impl ProxyError {
                     "upstream_unreachable",
                     "Upstream unreachable",
                 ),
+                UpstreamFault::Tls(_) => row(S::BAD_GATEWAY, "upstream_tls", "Upstream TLS error"),
                 UpstreamFault::Closed | UpstreamFault::Protocol => row(
                     S::BAD_GATEWAY,
                     "upstream_protocol",

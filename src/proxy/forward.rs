@@ -199,6 +199,7 @@ impl From<SendFault> for UpstreamFault {
             SendFault::NoAnswer | SendFault::Body => Self::Closed,
             SendFault::Protocol => Self::Protocol,
             SendFault::Timeout => Self::Timeout,
+            SendFault::Tls(fault) => Self::Tls(fault),
         }
     }
 }

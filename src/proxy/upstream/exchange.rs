@@ -1,9 +1,12 @@
-//! One request on one connection, HTTP/1.1 spoken on a plain socket: no second task, no channel, buffers reused.
+//! One request on one connection, HTTP/1.1 spoken on the socket itself: no second task, no channel, buffers reused.
 //! The request may still be going out while its answer comes in.
 
 use super::answer::{self, AnswerHead, Framing, Malformed};
 use super::chunked::{Decoder, Piece};
 use super::outgoing::{Outgoing, Stopped};
+use super::secure;
+use crate::proxy::error::TlsFault;
+use crate::proxy::socket::Socket;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body::Frame;
@@ -12,7 +15,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 
@@ -25,7 +27,7 @@ const MOST_INTERIM: usize = 16;
 
 /// An open connection to an endpoint.
 pub(in crate::proxy) struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     buffer: BytesMut,
     /// Waits for answers; kept from request to request, since setting it later costs next to nothing.
     timer: Pin<Box<Sleep>>,
@@ -42,11 +44,13 @@ pub(in crate::proxy) enum SendFault {
     Protocol,
     /// Nothing came in time.
     Timeout,
+    /// The service would not have us after all: in TLS 1.3 it may say so once the handshake is over for us.
+    Tls(TlsFault),
 }
 
 impl Connection {
     /// Takes over a socket.
-    pub(in crate::proxy) fn new(stream: TcpStream) -> Self {
+    pub(in crate::proxy) fn new(stream: Socket) -> Self {
         let timer = Box::pin(tokio::time::sleep(Duration::from_hours(1)));
         Self {
             stream,
@@ -55,12 +59,9 @@ impl Connection {
         }
     }
 
-    /// Whether an idle connection is good for a request: open, and silent. Costs a system call only when the socket has
-    /// something to say, and then it is good for nothing.
-    pub(in crate::proxy) fn is_good(&self) -> bool {
-        let silent = self.stream.try_read(&mut [0]);
-        self.buffer.is_empty()
-            && silent.is_err_and(|fault| fault.kind() == io::ErrorKind::WouldBlock)
+    /// Whether an idle connection is good for a request: open, and silent.
+    pub(in crate::proxy) fn is_good(&mut self) -> bool {
+        self.buffer.is_empty() && self.stream.is_silent()
     }
 
     /// Lets go of memory that an idle connection does not need.
@@ -139,14 +140,19 @@ impl Connection {
                     Ok(None) => {}
                 }
             }
-            let read = ready!(self.poll_read(SMALL_READ, cx));
-            if !matches!(read, Ok(1..)) {
-                let begun = !self.buffer.is_empty();
-                return Poll::Ready(Err(if begun {
-                    SendFault::Protocol
-                } else {
-                    SendFault::NoAnswer
-                }));
+            match ready!(self.poll_read(SMALL_READ, cx)) {
+                Ok(1..) => {}
+                Ok(_) | Err(_) if !self.buffer.is_empty() => {
+                    return Poll::Ready(Err(SendFault::Protocol));
+                }
+                Err(fault)
+                    if fault
+                        .get_ref()
+                        .is_some_and(|inner| inner.is::<rustls::Error>()) =>
+                {
+                    return Poll::Ready(Err(SendFault::Tls(secure::kind(&fault))));
+                }
+                Ok(_) | Err(_) => return Poll::Ready(Err(SendFault::NoAnswer)),
             }
         }
     }

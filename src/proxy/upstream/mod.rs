@@ -6,3 +6,4 @@ pub(super) mod exchange;
 pub(super) mod outgoing;
 pub(super) mod pool;
 pub(super) mod resolve;
+mod secure;

@@ -3,6 +3,7 @@
 
 use crate::proxy::body::{BodyError, RequestBody};
 use crate::proxy::headers::UpstreamHead;
+use crate::proxy::socket::Socket;
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::Body;
@@ -10,7 +11,6 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 /// Why sending stopped.
 pub(in crate::proxy) enum Stopped {
@@ -31,6 +31,8 @@ pub(in crate::proxy) struct Outgoing {
     ended: bool,
     /// Bytes of head and body that the socket took.
     sent: u64,
+    /// Whether some of them may wait in the socket, to be encrypted.
+    unflushed: bool,
 }
 
 /// A piece of the body between the two parts of its frame.
@@ -86,6 +88,7 @@ impl Outgoing {
             piece: Piece::default(),
             ended,
             sent: 0,
+            unflushed: false,
         }
     }
 
@@ -106,7 +109,11 @@ impl Outgoing {
 
     /// Whether all of it has been sent.
     pub(in crate::proxy) fn is_done(&self) -> bool {
-        self.ended && self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
+        self.ended && self.has_nothing_to_write() && !self.unflushed
+    }
+
+    fn has_nothing_to_write(&self) -> bool {
+        self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
     }
 
     /// Bytes the socket took.
@@ -116,7 +123,7 @@ impl Outgoing {
 
     /// Whether all that came has been sent, and more is to come from the caller.
     pub(in crate::proxy) fn waits_for_body(&self) -> bool {
-        !self.ended && self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
+        !self.ended && self.has_nothing_to_write()
     }
 
     /// Begins again, for another connection; only what [`Outgoing::is_untouched`] or [`Outgoing::is_bodiless`] may.
@@ -133,7 +140,7 @@ impl Outgoing {
     /// Sends on; ready when all is sent or nothing more can be.
     pub(in crate::proxy) fn poll_send(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Socket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Stopped>> {
         loop {
@@ -143,11 +150,14 @@ impl Outgoing {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Stopped::Body)),
                     // The head does not wait for the body.
                     Poll::Pending if self.head_sent < self.head.as_bytes().len() => {}
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        let _ = self.poll_flush(stream, cx);
+                        return Poll::Pending;
+                    }
                 }
             }
-            if self.is_done() {
-                return Poll::Ready(Ok(()));
+            if self.ended && self.has_nothing_to_write() {
+                return self.poll_flush(stream, cx);
             }
             if ready!(self.poll_write(stream, cx)).is_err() {
                 return Poll::Ready(Err(Stopped::Connection));
@@ -155,7 +165,23 @@ impl Outgoing {
         }
     }
 
-    fn poll_write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// What has been written leaves: under TLS it may still be with us.
+    fn poll_flush(
+        &mut self,
+        stream: &mut Socket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Stopped>> {
+        if self.unflushed {
+            let flushed = ready!(Pin::new(stream).poll_flush(cx));
+            self.unflushed = false;
+            if flushed.is_err() {
+                return Poll::Ready(Err(Stopped::Connection));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, stream: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let head = &self.head.as_bytes()[self.head_sent..];
         let stream = Pin::new(stream);
         let written = if self.piece.is_empty() {
@@ -177,6 +203,7 @@ impl Outgoing {
         self.head_sent += of_head;
         self.piece.advance(written - of_head);
         self.sent += written as u64;
+        self.unflushed = true;
         Poll::Ready(Ok(()))
     }
 

@@ -78,7 +78,7 @@ impl Pools {
     pub(in crate::proxy) fn reap(&self, now: u64) {
         let mut pools = self.0.borrow_mut();
         for idle in pools.values_mut() {
-            idle.retain(|aged| !aged.outlived(now) && aged.connection.is_good());
+            idle.retain_mut(|aged| !aged.outlived(now) && aged.connection.is_good());
         }
         pools.retain(|_, idle| !idle.is_empty());
     }

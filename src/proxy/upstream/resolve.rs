@@ -2,6 +2,7 @@
 
 use super::exchange::Connection;
 use super::pool::{Aged, Lease};
+use super::secure;
 use crate::domain::upstream::Endpoint;
 use crate::proxy::error::UpstreamFault;
 use crate::proxy::worker::Worker;
@@ -59,7 +60,11 @@ pub(in crate::proxy) async fn connect(
     upstream: &UpstreamState,
 ) -> Result<Lease, UpstreamFault> {
     let limit = upstream.config.connect_timeout;
-    let opened = tokio::time::timeout(limit, open(worker, &endpoint.endpoint, limit)).await;
+    let opening = async {
+        let stream = open(worker, &endpoint.endpoint, limit).await?;
+        secure::shake(stream, endpoint, upstream).await
+    };
+    let opened = tokio::time::timeout(limit, opening).await;
     let connection = opened.unwrap_or(Err(UpstreamFault::ConnectTimeout));
     if endpoint.connected(connection.is_ok()) {
         let (upstream, endpoint) = (&upstream.config.name, &endpoint.endpoint.authority);
@@ -70,7 +75,8 @@ pub(in crate::proxy) async fn connect(
             }
         }
     }
-    let aged = Aged::fresh(connection?, worker.clock.monotonic_nanos());
+    let connection = Connection::new(connection?.socket);
+    let aged = Aged::fresh(connection, worker.clock.monotonic_nanos());
     Ok(Lease::new(worker, endpoint, upstream.config.pool, aged))
 }
 
@@ -80,7 +86,7 @@ async fn open(
     worker: &Worker,
     endpoint: &Endpoint,
     limit: Duration,
-) -> Result<Connection, UpstreamFault> {
+) -> Result<TcpStream, UpstreamFault> {
     let addresses = worker
         .resolver
         .addresses(endpoint)
@@ -93,7 +99,7 @@ async fn open(
             Ok(Ok(stream)) => {
                 // Without it a head and a small body may wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                return Ok(Connection::new(stream));
+                return Ok(stream);
             }
             Ok(Err(_)) => fault = UpstreamFault::Connect,
             Err(_) => fault = UpstreamFault::ConnectTimeout,
