@@ -69,6 +69,9 @@ pub(super) enum UpstreamFault {
     /// The connection ended before an answer.
     #[error("the service closed the connection without an answer")]
     Closed,
+    /// It says that it has not acted upon the request.
+    #[error("the service refused the request without looking at it")]
+    Refused,
     /// Its answer is not HTTP, or not in one way only.
     #[error("the service gave an answer that cannot be understood")]
     Protocol,
@@ -97,6 +100,7 @@ impl UpstreamFault {
             Self::ConnectTimeout => "connect_timeout",
             Self::Tls(_) => "tls",
             Self::Closed => "closed",
+            Self::Refused => "refused_stream",
             Self::Protocol => "protocol",
             Self::Timeout => "timeout",
         }
@@ -111,7 +115,7 @@ impl UpstreamFault {
             Self::Tls(TlsFault::Certificate) => "keygate; error=tls_certificate_error",
             Self::Tls(TlsFault::Alert) => "keygate; error=tls_alert_received",
             Self::Tls(TlsFault::Protocol) => "keygate; error=tls_protocol_error",
-            Self::Closed => "keygate; error=connection_terminated",
+            Self::Closed | Self::Refused => "keygate; error=connection_terminated",
             Self::Protocol => "keygate; error=http_protocol_error",
             Self::Timeout => "keygate; error=http_response_timeout",
         }
@@ -175,7 +179,7 @@ impl ProxyError {
                     "Upstream unreachable",
                 ),
                 UpstreamFault::Tls(_) => row(S::BAD_GATEWAY, "upstream_tls", "Upstream TLS error"),
-                UpstreamFault::Closed | UpstreamFault::Protocol => row(
+                UpstreamFault::Closed | UpstreamFault::Refused | UpstreamFault::Protocol => row(
                     S::BAD_GATEWAY,
                     "upstream_protocol",
                     "Upstream protocol error",

@@ -6,7 +6,7 @@ use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::headers::UpstreamHead;
 use super::upstream::answer::{AnswerHead, Malformed};
-use super::upstream::exchange::{Incoming as AnswerStream, SendFault};
+use super::upstream::exchange::SendFault;
 use super::upstream::outgoing::Outgoing;
 use super::upstream::pool::Lease;
 use super::upstream::resolve;
@@ -32,7 +32,9 @@ pub(super) async fn send(
     cx: &mut RequestContext,
 ) -> Result<Response<AnswerBody>, ProxyError> {
     let method = request.method().clone();
+    let version = request.version();
     let (body, fate) = attach_body(request.into_body(), route, cx)?;
+    let body = body.come_over(version);
     // RFC 9110 §8.6: these say that their body is empty.
     let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
     let mut outgoing = Outgoing::new(head, body, says_empty);
@@ -130,7 +132,7 @@ async fn attempt(
             match exchange(outgoing, method, route, lease, cx).await {
                 Ok(answered) => return Ok(answered),
                 Err(Failed::Finally(fault)) => return Err(fault),
-                Err(Failed::Repeatably) => {
+                Err(Failed::Repeatably | Failed::Refused) => {
                     outgoing.rewind();
                     only_fresh = true;
                 }
@@ -155,6 +157,8 @@ enum Failed {
     Finally(UpstreamFault),
     /// A kept connection was dead, and the request was not taken, or may be said again.
     Repeatably,
+    /// The service says that it has not acted upon the request, and all of it is still there (RFC 9113 §8.7).
+    Refused,
 }
 
 impl Failed {
@@ -162,6 +166,7 @@ impl Failed {
         match self {
             Self::Finally(fault) => fault,
             Self::Repeatably => UpstreamFault::Closed,
+            Self::Refused => UpstreamFault::Refused,
         }
     }
 }
@@ -176,11 +181,7 @@ async fn exchange(
 ) -> Result<(AnswerHead, Lease), Failed> {
     let interim = |answer: &AnswerHead| cx.pass_interim(answer);
     let patience = route.upstream.config.first_byte_timeout;
-    let fault = match lease
-        .connection()
-        .send(outgoing, method, patience, interim)
-        .await
-    {
+    let fault = match lease.send(outgoing, method, patience, interim).await {
         Ok(answer) => return Ok((answer, lease)),
         Err(fault) => fault,
     };
@@ -189,6 +190,9 @@ async fn exchange(
     if fault == SendFault::NoAnswer && lease.is_reused() && repeatable {
         return Err(Failed::Repeatably);
     }
+    if fault == SendFault::Refused && outgoing.is_whole() {
+        return Err(Failed::Refused);
+    }
     Err(Failed::Finally(fault.into()))
 }
 
@@ -196,7 +200,8 @@ impl From<SendFault> for UpstreamFault {
     fn from(fault: SendFault) -> Self {
         match fault {
             // A body that broke off has its own cause, which is told instead.
-            SendFault::NoAnswer | SendFault::Body => Self::Closed,
+            SendFault::NoAnswer | SendFault::Reset | SendFault::Body => Self::Closed,
+            SendFault::Refused => Self::Refused,
             SendFault::Protocol => Self::Protocol,
             SendFault::Timeout => Self::Timeout,
             SendFault::Tls(fault) => Self::Tls(fault),
@@ -217,7 +222,8 @@ fn pass_on(
     } else {
         Some(outgoing)
     };
-    let incoming = AnswerStream::begin(&head, rest, lease.connection())
+    let incoming = lease
+        .begin(&head, rest)
         .map_err(|Malformed| UpstreamFault::Protocol)?;
     let body = AnswerBody::upstream(
         incoming,

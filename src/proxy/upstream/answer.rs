@@ -32,6 +32,17 @@ pub(in crate::proxy) enum Framing {
     UntilClose,
 }
 
+impl Framing {
+    /// Bytes of the body, where that is known.
+    pub(super) fn length(self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Length(length) => Some(length),
+            Self::Chunked | Self::UntilClose => None,
+        }
+    }
+}
+
 /// The head of an answer, ready to be passed on.
 #[derive(Debug)]
 pub(in crate::proxy) struct AnswerHead {

@@ -3,6 +3,7 @@
 
 use super::answer::{self, AnswerHead, Framing, Malformed};
 use super::chunked::{Decoder, Piece};
+use super::incoming::Broken;
 use super::outgoing::{Outgoing, Stopped};
 use super::secure;
 use crate::proxy::error::TlsFault;
@@ -23,7 +24,7 @@ const SMALL_READ: usize = 8 * 1024;
 /// Room for a piece of a large body.
 const LARGE_READ: usize = 64 * 1024;
 /// Interim answers to one request; more is no HTTP any more.
-const MOST_INTERIM: usize = 16;
+pub(super) const MOST_INTERIM: usize = 16;
 
 /// An open connection to an endpoint.
 pub(in crate::proxy) struct Connection {
@@ -44,6 +45,10 @@ pub(in crate::proxy) enum SendFault {
     Protocol,
     /// Nothing came in time.
     Timeout,
+    /// It says that it has not acted upon the request.
+    Refused,
+    /// It took the request back without an answer.
+    Reset,
     /// The service would not have us after all: in TLS 1.3 it may say so once the handshake is over for us.
     Tls(TlsFault),
 }
@@ -184,11 +189,6 @@ enum State {
     Done,
 }
 
-/// The upstream's body ended before its end, or is not framed as it said.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the upstream's answer broke off")]
-pub(in crate::proxy) struct Broken;
-
 impl Incoming {
     /// The body behind a head. `outgoing` is what is left of the request.
     ///
@@ -259,7 +259,7 @@ impl Incoming {
             match ready!(connection.poll_read(if small { SMALL_READ } else { LARGE_READ }, cx)) {
                 Ok(1..) => {}
                 Ok(0) if matches!(self.state, State::UntilClose) => self.state = State::Done,
-                Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken))),
+                Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken::Cut))),
             }
         }
     }
@@ -293,7 +293,7 @@ impl Incoming {
                     Ok(Piece::Trailers(trailers)) => Some(Ok(Some(Frame::trailers(trailers)))),
                     Ok(Piece::End) => Some(Ok(None)),
                     Ok(Piece::More) => None,
-                    Err(Malformed) => Some(Err(Broken)),
+                    Err(Malformed) => Some(Err(Broken::Cut)),
                 }
             }
         }

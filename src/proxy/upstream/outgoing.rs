@@ -6,7 +6,7 @@ use crate::proxy::headers::UpstreamHead;
 use crate::proxy::socket::Socket;
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
-use http_body::Body;
+use http_body::{Body, Frame};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -31,6 +31,8 @@ pub(in crate::proxy) struct Outgoing {
     ended: bool,
     /// Bytes of head and body that the socket took.
     sent: u64,
+    /// Whether something of the body has been taken from the caller, who will not say it again.
+    begun: bool,
     /// Whether some of them may wait in the socket, to be encrypted.
     unflushed: bool,
 }
@@ -88,6 +90,7 @@ impl Outgoing {
             piece: Piece::default(),
             ended,
             sent: 0,
+            begun: false,
             unflushed: false,
         }
     }
@@ -105,6 +108,11 @@ impl Outgoing {
     /// Whether there was nothing but a head, so that it can be said again.
     pub(in crate::proxy) fn is_bodiless(&self) -> bool {
         self.body.is_none()
+    }
+
+    /// Whether the caller has kept all of the body, or there is none: whoever refuses the request leaves it whole.
+    pub(in crate::proxy) fn is_whole(&self) -> bool {
+        self.is_bodiless() || !self.begun
     }
 
     /// Whether all of it has been sent.
@@ -207,11 +215,60 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
+    /// What the caller sends next of its body.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.begun = true;
+        self.ended |= frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    /// The head, with the framing of HTTP/1.1, for whoever says it in another way.
+    pub(super) fn head_bytes(&self) -> &[u8] {
+        self.head.as_bytes()
+    }
+
+    /// Notes that the head is out; whether nothing is behind it.
+    pub(super) fn take_head(&mut self) -> bool {
+        self.head_sent = self.head.as_bytes().len();
+        self.sent += self.head_sent as u64;
+        // A piece that waits since another try may be in a frame of HTTP/1.1.
+        (self.piece.before, self.piece.after) = (Bytes::new(), Bytes::new());
+        self.ended && self.piece.is_empty()
+    }
+
+    /// Data of the body that has been taken from the caller, and not been sent.
+    pub(super) fn waiting(&self) -> &Bytes {
+        &self.piece.data
+    }
+
+    /// Keeps data until it can be sent.
+    pub(super) fn wait(&mut self, data: Bytes) {
+        self.piece.data = data;
+    }
+
+    /// As much of what waits as there is room for, and whether it is the last of the body.
+    pub(super) fn take_waiting(&mut self, room: usize) -> (Bytes, bool) {
+        let piece = self.piece.data.split_to(room.min(self.piece.data.len()));
+        self.sent += piece.len() as u64;
+        if self.piece.data.is_empty() {
+            self.ended |= self.body.is_end_stream();
+        }
+        (piece, self.ended && self.piece.data.is_empty())
+    }
+
+    /// The body has come to its end.
+    pub(super) fn end_body(&mut self) {
+        self.ended = true;
+    }
+
     /// Takes the next piece of the body.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        match ready!(self.poll_frame(cx)) {
             None => {
-                self.ended = true;
                 if self.chunked {
                     self.piece.after = Bytes::from_static(b"0\r\n\r\n");
                 }

@@ -1,8 +1,7 @@
 //! From an endpoint's name to an open connection: addresses kept for a few seconds, tried one after the other.
 
-use super::exchange::Connection;
-use super::pool::{Aged, Lease};
-use super::secure;
+use super::lease::Lease;
+use super::opening;
 use crate::domain::upstream::Endpoint;
 use crate::proxy::error::UpstreamFault;
 use crate::proxy::worker::Worker;
@@ -60,11 +59,7 @@ pub(in crate::proxy) async fn connect(
     upstream: &UpstreamState,
 ) -> Result<Lease, UpstreamFault> {
     let limit = upstream.config.connect_timeout;
-    let opening = async {
-        let stream = open(worker, &endpoint.endpoint, limit).await?;
-        secure::shake(stream, endpoint, upstream).await
-    };
-    let opened = tokio::time::timeout(limit, opening).await;
+    let opened = tokio::time::timeout(limit, opening::open(worker, endpoint, upstream)).await;
     let connection = opened.unwrap_or(Err(UpstreamFault::ConnectTimeout));
     if endpoint.connected(connection.is_ok()) {
         let (upstream, endpoint) = (&upstream.config.name, &endpoint.endpoint.authority);
@@ -75,14 +70,17 @@ pub(in crate::proxy) async fn connect(
             }
         }
     }
-    let connection = Connection::new(connection?.socket);
-    let aged = Aged::fresh(connection, worker.clock.monotonic_nanos());
-    Ok(Lease::new(worker, endpoint, upstream.config.pool, aged))
+    Ok(Lease::new(
+        worker,
+        endpoint,
+        upstream.config.pool,
+        connection?,
+    ))
 }
 
 /// Tries the addresses of a name one after the other. Each gets its share of the time, so that one that never answers
 /// leaves some for the others.
-async fn open(
+pub(super) async fn open(
     worker: &Worker,
     endpoint: &Endpoint,
     limit: Duration,
