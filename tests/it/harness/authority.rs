@@ -52,16 +52,27 @@ impl Authority {
 
     /// Signs a certificate again, so that it ended yesterday.
     pub(crate) fn let_expire(&self, folder: &Path, name: &str) {
-        let (certificate, _) = places(folder, name);
-        let old = certificate.with_extension("pem.old");
-        std::fs::rename(&certificate, &old).unwrap();
+        let (certificate, key) = places(folder, name);
+        let request = certificate.with_extension("csr");
+        let copied = ["-copy_extensions", "copy"];
+        let mut asked = Command::new("openssl");
+        asked
+            .args(["x509", "-x509toreq", "-in"])
+            .arg(&certificate)
+            .arg("-key")
+            .arg(key)
+            .args(copied)
+            .arg("-out")
+            .arg(&request);
+        run(&mut asked);
         let mut made = Command::new("openssl");
-        made.args(["x509", "-days", "-1", "-in"])
-            .arg(&old)
+        made.args(["x509", "-req", "-days", "-1", "-in"])
+            .arg(&request)
             .arg("-CA")
             .arg(&self.certificate)
             .arg("-CAkey")
             .arg(&self.key)
+            .args(copied)
             .arg("-out")
             .arg(&certificate);
         run(&mut made);

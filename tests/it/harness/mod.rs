@@ -4,6 +4,7 @@ mod authority;
 mod client;
 mod desk;
 mod gateway;
+mod http2;
 mod managed;
 #[path = "../../support/ports.rs"]
 mod ports;
@@ -19,6 +20,7 @@ pub(crate) use authority::Authority;
 pub(crate) use client::{Answer, Client};
 pub(crate) use desk::{Desk, sql};
 pub(crate) use gateway::{Gateway, GatewayBuilder, KEY, ask, hash_of, tell, value_of};
+pub(crate) use http2::{Exchange, Http2Caller, Http2Upstream, read, run};
 pub(crate) use managed::{Manager, Place, actor, new_key};
 pub(crate) use ports::free_port;
 pub(crate) use postgres::Durability;
