@@ -23,13 +23,6 @@ pub struct Upstream {
     pub pool: Pool,
 }
 
-impl Upstream {
-    /// Whether it is spoken to under TLS; all its endpoints are alike in this.
-    pub fn is_secure(&self) -> bool {
-        self.endpoints.first().is_some_and(|one| one.secure)
-    }
-}
-
 /// What is spoken to an upstream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protocol {

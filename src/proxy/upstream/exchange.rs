@@ -150,14 +150,11 @@ impl Connection {
                 Ok(_) | Err(_) if !self.buffer.is_empty() => {
                     return Poll::Ready(Err(SendFault::Protocol));
                 }
-                Err(fault)
-                    if fault
-                        .get_ref()
-                        .is_some_and(|inner| inner.is::<rustls::Error>()) =>
-                {
-                    return Poll::Ready(Err(SendFault::Tls(secure::kind(&fault))));
+                Ok(_) => return Poll::Ready(Err(SendFault::NoAnswer)),
+                Err(fault) => {
+                    let said = secure::said(&fault);
+                    return Poll::Ready(Err(said.map_or(SendFault::NoAnswer, SendFault::Tls)));
                 }
-                Ok(_) | Err(_) => return Poll::Ready(Err(SendFault::NoAnswer)),
             }
         }
     }

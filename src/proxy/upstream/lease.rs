@@ -27,7 +27,7 @@ pub(in crate::proxy) enum Carrier {
 pub(in crate::proxy) struct Lease {
     carrier: Carrier,
     worker: Rc<Worker>,
-    endpoint: Arc<EndpointState>,
+    endpoint: u64,
     limits: Pool,
 }
 
@@ -41,7 +41,7 @@ impl Lease {
         Self {
             carrier,
             worker: Rc::clone(worker),
-            endpoint: Arc::clone(endpoint),
+            endpoint: endpoint.number,
             limits,
         }
     }
@@ -69,10 +69,7 @@ impl Lease {
                 let connection = aged.connection();
                 connection.send(outgoing, method, patience, interim).await
             }
-            Carrier::Shared(stream) => {
-                let request = (outgoing, &self.endpoint.endpoint);
-                stream.send(request, method, patience, interim).await
-            }
+            Carrier::Shared(stream) => stream.send(outgoing, method, patience, interim).await,
         }
     }
 
@@ -114,18 +111,12 @@ impl Lease {
 
     /// Back to the pool, if the answer has left the connection fit for another request.
     pub(in crate::proxy) fn give_back(self, answer: &Incoming, now: u64) {
-        match (self.carrier, answer) {
-            (Carrier::Own(mut aged), Incoming::Http1(answer)) => {
-                if !answer.leaves_good(aged.connection()) {
-                    return;
-                }
-                aged.connection().rest();
-                self.worker
-                    .pools
-                    .put(self.endpoint.number, aged, now, self.limits);
-            }
-            (Carrier::Own(_) | Carrier::Shared(_), _) => {}
+        if let (Carrier::Own(mut aged), Incoming::Http1(answer)) = (self.carrier, answer)
+            && answer.leaves_good(aged.connection())
+        {
+            aged.connection().rest();
+            self.worker.pools.put(self.endpoint, aged, now, self.limits);
+            self.worker.reap_later();
         }
-        self.worker.reap_later();
     }
 }

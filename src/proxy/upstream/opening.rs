@@ -38,12 +38,10 @@ pub(super) async fn open(
     let stream = resolve::open(worker, &endpoint.endpoint, upstream.config.connect_timeout).await?;
     let shaken = secure::shake(stream, endpoint, upstream).await?;
     if shaken.http2 {
-        let shared = Shared::begin(worker, shaken.socket).await?;
-        return Ok(Carrier::Shared(pools.add(
-            endpoint.number,
-            shared,
-            upstream.config.pool,
-        )));
+        let shared = Shared::begin(worker, &endpoint.endpoint, shaken.socket).await?;
+        let stream = pools.add(endpoint.number, shared, upstream.config.pool);
+        worker.reap_later();
+        return Ok(Carrier::Shared(stream));
     }
     if turn.is_some() {
         pools.shares_nothing(endpoint.number);

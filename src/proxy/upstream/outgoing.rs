@@ -21,6 +21,10 @@ pub(in crate::proxy) enum Stopped {
 }
 
 /// A request being sent.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something else, and they change at different times"
+)]
 pub(in crate::proxy) struct Outgoing {
     head: UpstreamHead,
     head_sent: usize,

@@ -41,7 +41,7 @@ pub(super) async fn shake(
     let shaken = TlsConnector::from(Arc::clone(&tls.client)).connect(name, stream);
     let stream = shaken.await.map_err(|fault| {
         tell(upstream, endpoint, &fault);
-        UpstreamFault::Tls(kind(&fault))
+        UpstreamFault::Tls(said(&fault).unwrap_or(TlsFault::Protocol))
     })?;
     let agreed = stream.get_ref().1.alpn_protocol();
     if protocol == Protocol::Http2 && agreed != Some(b"h2") {
@@ -64,14 +64,18 @@ fn tell(upstream: &UpstreamState, endpoint: &EndpointState, why: &dyn Display) {
     }
 }
 
-/// Whose certificate, whose word (RFC 9209 §2.3).
-pub(super) fn kind(fault: &io::Error) -> TlsFault {
-    let inner = fault.get_ref().and_then(|inner| inner.downcast_ref());
-    match inner {
-        Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => {
-            TlsFault::Certificate
-        }
-        Some(Error::AlertReceived(_)) => TlsFault::Alert,
-        Some(_) | None => TlsFault::Protocol,
-    }
+/// Whose certificate, whose word (RFC 9209 §2.3); `None`: it is no fault of TLS.
+pub(super) fn said(fault: &io::Error) -> Option<TlsFault> {
+    let inner = fault.get_ref()?.downcast_ref::<Error>()?;
+    let of_certificate = matches!(
+        inner,
+        Error::InvalidCertificate(_) | Error::NoCertificatesPresented
+    );
+    Some(if of_certificate {
+        TlsFault::Certificate
+    } else if matches!(inner, Error::AlertReceived(_)) {
+        TlsFault::Alert
+    } else {
+        TlsFault::Protocol
+    })
 }

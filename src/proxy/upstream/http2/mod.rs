@@ -11,7 +11,7 @@ mod upload;
 mod watched;
 
 use self::watched::Watched;
-use crate::domain::upstream::Pool;
+use crate::domain::upstream::{Endpoint, Pool};
 use crate::proxy::error::UpstreamFault;
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::answer::LARGEST_HEAD;
@@ -58,6 +58,7 @@ struct Vitals {
 /// A connection that many requests share. It closes when the last one has let go of it.
 pub(in crate::proxy) struct Shared {
     sender: SendRequest<Bytes>,
+    endpoint: Endpoint,
     vitals: Rc<Vitals>,
     /// In nanoseconds of the monotonic clock.
     born: u64,
@@ -69,7 +70,11 @@ pub(in crate::proxy) struct Shared {
 impl Shared {
     /// Begins to speak HTTP/2 on a socket, and waits for the service's settings: so no more is asked of it than it takes,
     /// and nothing at all if it speaks something else.
-    pub(super) async fn begin(worker: &Rc<Worker>, socket: Socket) -> Result<Self, UpstreamFault> {
+    pub(super) async fn begin(
+        worker: &Rc<Worker>,
+        endpoint: &Endpoint,
+        socket: Socket,
+    ) -> Result<Self, UpstreamFault> {
         let vitals = Rc::new(Vitals::default());
         let socket = Watched::new(socket, Rc::clone(&vitals));
         let (sender, mut connection) = Builder::new()
@@ -94,6 +99,7 @@ impl Shared {
         let now = worker.clock.monotonic_nanos();
         Ok(Self {
             sender,
+            endpoint: endpoint.clone(),
             vitals,
             born: now,
             idle_since: Cell::new(now),

@@ -1,12 +1,11 @@
 //! One request on a connection that others share, and its answer coming in. Whoever drops it half-way takes it back: h2
-//! sends a RST_STREAM with CANCEL then.
+//! resets the stream with CANCEL then.
 
 use super::super::answer::{AnswerHead, Framing, Malformed};
 use super::super::exchange::{MOST_INTERIM, SendFault};
 use super::super::incoming::Broken;
 use super::super::outgoing::{Outgoing, Stopped};
 use super::{Shared, answer, request, upload};
-use crate::domain::upstream::Endpoint;
 use crate::proxy::fields::may_trail;
 use crate::proxy::worker::Worker;
 use bytes::Bytes;
@@ -53,19 +52,22 @@ impl Stream {
     /// Sends a request and waits for the head of its answer, as on a connection that speaks HTTP/1.1.
     pub(in crate::proxy::upstream) async fn send(
         &mut self,
-        (outgoing, endpoint): (&mut Outgoing, &Endpoint),
+        outgoing: &mut Outgoing,
         method: &Method,
         patience: Duration,
         interim: impl Fn(&AnswerHead),
     ) -> Result<AnswerHead, SendFault> {
-        let request = request::head(outgoing.head_bytes(), endpoint).ok_or(SendFault::Protocol)?;
+        let request = request::head(outgoing.head_bytes(), &self.shared.endpoint)
+            .ok_or(SendFault::Protocol)?;
         let mut sender = self.shared.sender.clone();
         poll_fn(|cx| sender.poll_ready(cx))
             .await
-            .map_err(SendFault::of)?;
+            .map_err(|fault| SendFault::of(&fault))?;
         self.reads = self.shared.vitals.reads.get();
         let ends = outgoing.take_head();
-        let (response, stream) = sender.send_request(request, ends).map_err(SendFault::of)?;
+        let (response, stream) = sender
+            .send_request(request, ends)
+            .map_err(|fault| SendFault::of(&fault))?;
         let mut exchange = Exchange {
             response,
             stream,
@@ -141,7 +143,7 @@ impl Exchange {
             let sending = self.poll_sending(outgoing, cx)?;
             self.pass_interim(method, &interim, cx)?;
             if let Poll::Ready(answer) = Pin::new(&mut self.response).poll(cx) {
-                let (parts, body) = answer.map_err(SendFault::of)?.into_parts();
+                let (parts, body) = answer.map_err(|fault| SendFault::of(&fault))?.into_parts();
                 let answer = http::Response::from_parts(parts, ());
                 let head = answer::head(answer, method, body.is_end_stream());
                 let head = head.map_err(|Malformed| SendFault::Protocol)?;
@@ -196,7 +198,7 @@ impl Exchange {
 
 impl SendFault {
     /// What h2 says of a stream without an answer.
-    fn of(fault: h2::Error) -> Self {
+    fn of(fault: &h2::Error) -> Self {
         let refused = fault.is_reset() && fault.reason() == Some(Reason::REFUSED_STREAM);
         if fault.is_remote() && (refused || fault.is_go_away()) {
             // RFC 9113 §8.7; h2 says GOAWAY of those streams only that are above the last one that was looked at.
@@ -257,13 +259,13 @@ impl Incoming {
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Some(Err(fault)) => Poll::Ready(self.ended(fault).map(Err)),
+            Some(Err(fault)) => Poll::Ready(self.ended(&fault).map(Err)),
             None => {
                 let trailers = ready!(self.body.poll_trailers(cx));
                 self.over = trailers.is_ok();
                 Poll::Ready(match trailers {
                     Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(clean(trailers)))),
-                    Err(fault) => self.ended(fault).map(Err),
+                    Err(fault) => self.ended(&fault).map(Err),
                 })
             }
         }
@@ -271,7 +273,7 @@ impl Incoming {
 
     /// A reset without an error says that the answer is whole and the rest of the request not wanted (RFC 9113 §8.1); it
     /// comes while there is such a rest.
-    fn ended(&self, fault: h2::Error) -> Option<Broken> {
+    fn ended(&self, fault: &h2::Error) -> Option<Broken> {
         let whole = fault.reason() == Some(Reason::NO_ERROR) && self.left.is_none();
         if whole && fault.is_remote() && fault.is_reset() && !self.sent.get() {
             return None;
