@@ -399,6 +399,61 @@ fn an_early_answer_ends_nothing() {
 }
 
 #[test]
+fn a_caller_of_http_1_may_go_on_behind_an_early_answer() {
+    let talks = |mut exchange: Exchange| async move {
+        let head = Response::builder().body(()).unwrap();
+        let mut stream = exchange.respond.send_response(head, false).unwrap();
+        let body = exchange.request.body_mut();
+        while let Some(Ok(data)) = body.data().await {
+            body.flow_control().release_capacity(data.len()).unwrap();
+            stream.send_data(data, false).unwrap();
+        }
+        stream.send_data(Bytes::new(), true).unwrap();
+    };
+    let upstream = Http2Upstream::serving(Builder::new(), talks);
+    let gateway = before(&upstream, "");
+    let mut client = gateway.client();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
+    ));
+    assert_eq!(client.read_head().status, 200);
+    for word in ["one", "two"] {
+        client.send(format!("3\r\n{word}\r\n"));
+        assert_eq!(client.line().as_deref(), Some("3"));
+        assert_eq!(client.line().as_deref(), Some(word));
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.line().as_deref(), Some("0"));
+}
+
+#[test]
+fn a_reload_changes_what_is_spoken_and_ends_nothing() {
+    let slow = |mut exchange: Exchange| async move {
+        exchange.note("asked");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        exchange.answer(200, "ok");
+    };
+    let upstream = Http2Upstream::serving(Builder::new(), slow);
+    let mut gateway = before(&upstream, ", connect_timeout: 1s");
+    run(async {
+        let caller = Http2Caller::connect(gateway.address).await;
+        let (running, _stream) = caller.send("GET", true).await;
+        while upstream.notes().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        gateway.edit("protocol: h2", "protocol: http1");
+        // From then on it is asked in what it does not speak.
+        loop {
+            let (response, _) = caller.send("GET", true).await;
+            if response.await.unwrap().status() != 200 {
+                break;
+            }
+        }
+        assert_eq!(running.await.unwrap().status(), 200);
+    });
+}
+
+#[test]
 fn interim_answers_reach_callers_of_http_1() {
     let hints = |mut exchange: Exchange| async move {
         let head = Response::builder()

@@ -62,7 +62,13 @@ impl Incoming {
         match (self, lease.connection()) {
             (Self::Http1(incoming), Some(connection)) => incoming.poll_frame(connection, cx),
             (Self::Http1(_), None) => Poll::Ready(Some(Err(Broken::Cut))),
-            (Self::Http2(incoming), _) => incoming.poll_frame(cx),
+            (Self::Http2(incoming), _) => {
+                let frame = incoming.poll_frame(cx);
+                if frame.is_ready() {
+                    lease.heard();
+                }
+                frame
+            }
         }
     }
 }

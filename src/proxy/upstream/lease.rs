@@ -102,6 +102,13 @@ impl Lease {
         }
     }
 
+    /// Something came.
+    pub(super) fn heard(&mut self) {
+        if let Carrier::Shared(stream) = &mut self.carrier {
+            stream.heard();
+        }
+    }
+
     /// Nothing came for too long: a shared connection on which nothing came at all is for no other request.
     pub(in crate::proxy) fn doubt(&self) {
         if let Carrier::Shared(stream) = &self.carrier {

@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(in crate::proxy) struct Stream {
     shared: Rc<Shared>,
     reused: bool,
-    /// What had been read when the request was sent.
+    /// What had been read when the request was sent, or the last piece of its answer came.
     reads: u64,
     /// The answer's body and the way for the rest of the request, once the head is there.
     halves: Option<(RecvStream, SendStream<Bytes>)>,
@@ -63,7 +63,7 @@ impl Stream {
         poll_fn(|cx| sender.poll_ready(cx))
             .await
             .map_err(|fault| SendFault::of(&fault))?;
-        self.reads = self.shared.vitals.reads.get();
+        self.heard();
         let ends = outgoing.take_head();
         let (response, stream) = sender
             .send_request(request, ends)
@@ -105,6 +105,11 @@ impl Stream {
             sent,
             _upload: upload,
         })
+    }
+
+    /// Something came.
+    pub(in crate::proxy::upstream) fn heard(&mut self) {
+        self.reads = self.shared.vitals.reads.get();
     }
 
     /// A connection on which nothing came, where something was due, is for no other request.
