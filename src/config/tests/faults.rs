@@ -382,12 +382,11 @@ const UPSTREAM_CASES: &[Case] = &[
         ],
     ),
     (
-        "upstreams: { b: { endpoints: [http://a], balance: least_requests, tls: {}, retries: 1, health_check: {} } }",
+        "upstreams: { b: { endpoints: [http://a], balance: least_requests, retries: 1, health_check: {} } }",
         &[
             "1:51: upstreams.b.balance: `least_requests` is not supported yet",
-            "1:67: upstreams.b.tls: not supported yet",
-            "1:76: upstreams.b.retries: not supported yet",
-            "1:88: upstreams.b.health_check: not supported yet",
+            "1:67: upstreams.b.retries: not supported yet",
+            "1:79: upstreams.b.health_check: not supported yet",
         ],
     ),
     (

@@ -225,3 +225,62 @@ impl Watch {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A watch over a connection with one request under way, and when it began.
+    async fn watch(vitals: &Rc<Vitals>) -> (Watch, Instant, impl Sized) {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let spoken = Builder::new().handshake::<_, Bytes>(ours).await;
+        let (sender, mut connection) = spoken.unwrap();
+        vitals.streams.set(1);
+        let ping = connection.ping_pong().unwrap();
+        let watch = Watch::new(ping, vitals);
+        let begun = watch.heard;
+        (watch, begun, (sender, connection, theirs))
+    }
+
+    fn run(part: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.unwrap().block_on(part);
+    }
+
+    #[test]
+    fn a_service_that_answers_no_ping_is_gone() {
+        run(async {
+            let vitals = Rc::default();
+            let (mut watch, begun, _kept) = watch(&vitals).await;
+            let after = |seconds| begun + Duration::from_secs(seconds);
+            assert!(!watch.is_gone(after(20)));
+            assert_eq!(watch.asked, None);
+            assert!(!watch.is_gone(after(30)));
+            assert_eq!(watch.asked, Some(after(30)));
+            assert!(!watch.is_gone(after(40)));
+            assert!(watch.is_gone(after(50)));
+        });
+    }
+
+    #[test]
+    fn a_service_that_lives_is_asked_rarely_and_an_idle_one_never() {
+        run(async {
+            let vitals = Rc::<Vitals>::default();
+            let (mut watch, begun, _kept) = watch(&vitals).await;
+            let after = |seconds| begun + Duration::from_secs(seconds);
+            vitals.streams.set(0);
+            assert!(!watch.is_gone(after(1000)));
+            assert_eq!(watch.asked, None);
+            vitals.streams.set(1);
+            assert!(!watch.is_gone(after(1030)));
+            assert_eq!(watch.asked, Some(after(1030)));
+            vitals.reads.set(1);
+            for seconds in (1040..1380).step_by(10) {
+                assert!(!watch.is_gone(after(seconds)));
+                assert_eq!(watch.asked, Some(after(1030)), "{seconds}");
+            }
+        });
+    }
+}
