@@ -98,7 +98,8 @@ pub(crate) fn router(routes: usize, symbols: &Symbols) -> Router {
     }
     let config = config::parse(Path::new("bench.yaml"), &yaml).unwrap();
     let metrics = Metrics::new().unwrap();
-    let upstreams = UpstreamCompiler::default().compile(&config.upstreams, &metrics);
+    let upstreams =
+        UpstreamCompiler::default().compile(&config.upstreams, &config.upstream_tls, &metrics);
     Router::compile(
         &config.routes,
         &upstreams,

@@ -6,18 +6,21 @@ mod managed;
 mod raw;
 mod resolve;
 pub mod tls;
+pub mod upstream_tls;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
 use self::tls::ListenerTls;
+use self::upstream_tls::UpstreamTls;
 use crate::domain::consumer::Consumer;
 use crate::domain::key::record::Inactivity;
 use crate::domain::key::{KeyFormat, KeySpec};
 use crate::domain::route::Route;
 use crate::domain::secret::Secret;
 use crate::domain::upstream::Upstream;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -54,6 +57,8 @@ pub struct Config {
     pub admission: Admission,
     /// Services.
     pub upstreams: Vec<Upstream>,
+    /// How those of them that are spoken to under TLS are, by their names.
+    pub upstream_tls: HashMap<String, UpstreamTls>,
     /// Routes; [`Route::upstream`] counts in `upstreams`.
     pub routes: Vec<Route>,
     /// Declared consumers.

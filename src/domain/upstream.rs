@@ -9,9 +9,11 @@ pub struct Upstream {
     pub name: String,
     /// At least one address; taken in turn.
     pub endpoints: Vec<Endpoint>,
+    /// What is spoken to it.
+    pub protocol: Protocol,
     /// What the `Host` header says upstream.
     pub host_header: HostHeader,
-    /// Longest wait for a TCP connection.
+    /// Longest wait for a connection that can take a request: its name, TCP, TLS and the settings of HTTP/2 included.
     pub connect_timeout: Duration,
     /// Longest wait from the whole request head sent to the first byte of the answer.
     pub first_byte_timeout: Duration,
@@ -19,6 +21,29 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Idle connections: how many, how long, how old.
     pub pool: Pool,
+}
+
+/// What is spoken to an upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Under TLS what both sides agree on (ALPN), in cleartext HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; in cleartext by prior knowledge (RFC 9113 §3.3).
+    Http2,
+}
+
+impl Protocol {
+    /// As it stands in the config file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Http1 => "http1",
+            Self::Http2 => "h2",
+        }
+    }
 }
 
 /// One address of an upstream.
@@ -30,6 +55,15 @@ pub struct Endpoint {
     pub port: u16,
     /// `host[:port]` as it stands in a `Host` header; the port is left out when it is the scheme's default.
     pub authority: String,
+    /// Whether it is spoken to under TLS.
+    pub secure: bool,
+}
+
+impl Endpoint {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
 }
 
 /// Which host the upstream is told.

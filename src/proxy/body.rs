@@ -6,14 +6,14 @@ use super::error::{ProxyError, UpstreamFault};
 use super::fields::may_trail;
 use super::grpc;
 use super::outflow::Outflow;
-use super::upstream::exchange;
+use super::upstream::incoming::{Broken, Incoming as Answer};
 use super::upstream::pool::Lease;
 use crate::config::MinRate;
 use crate::gate::Denied;
 use crate::gate::identity::is_spelling_of;
 use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::cell::Cell;
@@ -33,6 +33,9 @@ pub(super) enum BodyError {
     /// Paused for too long.
     #[error("the body paused for too long")]
     Paused,
+    /// The caller took its request back.
+    #[error("the body did not come to its end")]
+    Unended,
     /// The caller's connection failed.
     #[error(transparent)]
     Caller(#[from] hyper::Error),
@@ -41,7 +44,7 @@ pub(super) enum BodyError {
     KeyEnded,
     /// The upstream's connection failed.
     #[error(transparent)]
-    Upstream(#[from] exchange::Broken),
+    Upstream(#[from] Broken),
 }
 
 /// Measures pauses: armed only when there is really nothing to read.
@@ -112,6 +115,8 @@ struct Streaming {
     /// Fields that are places for keys, also in trailers.
     keys: Vec<HeaderName>,
     pause: Pause,
+    /// Whether it has come over HTTP/2.
+    http2: bool,
     ended: bool,
 }
 
@@ -149,8 +154,17 @@ impl RequestBody {
             most,
             keys,
             pause,
+            http2: false,
             ended: false,
         })))
+    }
+
+    /// Notes what it has come over: HTTP/2 has an end that says so.
+    pub(super) fn come_over(mut self, version: Version) -> Self {
+        if let Some(body) = &mut self.0 {
+            body.http2 = version == Version::HTTP_2;
+        }
+        self
     }
 }
 
@@ -185,6 +199,12 @@ impl Body for RequestBody {
         body.pause.over();
         let Some(frame) = frame else {
             body.ended = true;
+            // hyper takes a reset without an error for the end, which is none of the body's (RFC 9113 §8.1).
+            if body.http2 && !body.incoming.is_end_stream() {
+                let broken = ProxyError::BadRequest("the request body is broken or ended early");
+                body.fate.fault.set(Some(broken));
+                return Poll::Ready(Some(Err(BodyError::Unended)));
+            }
             return Poll::Ready(None);
         };
         let frame = frame.inspect_err(|_| {
@@ -249,7 +269,7 @@ enum Content {
 }
 
 struct UpstreamBody {
-    incoming: exchange::Incoming,
+    incoming: Answer,
     /// Gone once the body has come to its end.
     lease: Option<Lease>,
     pause: Pause,
@@ -266,7 +286,7 @@ impl AnswerBody {
 
     /// What the upstream sends; its connection goes back to the pool at the end.
     pub(super) fn upstream(
-        incoming: exchange::Incoming,
+        incoming: Answer,
         lease: Lease,
         longest_pause: Duration,
         deadline: Option<Instant>,
@@ -339,13 +359,14 @@ impl UpstreamBody {
         let Some(lease) = &mut self.lease else {
             return Poll::Ready(None);
         };
-        match self.incoming.poll_frame(lease.connection(), cx) {
+        match self.incoming.poll_frame(lease, cx) {
             Poll::Ready(frame) => {
                 self.pause.over();
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
             }
             Poll::Pending => {
                 ready!(self.pause.poll(0, cx));
+                lease.doubt();
                 Poll::Ready(Some(Err(BodyError::Paused)))
             }
         }
@@ -354,7 +375,11 @@ impl UpstreamBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        if self.is_end_stream() {
+        let done = match &self.content {
+            Content::Full(bytes) => bytes.is_empty(),
+            Content::Upstream(body) => body.incoming.is_done(),
+        };
+        if done {
             self.ended();
         }
     }
@@ -413,7 +438,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Full(bytes) => bytes.is_empty(),
-            Content::Upstream(body) => body.incoming.is_done(),
+            Content::Upstream(body) => body.incoming.is_over(),
         }
     }
 

@@ -71,15 +71,32 @@ pub(super) enum UpstreamFault {
     /// No connection in time.
     #[error("the service did not accept a connection in time")]
     ConnectTimeout,
+    /// No handshake of TLS; which check failed is for the log.
+    #[error("no secure connection to the service could be made")]
+    Tls(TlsFault),
     /// The connection ended before an answer.
     #[error("the service closed the connection without an answer")]
     Closed,
+    /// It says that it has not acted upon the request.
+    #[error("the service refused the request without looking at it")]
+    Refused,
     /// Its answer is not HTTP, or not in one way only.
     #[error("the service gave an answer that cannot be understood")]
     Protocol,
     /// No answer in time.
     #[error("the service did not answer in time")]
     Timeout,
+}
+
+/// What was wrong with a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TlsFault {
+    /// The service's certificate is not good, or not its own.
+    Certificate,
+    /// The service would not have us.
+    Alert,
+    /// What came is no TLS, or none that we speak.
+    Protocol,
 }
 
 impl UpstreamFault {
@@ -89,7 +106,9 @@ impl UpstreamFault {
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Tls(_) => "tls",
             Self::Closed => "closed",
+            Self::Refused => "refused_stream",
             Self::Protocol => "protocol",
             Self::Timeout => "timeout",
         }
@@ -101,7 +120,10 @@ impl UpstreamFault {
             Self::Dns => "keygate; error=dns_error",
             Self::Connect => "keygate; error=connection_refused",
             Self::ConnectTimeout => "keygate; error=connection_timeout",
-            Self::Closed => "keygate; error=connection_terminated",
+            Self::Tls(TlsFault::Certificate) => "keygate; error=tls_certificate_error",
+            Self::Tls(TlsFault::Alert) => "keygate; error=tls_alert_received",
+            Self::Tls(TlsFault::Protocol) => "keygate; error=tls_protocol_error",
+            Self::Closed | Self::Refused => "keygate; error=connection_terminated",
             Self::Protocol => "keygate; error=http_protocol_error",
             Self::Timeout => "keygate; error=http_response_timeout",
         }
@@ -170,7 +192,8 @@ impl ProxyError {
                     "upstream_unreachable",
                     "Upstream unreachable",
                 ),
-                UpstreamFault::Closed | UpstreamFault::Protocol => row(
+                UpstreamFault::Tls(_) => row(S::BAD_GATEWAY, "upstream_tls", "Upstream TLS error"),
+                UpstreamFault::Closed | UpstreamFault::Refused | UpstreamFault::Protocol => row(
                     S::BAD_GATEWAY,
                     "upstream_protocol",
                     "Upstream protocol error",

@@ -8,7 +8,7 @@ use super::grpc;
 use super::headers::UpstreamHead;
 use super::streams::Kind;
 use super::upstream::answer::{AnswerHead, Framing, Malformed};
-use super::upstream::exchange::{Incoming as AnswerStream, SendFault};
+use super::upstream::exchange::SendFault;
 use super::upstream::outgoing::Outgoing;
 use super::upstream::pool::Lease;
 use super::upstream::resolve;
@@ -42,7 +42,9 @@ pub(super) async fn send(
 ) -> Result<Response<AnswerBody>, ProxyError> {
     let method = request.method().clone();
     let patience = cx.grpc.then(|| grpc::timeout(request.headers())).flatten();
+    let version = request.version();
     let (body, fate) = attach_body(request.into_body(), route, cx)?;
+    let body = body.come_over(version);
     // RFC 9110 §8.6: these say that their body is empty.
     let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
     let mut outgoing = Outgoing::new(head, body, says_empty);
@@ -172,7 +174,7 @@ async fn attempt(
             match exchange(outgoing, method, route, lease, cx).await {
                 Ok(answered) => return Ok(answered),
                 Err(Failed::Finally(fault)) => return Err(fault),
-                Err(Failed::Repeatably) => {
+                Err(Failed::Repeatably | Failed::Refused) => {
                     outgoing.rewind();
                     only_fresh = true;
                 }
@@ -208,6 +210,8 @@ enum Failed {
     Finally(UpstreamFault),
     /// A kept connection was dead, and the request was not taken, or may be said again.
     Repeatably,
+    /// The service says that it has not acted upon the request, and all of it is still there (RFC 9113 §8.7).
+    Refused,
 }
 
 impl Failed {
@@ -215,6 +219,7 @@ impl Failed {
         match self {
             Self::Finally(fault) => fault,
             Self::Repeatably => UpstreamFault::Closed,
+            Self::Refused => UpstreamFault::Refused,
         }
     }
 }
@@ -229,16 +234,8 @@ async fn exchange(
 ) -> Result<(AnswerHead, Lease), Failed> {
     let interim = |answer: &AnswerHead| cx.pass_interim(answer);
     let patience = route.upstream.config.first_byte_timeout;
-    let fault = match lease
-        .connection()
-        .send(
-            outgoing,
-            (method, cx.handshake.is_some()),
-            patience,
-            interim,
-        )
-        .await
-    {
+    let asked = (method, cx.handshake.is_some());
+    let fault = match lease.send(outgoing, asked, patience, interim).await {
         Ok(answer) => return Ok((answer, lease)),
         Err(fault) => fault,
     };
@@ -247,6 +244,9 @@ async fn exchange(
     if fault == SendFault::NoAnswer && lease.is_reused() && repeatable {
         return Err(Failed::Repeatably);
     }
+    if fault == SendFault::Refused && outgoing.is_whole() {
+        return Err(Failed::Refused);
+    }
     Err(Failed::Finally(fault.into()))
 }
 
@@ -254,9 +254,11 @@ impl From<SendFault> for UpstreamFault {
     fn from(fault: SendFault) -> Self {
         match fault {
             // A body that broke off has its own cause, which is told instead.
-            SendFault::NoAnswer | SendFault::Body => Self::Closed,
+            SendFault::NoAnswer | SendFault::Reset | SendFault::Body => Self::Closed,
+            SendFault::Refused => Self::Refused,
             SendFault::Protocol => Self::Protocol,
             SendFault::Timeout => Self::Timeout,
+            SendFault::Tls(fault) => Self::Tls(fault),
         }
     }
 }
@@ -271,7 +273,7 @@ fn switch(
     handshake
         .agree(&mut head)
         .map_err(|NotAgreed| UpstreamFault::Protocol)?;
-    handshake.upstream = Some(lease.into_connection().into_parts());
+    handshake.upstream = Some(lease.into_socket().ok_or(UpstreamFault::Protocol)?);
     cx.becomes(Kind::WebSocket);
     let mut answer = Response::new(AnswerBody::full(Bytes::new()));
     *answer.status_mut() = head.status;
@@ -293,7 +295,8 @@ fn pass_on(
     } else {
         Some(outgoing)
     };
-    let incoming = AnswerStream::begin(&head, rest, lease.connection())
+    let incoming = lease
+        .begin(&head, rest)
         .map_err(|Malformed| UpstreamFault::Protocol)?;
     let body = AnswerBody::upstream(
         incoming,

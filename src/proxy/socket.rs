@@ -1,16 +1,35 @@
-//! A caller's socket, in cleartext or under TLS.
+//! A caller's or an endpoint's socket, in cleartext or under TLS.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// See the head of this file.
 pub(super) enum Socket {
     Clear(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Whether it is open and has nothing to say that would have to be read: costs a system call only when something has
+    /// come. Under TLS that may be no more than a ticket for the next session, which is taken.
+    pub(super) fn is_silent(&mut self) -> bool {
+        match self {
+            Self::Clear(stream) => stream
+                .try_read(&mut [0])
+                .is_err_and(|fault| fault.kind() == io::ErrorKind::WouldBlock),
+            Self::Tls(stream) => {
+                let mut byte = [0];
+                let mut cx = Context::from_waker(Waker::noop());
+                Pin::new(stream)
+                    .poll_read(&mut cx, &mut ReadBuf::new(&mut byte))
+                    .is_pending()
+            }
+        }
+    }
 }
 
 impl AsyncRead for Socket {

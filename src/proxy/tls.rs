@@ -74,7 +74,7 @@ pub(super) async fn accept(
             Some(Shaken {
                 client: shown.and_then(|chain| identity(chain.first()?)),
                 http2: session.alpn_protocol() == Some(b"h2"),
-                socket: Socket::Tls(Box::new(stream)),
+                socket: Socket::Tls(Box::new(stream.into())),
             })
         }
         Ok(Err(fault)) => {

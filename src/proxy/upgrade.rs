@@ -2,6 +2,7 @@
 //! ends, when the gateway stops, or when nothing has been said for too long.
 
 use super::context::RequestContext;
+use super::socket::Socket;
 use super::websocket::{self, Frames};
 use super::worker::Worker;
 use crate::gate::Denied;
@@ -15,7 +16,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// How long one side may go on when the other has nothing more to say.
@@ -28,7 +28,7 @@ const IN_A_ROW: usize = 32;
 /// A WebSocket whose handshake is done but for the answer's last byte.
 pub(super) struct Tunnel {
     cx: Box<RequestContext>,
-    upstream: TcpStream,
+    upstream: Socket,
     /// What the service has sent behind its answer.
     ahead: BytesMut,
 }
@@ -48,7 +48,7 @@ enum End {
 }
 
 impl Tunnel {
-    pub(super) fn new(cx: Box<RequestContext>, upstream: TcpStream, ahead: BytesMut) -> Self {
+    pub(super) fn new(cx: Box<RequestContext>, upstream: Socket, ahead: BytesMut) -> Self {
         Self {
             cx,
             upstream,

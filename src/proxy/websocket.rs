@@ -1,6 +1,7 @@
 //! WebSocket (RFC 6455): the handshake, by `Upgrade` in HTTP/1.1 or by `CONNECT` in HTTP/2 (RFC 8441), and as much of its
 //! framing as it takes to say goodbye between two frames.
 
+use super::socket::Socket;
 use super::upstream::answer::AnswerHead;
 use crate::domain::route::AuthPolicy;
 use crate::gate::extract;
@@ -15,7 +16,6 @@ use http::header::{
 use http::{Method, Request, StatusCode};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
-use tokio::net::TcpStream;
 
 pub(super) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// RFC 6455 §7.4.1: the endpoint goes away.
@@ -37,7 +37,7 @@ pub(super) struct Handshake {
     /// The sub-protocol that is chosen if the service chooses none.
     protocol: Option<HeaderValue>,
     /// The service's side, once it has agreed.
-    pub(super) upstream: Option<(TcpStream, BytesMut)>,
+    pub(super) upstream: Option<(Socket, BytesMut)>,
 }
 
 /// The service has not agreed to what was asked.

@@ -1,6 +1,7 @@
 //! Upstreams as workers see them. An endpoint's record outlives reloads, so that pools and health stay.
 
-use crate::domain::upstream::{Endpoint, Upstream};
+use crate::config::upstream_tls::UpstreamTls;
+use crate::domain::upstream::{Endpoint, Protocol, Upstream};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use prometheus::IntGauge;
 use std::collections::HashMap;
@@ -46,6 +47,8 @@ impl EndpointState {
 pub struct UpstreamState {
     /// As configured.
     pub config: Upstream,
+    /// How it is spoken to under TLS; `None`: in cleartext.
+    pub tls: Option<UpstreamTls>,
     /// At least one.
     pub endpoints: Vec<Arc<EndpointState>>,
     /// Its metrics.
@@ -71,7 +74,15 @@ impl UpstreamState {
 #[derive(Debug, Default)]
 pub struct UpstreamCompiler {
     known: HashMap<(String, String), Arc<EndpointState>>,
+    spoken: HashMap<String, Spoken>,
     numbers: u64,
+}
+
+/// What connections to an upstream depend on: they are of no use once it has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Spoken {
+    protocol: Protocol,
+    tls: Option<UpstreamTls>,
 }
 
 impl UpstreamCompiler {
@@ -79,12 +90,26 @@ impl UpstreamCompiler {
     pub fn compile(
         &mut self,
         upstreams: &[Upstream],
+        tls: &HashMap<String, UpstreamTls>,
         metrics: &Metrics,
     ) -> Vec<Arc<UpstreamState>> {
         let before = std::mem::take(&mut self.known);
+        let spoken = std::mem::take(&mut self.spoken);
         let compiled = upstreams
             .iter()
-            .map(|config| Arc::new(self.upstream(config, &before, metrics)))
+            .map(|config| {
+                let wanted = Spoken {
+                    protocol: config.protocol,
+                    tls: tls.get(&config.name).cloned(),
+                };
+                // As before where nothing has changed, so that sessions of TLS go on.
+                let kept = spoken.get(&config.name).filter(|kept| **kept == wanted);
+                let before = kept.map(|_| &before);
+                let spoken = kept.cloned().unwrap_or(wanted);
+                let upstream = self.upstream(config, spoken.tls.clone(), before, metrics);
+                self.spoken.insert(config.name.clone(), spoken);
+                Arc::new(upstream)
+            })
             .collect::<Vec<_>>();
         for (upstream, endpoint) in before.keys().filter(|name| !self.known.contains_key(*name)) {
             metrics.forget_endpoint(upstream, endpoint);
@@ -95,14 +120,14 @@ impl UpstreamCompiler {
     fn upstream(
         &mut self,
         config: &Upstream,
-        before: &HashMap<(String, String), Arc<EndpointState>>,
+        tls: Option<UpstreamTls>,
+        before: Option<&HashMap<(String, String), Arc<EndpointState>>>,
         metrics: &Metrics,
     ) -> UpstreamState {
         let endpoints = config.endpoints.iter().map(|endpoint| {
             let name = (config.name.clone(), endpoint.authority.clone());
             let state = before
-                .get(&name)
-                .cloned()
+                .and_then(|before| before.get(&name).cloned())
                 .unwrap_or_else(|| self.endpoint(config, endpoint, metrics));
             self.known.insert(name, Arc::clone(&state));
             state
@@ -110,6 +135,7 @@ impl UpstreamCompiler {
         let endpoints = endpoints.collect();
         UpstreamState {
             config: config.clone(),
+            tls,
             endpoints,
             metrics: metrics.upstream(&config.name),
             next: AtomicUsize::new(0),

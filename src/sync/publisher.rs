@@ -2,6 +2,7 @@
 
 use super::fixed::Fixed;
 use crate::clock::Clock;
+use crate::config::upstream_tls::UpstreamTls;
 use crate::config::{Admission, Config, Forwarding, Listener};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
@@ -50,6 +51,7 @@ struct State {
 /// What of a configuration is needed again when something else changes. Its keys are not: they are in the table.
 struct Published {
     upstreams: Vec<Upstream>,
+    upstream_tls: HashMap<String, UpstreamTls>,
     routes: Vec<Route>,
     key_format: KeyFormat,
     consumers: Vec<Consumer>,
@@ -63,6 +65,7 @@ impl Published {
     fn of(config: &Config) -> Self {
         Self {
             upstreams: config.upstreams.clone(),
+            upstream_tls: config.upstream_tls.clone(),
             routes: config.routes.clone(),
             key_format: config.key_format.clone(),
             consumers: config.consumers.clone(),
@@ -343,7 +346,9 @@ impl State {
 
     fn compile(&mut self, revision: u64, symbols: &Symbols, metrics: &Metrics) -> Snapshot {
         let config = &self.config;
-        let compiled = self.upstreams.compile(&config.upstreams, metrics);
+        let compiled = self
+            .upstreams
+            .compile(&config.upstreams, &config.upstream_tls, metrics);
         let tls = &mut self.tls;
         let open = self.fixed.listeners(&config.listeners).map(|listener| {
             let server = listener.tls.as_ref();

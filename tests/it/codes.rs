@@ -552,6 +552,21 @@ fn upstream_unreachable() {
 }
 
 #[test]
+fn upstream_tls() {
+    // Whoever answers a handshake with what is no TLS.
+    let upstream = Upstream::serving(|stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let builder = GatewayBuilder::new(upstream.address).replace("http://", "https://");
+    let refused = with_key(&builder.upstream("tls: { insecure: true }").start(), KEY);
+    problem(&refused, 502, "upstream_tls");
+    assert_eq!(
+        refused.header("proxy-status"),
+        Some("keygate; error=tls_protocol_error")
+    );
+}
+
+#[test]
 fn upstream_protocol() {
     let ok = "HTTP/1.1 200 OK\r\n";
     let chunk = "\r\n2\r\nok\r\n0\r\n\r\n";

@@ -109,7 +109,7 @@ fn status_tells_what_runs() {
     assert_eq!(status["routes"][0]["auth_required"], true);
     assert_eq!(
         status["upstreams"],
-        json!([{"name": "app", "endpoints": [{
+        json!([{"name": "app", "tls": null, "endpoints": [{
             "address": upstream.address.to_string(), "up": true, "requests": 1, "connect_failures": 0
         }]}])
     );

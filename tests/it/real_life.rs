@@ -1,30 +1,15 @@
 //! Real programs on both sides: nginx and Python's server behind the gateway, curl in front of it.
 
-use crate::harness::{Gateway, GatewayBuilder, KEY, Process, Upstream, free_port, wait_for_port};
+use crate::harness::{
+    Gateway, GatewayBuilder, KEY, Process, Upstream, free_port, nginx, server, wait_for_port,
+};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 const PAGE: &str = "<h1>hello</h1>\n";
-
-/// Starts a server that is a Debian package.
-fn server(package: &str, command: &mut Command) -> Process {
-    let program = command.get_program().to_string_lossy().into_owned();
-    // nginx lives in sbin, which an ordinary user's PATH may lack.
-    let path = format!("{}:/usr/sbin:/sbin", env!("PATH"));
-    let found = path
-        .split(':')
-        .any(|folder| Path::new(folder).join(&program).exists());
-    assert!(found, "{program} is needed: Debian package {package}");
-    Process::start(
-        command
-            .env("PATH", path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null()),
-    )
-}
 
 /// A folder of files, a server in front of it, and the gateway in front of that.
 struct Site {
@@ -37,29 +22,13 @@ impl Site {
     fn nginx() -> Self {
         let (folder, address) = files();
         let at = folder.path().display();
-        let config = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;\n\
-             events {{}}\n\
-             http {{\n\
-               access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;\n\
-               fastcgi_temp_path {at}/fastcgi; uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;\n\
-               types {{ text/html html; text/plain txt; }}\n\
-               gzip on; gzip_types text/plain; gzip_min_length 10;\n\
-               server {{ listen {address}; root {at}/www; }}\n\
-             }}\n"
+        let lines = format!(
+            "types {{ text/html html; text/plain txt; }}\n\
+             gzip on; gzip_types text/plain; gzip_min_length 10;\n\
+             server {{ listen {address}; root {at}/www; }}\n"
         );
-        let file = folder.path().join("nginx.conf");
-        fs::write(&file, config).unwrap();
-        let log = folder.path().join("start.log");
-        let mut command = Command::new("nginx");
-        command
-            .arg("-e")
-            .arg(log)
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-c")
-            .arg(&file);
-        Self::before(server("nginx-light", &mut command), folder, address)
+        let server = nginx(folder.path(), &lines);
+        Self::before(server, folder, address)
     }
 
     fn python() -> Self {

@@ -4,6 +4,7 @@ use super::audit::HeadView;
 use super::metrics::{STORE_PATIENCE, count_by_status};
 use crate::admin::error::AdminError;
 use crate::admin::server::{AdminParts, ListenerInfo};
+use crate::config::upstream_tls::UpstreamTls;
 use crate::domain::key::KeyStatus;
 use crate::domain::route::{HostMatch, PathMatch};
 use crate::domain::time::Timestamp;
@@ -77,6 +78,8 @@ struct RouteStatus {
 #[derive(Serialize)]
 struct UpstreamStatus {
     name: String,
+    /// Whether it has to prove who it is: `verified`, or `insecure` if not; null: it is spoken to in cleartext.
+    tls: Option<&'static str>,
     endpoints: Vec<EndpointStatus>,
 }
 
@@ -202,6 +205,15 @@ fn upstream_status(upstream: &UpstreamState) -> UpstreamStatus {
     };
     UpstreamStatus {
         name: upstream.config.name.clone(),
+        tls: upstream.tls.as_ref().map(trust),
         endpoints: upstream.endpoints.iter().map(endpoint).collect(),
+    }
+}
+
+fn trust(tls: &UpstreamTls) -> &'static str {
+    if tls.is_insecure() {
+        "insecure"
+    } else {
+        "verified"
     }
 }

@@ -7,6 +7,7 @@ use crate::admin::error::AdminError;
 use crate::admin::limits::LimitsView;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
+use crate::config::upstream_tls::UpstreamTls;
 use crate::config::{
     Admission, Config, ListenerLimits, MinRate, ProxyTrust, SmtpSecurity, StoreLocation,
 };
@@ -15,7 +16,8 @@ use crate::domain::role::Permission;
 use crate::domain::route::{HostMatch, Location, PathMatch, Route};
 use crate::domain::scope::{Scope, ScopeDemand};
 use crate::domain::time::Timestamp;
-use crate::domain::upstream::{HostHeader, Upstream};
+use crate::domain::upstream::HostHeader;
+use crate::snapshot::endpoints::UpstreamState;
 use crate::snapshot::tls::TlsServer;
 use crate::store::nodes::NodeRecord;
 use axum::Json;
@@ -101,7 +103,7 @@ pub(in crate::admin) async fn show_config(
     let mut upstreams: BTreeMap<&str, Value> = BTreeMap::new();
     for route in snapshot.router.routes() {
         let config = &route.upstream.config;
-        upstreams.insert(&config.name, upstream(config));
+        upstreams.insert(&config.name, upstream(&route.upstream));
     }
     let routes = snapshot.router.routes().iter();
     let routes: Vec<Value> = routes
@@ -284,13 +286,16 @@ fn admission(admission: Admission) -> Value {
     })
 }
 
-fn upstream(upstream: &Upstream) -> Value {
+fn upstream(state: &UpstreamState) -> Value {
+    let upstream = &state.config;
     let endpoints = upstream.endpoints.iter();
     let endpoints: Vec<String> = endpoints
-        .map(|one| format!("http://{}", one.authority))
+        .map(|one| format!("{}://{}", one.scheme(), one.authority))
         .collect();
     json!({
         "endpoints": endpoints,
+        "protocol": upstream.protocol.name(),
+        "tls": state.tls.as_ref().map(upstream_tls),
         "host_header": match &upstream.host_header {
             HostHeader::Preserve => "preserve",
             HostHeader::Endpoint => "endpoint",
@@ -304,6 +309,16 @@ fn upstream(upstream: &Upstream) -> Value {
             "idle_timeout": duration(upstream.pool.idle_timeout),
             "max_lifetime": duration(upstream.pool.max_lifetime),
         },
+    })
+}
+
+/// No key, and of certificates only where they are from.
+fn upstream_tls(tls: &UpstreamTls) -> Value {
+    json!({
+        "server_name": tls.server_name.as_ref().map(|name| name.to_str()),
+        "client_certificate": tls.made_of.identity.as_ref().map(|one| &one.source),
+        "insecure": tls.is_insecure(),
+        "min_version": if tls.made_of.tls12 { "1.2" } else { "1.3" },
     })
 }
 

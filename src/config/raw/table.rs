@@ -164,6 +164,8 @@ pub(crate) const UPSTREAM: Table = Table {
     known: &[
         "endpoints",
         "balance",
+        "protocol",
+        "tls",
         "host_header",
         "connect_timeout",
         "first_byte_timeout",
@@ -172,12 +174,23 @@ pub(crate) const UPSTREAM: Table = Table {
     ],
     later: &[
         "health_check",
-        "tls",
         "retries",
         "circuit",
         "outlier_detection",
         "dns",
     ],
+};
+
+pub(crate) const UPSTREAM_TLS: Table = Table {
+    known: &[
+        "ca",
+        "server_name",
+        "cert",
+        "key",
+        "insecure",
+        "min_version",
+    ],
+    later: &[],
 };
 
 pub(crate) const POOL: Table = Table {

@@ -11,6 +11,7 @@ mod managed;
 mod routes;
 mod seen;
 mod tls;
+mod upstream_tls;
 mod upstreams;
 
 use super::raw::{Fields, Item, table};
@@ -39,6 +40,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         no_store: managed::is_without_store(&fields),
     };
     let consumers = consumers(&fields);
+    let (upstreams, upstream_tls) = upstreams::upstreams(&fields);
     let notifications = fields.section("notifications", &table::NOTIFICATIONS);
     Config {
         threads: fields.get("threads").and_then(|item| threads(&item)),
@@ -51,7 +53,8 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         admission: admission::admission(&fields.section("admission", &table::ADMISSION)),
         listeners: listeners::listeners(&fields),
         management: listeners::management(&fields.section("management", &table::MANAGEMENT)),
-        upstreams: upstreams::upstreams(&fields),
+        upstreams,
+        upstream_tls,
         routes: routes::routes(&fields, &known),
         keys: keys::keys(&fields, &known, &consumers),
         consumers,

@@ -1,9 +1,12 @@
 //! Services and their endpoints.
 
 use super::seen::Seen;
+use super::upstream_tls;
 use crate::config::raw::{Fields, Item, table};
+use crate::config::upstream_tls::UpstreamTls;
 use crate::config::value;
 use crate::domain::upstream::{Endpoint, HostHeader, Pool, Upstream};
+use std::collections::HashMap;
 use std::time::Duration;
 
 const MAX_IDLE: u64 = 10_000;
@@ -19,32 +22,37 @@ pub(super) fn names<'a>(root: &Fields<'a>) -> Vec<&'a str> {
         .collect()
 }
 
-pub(super) fn upstreams(root: &Fields<'_>) -> Vec<Upstream> {
+/// Services, and by their names how those under TLS are spoken to.
+pub(super) fn upstreams(root: &Fields<'_>) -> (Vec<Upstream>, HashMap<String, UpstreamTls>) {
+    let mut secured = HashMap::new();
     let Some(item) = root.get("upstreams") else {
-        return Vec::new();
+        return (Vec::new(), secured);
     };
     let entries = item.entries().unwrap_or_default();
-    let read = |entry| {
+    let mut read = |entry| {
         let at = item.value_of(entry);
         let name = value::label(&entry.name)
             .map_err(|what| at.fault_at(entry.place, at.path().to_owned(), what));
-        let upstream = upstream(&at);
-        Some(Upstream {
-            name: name.ok()?,
-            ..upstream
-        })
+        let (upstream, tls) = upstream(&at);
+        let name = name.ok()?;
+        secured.extend(tls.map(|tls| (name.clone(), tls)));
+        Some(Upstream { name, ..upstream })
     };
-    entries.iter().filter_map(read).collect()
+    let upstreams = entries.iter().filter_map(&mut read).collect();
+    (upstreams, secured)
 }
 
-fn upstream(item: &Item<'_>) -> Upstream {
+fn upstream(item: &Item<'_>) -> (Upstream, Option<UpstreamTls>) {
     let fields = item.fields(&table::UPSTREAM);
     let seconds = Duration::from_secs;
     let endpoints = endpoints(&fields);
     balance(&fields);
-    Upstream {
+    let protocol = upstream_tls::protocol(&fields);
+    let tls = upstream_tls::tls(&fields, &endpoints, protocol);
+    let upstream = Upstream {
         name: String::new(),
         endpoints,
+        protocol,
         host_header: fields
             .read("host_header", value::host_header)
             .unwrap_or(HostHeader::Preserve),
@@ -52,7 +60,8 @@ fn upstream(item: &Item<'_>) -> Upstream {
         first_byte_timeout: fields.duration("first_byte_timeout", seconds(60)),
         idle_timeout: fields.duration("idle_timeout", seconds(60)),
         pool: pool(&fields.section("pool", &table::POOL)),
-    }
+    };
+    (upstream, tls)
 }
 
 fn pool(fields: &Fields<'_>) -> Pool {

@@ -66,7 +66,7 @@ listeners:
   - name: second
 upstreams:
   billing:
-    endpoints: [https://10.0.0.1]
+    endpoints: [https://10.0.0.1/x]
 routes:
   - name: billing
     upstream: biling
@@ -82,7 +82,7 @@ keys:
         "3:21: listeners[0].header_timeout: a duration needs a unit (ms, s, m, h, d), such as `30s`",
         "4:10: listeners[0].tls: `cert` and `key`, or `certificates`, are required",
         "5:5: listeners[1].address: required",
-        "8:17: upstreams.billing.endpoints[0]: https endpoints are not supported yet",
+        "8:17: upstreams.billing.endpoints[0]: an endpoint is scheme, host and port only, without path and query",
         "11:15: routes[0].upstream: unknown upstream `biling`; did you mean `billing`?",
         "13:13: routes[0].match.path: a path must begin with `/`",
         "16:11: keys[0].hash: expected 64 hex digits after `blake3:`",
@@ -371,15 +371,34 @@ const UPSTREAM_CASES: &[Case] = &[
         ],
     ),
     (
-        "upstreams: { b: { endpoints: [https://a, ftp://a, a:80, {url: http://a, weight: 2}, http://a/x, http://u:p@a, http://a?x] } }",
+        "upstreams: { b: { endpoints: [https://a@b, ftp://a, a:80, {url: http://a, weight: 2}, http://a/x, http://u:p@a, http://a?x] } }",
         &[
-            "1:31: upstreams.b.endpoints[0]: https endpoints are not supported yet",
-            "1:42: upstreams.b.endpoints[1]: expected `http://host` or `http://host:port`",
-            "1:51: upstreams.b.endpoints[2]: expected `http://host` or `http://host:port`",
-            "1:57: upstreams.b.endpoints[3]: endpoints with a weight are not supported yet",
-            "1:85: upstreams.b.endpoints[4]: an endpoint is scheme, host and port only, without path and query",
-            "1:97: upstreams.b.endpoints[5]: an endpoint cannot hold a user name or password",
-            "1:111: upstreams.b.endpoints[6]: an endpoint is scheme, host and port only, without path and query",
+            "1:31: upstreams.b.endpoints[0]: an endpoint cannot hold a user name or password",
+            "1:44: upstreams.b.endpoints[1]: expected `http://host`, `https://host`, or one of them with a port",
+            "1:53: upstreams.b.endpoints[2]: expected `http://host`, `https://host`, or one of them with a port",
+            "1:59: upstreams.b.endpoints[3]: endpoints with a weight are not supported yet",
+            "1:87: upstreams.b.endpoints[4]: an endpoint is scheme, host and port only, without path and query",
+            "1:99: upstreams.b.endpoints[5]: an endpoint cannot hold a user name or password",
+            "1:113: upstreams.b.endpoints[6]: an endpoint is scheme, host and port only, without path and query",
+        ],
+    ),
+    (
+        "upstreams: { b: { endpoints: [https://a, http://b], protocol: h3 }, c: { endpoints: [http://a], tls: {} } }",
+        &[
+            "1:30: upstreams.b.endpoints: all endpoints are http://, or all are https://",
+            "1:63: upstreams.b.protocol: unknown value `h3`; did you mean `h2`?",
+            "1:102: upstreams.c.tls: only https:// endpoints have TLS",
+        ],
+    ),
+    (
+        "upstreams: { b: { endpoints: [https://a], tls: { cert: file:x.pem, insecure: true, ca: file:y.pem, min_version: '1.1' } }, c: { endpoints: [https://a], tls: { server_name: 'a:80', insecure: nope } } }",
+        &[
+            "1:48: upstreams.b.tls.key: required",
+            "1:56: upstreams.b.tls.cert: x.pem: No such file or directory (os error 2)",
+            "1:78: upstreams.b.tls.insecure: `ca` has no meaning with `insecure: true`",
+            "1:113: upstreams.b.tls.min_version: expected \"1.2\" or \"1.3\"",
+            "1:173: upstreams.c.tls.server_name: expected a host name or an IP address, without a port",
+            "1:191: upstreams.c.tls.insecure: expected `true` or `false`",
         ],
     ),
     (
@@ -398,12 +417,11 @@ const UPSTREAM_CASES: &[Case] = &[
         ],
     ),
     (
-        "upstreams: { b: { endpoints: [http://a], balance: least_requests, tls: {}, retries: 1, health_check: {} } }",
+        "upstreams: { b: { endpoints: [http://a], balance: least_requests, retries: 1, health_check: {} } }",
         &[
             "1:51: upstreams.b.balance: `least_requests` is not supported yet",
-            "1:67: upstreams.b.tls: not supported yet",
-            "1:76: upstreams.b.retries: not supported yet",
-            "1:88: upstreams.b.health_check: not supported yet",
+            "1:67: upstreams.b.retries: not supported yet",
+            "1:79: upstreams.b.health_check: not supported yet",
         ],
     ),
     (

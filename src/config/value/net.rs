@@ -6,6 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// An address to bind.
 pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
@@ -16,14 +17,11 @@ pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
 
 /// An address of an upstream.
 pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
-    let (scheme, rest) = text
-        .split_once("://")
-        .ok_or("expected `http://host` or `http://host:port`")?;
-    if scheme.eq_ignore_ascii_case("https") {
-        return Err("https endpoints are not supported yet".into());
-    }
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err("expected `http://host` or `http://host:port`".into());
+    const EXPECTED: &str = "expected `http://host`, `https://host`, or one of them with a port";
+    let (scheme, rest) = text.split_once("://").ok_or(EXPECTED)?;
+    let secure = scheme.eq_ignore_ascii_case("https");
+    if !secure && !scheme.eq_ignore_ascii_case("http") {
+        return Err(EXPECTED.into());
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains('@') {
@@ -34,15 +32,18 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     }
     let (host, port) = split_port(authority)?;
     let host = host_name(host)?;
-    let port = port.unwrap_or(HTTP_PORT);
-    let authority = match port {
-        HTTP_PORT => host.clone(),
-        port => format!("{host}:{port}"),
+    let default = if secure { HTTPS_PORT } else { HTTP_PORT };
+    let port = port.unwrap_or(default);
+    let authority = if port == default {
+        host.clone()
+    } else {
+        format!("{host}:{port}")
     };
     Ok(Endpoint {
         host: host.trim_matches(['[', ']']).to_owned(),
         port,
         authority,
+        secure,
     })
 }
 

@@ -34,6 +34,17 @@ pub(in crate::proxy) enum Framing {
     WebSocket,
 }
 
+impl Framing {
+    /// Bytes of the body, where that is known.
+    pub(super) fn length(self) -> Option<u64> {
+        match self {
+            Self::Empty | Self::WebSocket => Some(0),
+            Self::Length(length) => Some(length),
+            Self::Chunked | Self::UntilClose => None,
+        }
+    }
+}
+
 /// The head of an answer, ready to be passed on.
 #[derive(Debug)]
 pub(in crate::proxy) struct AnswerHead {

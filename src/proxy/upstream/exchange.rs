@@ -1,9 +1,13 @@
-//! One request on one connection, HTTP/1.1 spoken on a plain socket: no second task, no channel, buffers reused.
+//! One request on one connection, HTTP/1.1 spoken on the socket itself: no second task, no channel, buffers reused.
 //! The request may still be going out while its answer comes in.
 
 use super::answer::{self, AnswerHead, Framing, Malformed};
 use super::chunked::{Decoder, Piece};
+use super::incoming::Broken;
 use super::outgoing::{Outgoing, Stopped};
+use super::secure;
+use crate::proxy::error::TlsFault;
+use crate::proxy::socket::Socket;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body::Frame;
@@ -12,7 +16,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 
@@ -21,11 +24,11 @@ const SMALL_READ: usize = 8 * 1024;
 /// Room for a piece of a large body.
 const LARGE_READ: usize = 64 * 1024;
 /// Interim answers to one request; more is no HTTP any more.
-const MOST_INTERIM: usize = 16;
+pub(super) const MOST_INTERIM: usize = 16;
 
 /// An open connection to an endpoint.
 pub(in crate::proxy) struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     buffer: BytesMut,
     /// Waits for answers; kept from request to request, since setting it later costs next to nothing.
     timer: Pin<Box<Sleep>>,
@@ -42,11 +45,17 @@ pub(in crate::proxy) enum SendFault {
     Protocol,
     /// Nothing came in time.
     Timeout,
+    /// It says that it has not acted upon the request.
+    Refused,
+    /// It took the request back without an answer.
+    Reset,
+    /// The service would not have us after all: in TLS 1.3 it may say so once the handshake is over for us.
+    Tls(TlsFault),
 }
 
 impl Connection {
     /// Takes over a socket.
-    pub(in crate::proxy) fn new(stream: TcpStream) -> Self {
+    pub(in crate::proxy) fn new(stream: Socket) -> Self {
         let timer = Box::pin(tokio::time::sleep(Duration::from_hours(1)));
         Self {
             stream,
@@ -55,12 +64,9 @@ impl Connection {
         }
     }
 
-    /// Whether an idle connection is good for a request: open, and silent. Costs a system call only when the socket has
-    /// something to say, and then it is good for nothing.
-    pub(in crate::proxy) fn is_good(&self) -> bool {
-        let silent = self.stream.try_read(&mut [0]);
-        self.buffer.is_empty()
-            && silent.is_err_and(|fault| fault.kind() == io::ErrorKind::WouldBlock)
+    /// Whether an idle connection is good for a request: open, and silent.
+    pub(in crate::proxy) fn is_good(&mut self) -> bool {
+        self.buffer.is_empty() && self.stream.is_silent()
     }
 
     /// Lets go of memory that an idle connection does not need.
@@ -71,7 +77,7 @@ impl Connection {
     }
 
     /// The socket, and what has been read from it: for a WebSocket.
-    pub(in crate::proxy) fn into_parts(self) -> (TcpStream, BytesMut) {
+    pub(in crate::proxy) fn into_parts(self) -> (Socket, BytesMut) {
         (self.stream, self.buffer)
     }
 
@@ -148,14 +154,16 @@ impl Connection {
                     Ok(None) => {}
                 }
             }
-            let read = ready!(self.poll_read(SMALL_READ, cx));
-            if !matches!(read, Ok(1..)) {
-                let begun = !self.buffer.is_empty();
-                return Poll::Ready(Err(if begun {
-                    SendFault::Protocol
-                } else {
-                    SendFault::NoAnswer
-                }));
+            match ready!(self.poll_read(SMALL_READ, cx)) {
+                Ok(1..) => {}
+                Ok(_) | Err(_) if !self.buffer.is_empty() => {
+                    return Poll::Ready(Err(SendFault::Protocol));
+                }
+                Ok(_) => return Poll::Ready(Err(SendFault::NoAnswer)),
+                Err(fault) => {
+                    let said = secure::said(&fault);
+                    return Poll::Ready(Err(said.map_or(SendFault::NoAnswer, SendFault::Tls)));
+                }
             }
         }
     }
@@ -186,11 +194,6 @@ enum State {
     UntilClose,
     Done,
 }
-
-/// The upstream's body ended before its end, or is not framed as it said.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the upstream's answer broke off")]
-pub(in crate::proxy) struct Broken;
 
 impl Incoming {
     /// The body behind a head. `outgoing` is what is left of the request.
@@ -262,7 +265,7 @@ impl Incoming {
             match ready!(connection.poll_read(if small { SMALL_READ } else { LARGE_READ }, cx)) {
                 Ok(1..) => {}
                 Ok(0) if matches!(self.state, State::UntilClose) => self.state = State::Done,
-                Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken))),
+                Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken::Cut))),
             }
         }
     }
@@ -296,7 +299,7 @@ impl Incoming {
                     Ok(Piece::Trailers(trailers)) => Some(Ok(Some(Frame::trailers(trailers)))),
                     Ok(Piece::End) => Some(Ok(None)),
                     Ok(Piece::More) => None,
-                    Err(Malformed) => Some(Err(Broken)),
+                    Err(Malformed) => Some(Err(Broken::Cut)),
                 }
             }
         }

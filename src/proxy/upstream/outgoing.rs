@@ -3,14 +3,14 @@
 
 use crate::proxy::body::{BodyError, RequestBody};
 use crate::proxy::headers::UpstreamHead;
+use crate::proxy::socket::Socket;
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
-use http_body::Body;
+use http_body::{Body, Frame};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 /// Why sending stopped.
 pub(in crate::proxy) enum Stopped {
@@ -21,6 +21,10 @@ pub(in crate::proxy) enum Stopped {
 }
 
 /// A request being sent.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something else, and they change at different times"
+)]
 pub(in crate::proxy) struct Outgoing {
     head: UpstreamHead,
     head_sent: usize,
@@ -31,6 +35,10 @@ pub(in crate::proxy) struct Outgoing {
     ended: bool,
     /// Bytes of head and body that the socket took.
     sent: u64,
+    /// Whether something of the body has been taken from the caller, who will not say it again.
+    begun: bool,
+    /// Whether some of them may wait in the socket, to be encrypted.
+    unflushed: bool,
 }
 
 /// A piece of the body between the two parts of its frame.
@@ -86,6 +94,8 @@ impl Outgoing {
             piece: Piece::default(),
             ended,
             sent: 0,
+            begun: false,
+            unflushed: false,
         }
     }
 
@@ -104,9 +114,18 @@ impl Outgoing {
         self.body.is_none()
     }
 
+    /// Whether the caller has kept all of the body, or there is none: whoever refuses the request leaves it whole.
+    pub(in crate::proxy) fn is_whole(&self) -> bool {
+        self.is_bodiless() || !self.begun
+    }
+
     /// Whether all of it has been sent.
     pub(in crate::proxy) fn is_done(&self) -> bool {
-        self.ended && self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
+        self.ended && self.has_nothing_to_write() && !self.unflushed
+    }
+
+    fn has_nothing_to_write(&self) -> bool {
+        self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
     }
 
     /// Bytes the socket took.
@@ -116,7 +135,7 @@ impl Outgoing {
 
     /// Whether all that came has been sent, and more is to come from the caller.
     pub(in crate::proxy) fn waits_for_body(&self) -> bool {
-        !self.ended && self.piece.is_empty() && self.head_sent == self.head.as_bytes().len()
+        !self.ended && self.has_nothing_to_write()
     }
 
     /// Begins again, for another connection; only what [`Outgoing::is_untouched`] or [`Outgoing::is_bodiless`] may.
@@ -133,7 +152,7 @@ impl Outgoing {
     /// Sends on; ready when all is sent or nothing more can be.
     pub(in crate::proxy) fn poll_send(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Socket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Stopped>> {
         loop {
@@ -143,11 +162,14 @@ impl Outgoing {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Stopped::Body)),
                     // The head does not wait for the body.
                     Poll::Pending if self.head_sent < self.head.as_bytes().len() => {}
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        let _ = self.poll_flush(stream, cx);
+                        return Poll::Pending;
+                    }
                 }
             }
-            if self.is_done() {
-                return Poll::Ready(Ok(()));
+            if self.ended && self.has_nothing_to_write() {
+                return self.poll_flush(stream, cx);
             }
             if ready!(self.poll_write(stream, cx)).is_err() {
                 return Poll::Ready(Err(Stopped::Connection));
@@ -155,7 +177,23 @@ impl Outgoing {
         }
     }
 
-    fn poll_write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// What has been written leaves: under TLS it may still be with us.
+    fn poll_flush(
+        &mut self,
+        stream: &mut Socket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Stopped>> {
+        if self.unflushed {
+            let flushed = ready!(Pin::new(stream).poll_flush(cx));
+            self.unflushed = false;
+            if flushed.is_err() {
+                return Poll::Ready(Err(Stopped::Connection));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, stream: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let head = &self.head.as_bytes()[self.head_sent..];
         let stream = Pin::new(stream);
         let written = if self.piece.is_empty() {
@@ -177,14 +215,64 @@ impl Outgoing {
         self.head_sent += of_head;
         self.piece.advance(written - of_head);
         self.sent += written as u64;
+        self.unflushed = true;
         Poll::Ready(Ok(()))
+    }
+
+    /// What the caller sends next of its body.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.begun = true;
+        self.ended |= frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    /// The head, with the framing of HTTP/1.1, for whoever says it in another way.
+    pub(super) fn head_bytes(&self) -> &[u8] {
+        self.head.as_bytes()
+    }
+
+    /// Notes that the head is out; whether nothing is behind it.
+    pub(super) fn take_head(&mut self) -> bool {
+        self.head_sent = self.head.as_bytes().len();
+        self.sent += self.head_sent as u64;
+        // A piece that waits since another try may be in a frame of HTTP/1.1.
+        (self.piece.before, self.piece.after) = (Bytes::new(), Bytes::new());
+        self.ended && self.piece.is_empty()
+    }
+
+    /// Data of the body that has been taken from the caller, and not been sent.
+    pub(super) fn waiting(&self) -> &Bytes {
+        &self.piece.data
+    }
+
+    /// Keeps data until it can be sent.
+    pub(super) fn wait(&mut self, data: Bytes) {
+        self.piece.data = data;
+    }
+
+    /// As much of what waits as there is room for, and whether it is the last of the body.
+    pub(super) fn take_waiting(&mut self, room: usize) -> (Bytes, bool) {
+        let piece = self.piece.data.split_to(room.min(self.piece.data.len()));
+        self.sent += piece.len() as u64;
+        if self.piece.data.is_empty() {
+            self.ended |= self.body.is_end_stream();
+        }
+        (piece, self.ended && self.piece.data.is_empty())
+    }
+
+    /// The body has come to its end.
+    pub(super) fn end_body(&mut self) {
+        self.ended = true;
     }
 
     /// Takes the next piece of the body.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        match ready!(self.poll_frame(cx)) {
             None => {
-                self.ended = true;
                 if self.chunked {
                     self.piece.after = Bytes::from_static(b"0\r\n\r\n");
                 }

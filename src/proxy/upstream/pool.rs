@@ -1,15 +1,23 @@
-//! Idle connections of one worker, by endpoint, most recently used first: the warmest is taken, the coldest age out.
+//! Connections of one worker, by endpoint. Those that are idle: most recently used first, so the warmest is taken and the
+//! coldest age out. And those that many requests share.
 
-use super::exchange::{Connection, Incoming};
+use super::exchange::Connection;
+use super::http2::Shared;
+use super::http2::stream::Stream;
+use super::lease::Carrier;
 use crate::domain::upstream::Pool;
-use crate::proxy::worker::Worker;
-use crate::snapshot::endpoints::EndpointState;
 use crate::snapshot::handle::Snapshot;
 use hashbrown::{HashMap, HashSet};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
+
+pub(in crate::proxy) use super::lease::Lease;
+
+/// Shared connections to an endpoint; beyond that requests wait for the service to take them.
+const MOST_SHARED: usize = 16;
 
 /// A connection and its age, in nanoseconds of the monotonic clock.
 pub(in crate::proxy) struct Aged {
@@ -21,7 +29,7 @@ pub(in crate::proxy) struct Aged {
 }
 
 impl Aged {
-    pub(in crate::proxy) fn fresh(connection: Connection, now: u64) -> Self {
+    pub(super) fn fresh(connection: Connection, now: u64) -> Self {
         Self {
             connection,
             born: now,
@@ -31,37 +39,86 @@ impl Aged {
         }
     }
 
+    pub(super) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     fn outlived(&self, now: u64) -> bool {
         Duration::from_nanos(now.saturating_sub(self.idle_since)) >= self.idle_limit
     }
 }
 
-/// All idle connections of a worker.
+/// Connections to one endpoint.
 #[derive(Default)]
-pub(in crate::proxy) struct Pools(RefCell<HashMap<u64, Vec<Aged>>>);
+struct Ways {
+    idle: Vec<Aged>,
+    shared: Vec<Rc<Shared>>,
+    /// How long shared ones may be idle.
+    shared_idle: Duration,
+    /// Held by whoever opens a connection that others may share.
+    turn: Arc<Mutex<()>>,
+    /// It was offered HTTP/2 and speaks something else, so nobody waits for anybody.
+    shares_nothing: bool,
+}
+
+impl Ways {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_empty()
+    }
+
+    /// A place on a shared connection; on one that is full only when there are as many as there may be.
+    fn share(&mut self, now: u64, limits: Pool) -> Option<Stream> {
+        // Requests that are under way keep what is let go of here until they are done.
+        self.shared.retain(|one| one.is_good(now, limits));
+        let roomy = self.shared.iter().find(|one| one.has_room());
+        let found = match roomy {
+            Some(roomy) => roomy,
+            None if self.shared.len() < MOST_SHARED => return None,
+            None => self.shared.iter().min_by_key(|one| one.streams())?,
+        };
+        Some(Stream::on(found, true))
+    }
+}
+
+/// All connections of a worker that can take another request.
+#[derive(Default)]
+pub(in crate::proxy) struct Pools(RefCell<HashMap<u64, Ways>>);
 
 impl Pools {
-    /// The most recently used connection that is alive and young enough.
-    pub(in crate::proxy) fn take(&self, endpoint: u64, now: u64, limits: Pool) -> Option<Aged> {
+    /// A shared connection, or the most recently used one that is alive and young enough.
+    pub(in crate::proxy) fn take(&self, endpoint: u64, now: u64, limits: Pool) -> Option<Carrier> {
         let mut pools = self.0.borrow_mut();
-        let idle = pools.get_mut(&endpoint)?;
-        while let Some(mut aged) = idle.pop() {
+        let ways = pools.get_mut(&endpoint)?;
+        if !ways.shared.is_empty()
+            && let Some(stream) = ways.share(now, limits)
+        {
+            return Some(Carrier::Shared(stream));
+        }
+        while let Some(mut aged) = ways.idle.pop() {
             let age = Duration::from_nanos(now.saturating_sub(aged.born));
             if age < limits.max_lifetime && !aged.outlived(now) && aged.connection.is_good() {
                 aged.reused = true;
-                return Some(aged);
+                return Some(Carrier::Own(aged));
             }
         }
         None
     }
 
-    fn put(&self, endpoint: u64, mut aged: Aged, now: u64, limits: Pool) {
+    pub(super) fn put(&self, endpoint: u64, mut aged: Aged, now: u64, limits: Pool) {
         let age = Duration::from_nanos(now.saturating_sub(aged.born));
         if age >= limits.max_lifetime {
             return;
         }
         let mut pools = self.0.borrow_mut();
-        let idle = pools.entry(endpoint).or_default();
+        let idle = &mut pools.entry(endpoint).or_default().idle;
         if idle.len() < limits.max_idle {
             aged.idle_since = now;
             aged.idle_limit = limits.idle_timeout;
@@ -69,21 +126,55 @@ impl Pools {
         }
     }
 
-    /// Whether any connection is idle.
+    /// A place on a connection that has been opened meanwhile.
+    pub(super) fn share(&self, endpoint: u64, now: u64, limits: Pool) -> Option<Stream> {
+        self.0.borrow_mut().get_mut(&endpoint)?.share(now, limits)
+    }
+
+    /// Lets others share a connection; gives the first place on it.
+    pub(super) fn add(&self, endpoint: u64, shared: Shared, limits: Pool) -> Stream {
+        let shared = Rc::new(shared);
+        let stream = Stream::on(&shared, false);
+        let mut pools = self.0.borrow_mut();
+        let ways = pools.entry(endpoint).or_default();
+        ways.shared.push(shared);
+        ways.shared_idle = if limits.max_idle == 0 {
+            Duration::ZERO
+        } else {
+            limits.idle_timeout
+        };
+        stream
+    }
+
+    /// What whoever wants to open a shared connection waits for; `None`: there is nothing to share.
+    pub(super) fn turn(&self, endpoint: u64) -> Option<Arc<Mutex<()>>> {
+        let mut pools = self.0.borrow_mut();
+        let ways = pools.entry(endpoint).or_default();
+        (!ways.shares_nothing).then(|| Arc::clone(&ways.turn))
+    }
+
+    /// The endpoint was offered HTTP/2 and did not want it.
+    pub(super) fn shares_nothing(&self, endpoint: u64) {
+        let mut pools = self.0.borrow_mut();
+        pools.entry(endpoint).or_default().shares_nothing = true;
+    }
+
+    /// Whether any connection waits for requests.
     pub(in crate::proxy) fn any_idle(&self) -> bool {
-        self.0.borrow().values().any(|idle| !idle.is_empty())
+        self.0.borrow().values().any(|ways| !ways.is_empty())
     }
 
     /// Closes what is dead or has been idle for too long.
     pub(in crate::proxy) fn reap(&self, now: u64) {
-        let mut pools = self.0.borrow_mut();
-        for idle in pools.values_mut() {
-            idle.retain(|aged| !aged.outlived(now) && aged.connection.is_good());
+        for ways in self.0.borrow_mut().values_mut() {
+            ways.idle
+                .retain_mut(|aged| !aged.outlived(now) && aged.connection.is_good());
+            let limit = ways.shared_idle;
+            ways.shared.retain(|one| one.is_wanted(now, limit));
         }
-        pools.retain(|_, idle| !idle.is_empty());
     }
 
-    /// Closes connections to endpoints that are gone from the configuration.
+    /// Closes connections to endpoints that are gone from the configuration; shared ones once their requests are done.
     pub(in crate::proxy) fn keep_only(&self, snapshot: &Snapshot) {
         let mut known = HashSet::new();
         for route in snapshot.router.routes() {
@@ -98,55 +189,5 @@ impl Pools {
         self.0
             .borrow_mut()
             .retain(|endpoint, _| known.contains(endpoint));
-    }
-}
-
-/// A connection in use. Given back when the answer has been read to its end; closed when dropped before.
-pub(in crate::proxy) struct Lease {
-    aged: Aged,
-    worker: Rc<Worker>,
-    endpoint: u64,
-    limits: Pool,
-}
-
-impl Lease {
-    pub(in crate::proxy) fn new(
-        worker: &Rc<Worker>,
-        endpoint: &Arc<EndpointState>,
-        limits: Pool,
-        aged: Aged,
-    ) -> Self {
-        Self {
-            aged,
-            worker: Rc::clone(worker),
-            endpoint: endpoint.number,
-            limits,
-        }
-    }
-
-    /// Whether it has carried a request before, so that the other side may have closed it meanwhile.
-    pub(in crate::proxy) fn is_reused(&self) -> bool {
-        self.aged.reused
-    }
-
-    pub(in crate::proxy) fn connection(&mut self) -> &mut Connection {
-        &mut self.aged.connection
-    }
-
-    /// The connection itself, which is nobody's any more.
-    pub(in crate::proxy) fn into_connection(self) -> Connection {
-        self.aged.connection
-    }
-
-    /// Back to the pool, if the answer has left the connection fit for another request.
-    pub(in crate::proxy) fn give_back(mut self, answer: &Incoming, now: u64) {
-        if !answer.leaves_good(&self.aged.connection) {
-            return;
-        }
-        self.aged.connection.rest();
-        self.worker
-            .pools
-            .put(self.endpoint, self.aged, now, self.limits);
-        self.worker.reap_later();
     }
 }

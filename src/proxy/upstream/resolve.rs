@@ -1,7 +1,7 @@
 //! From an endpoint's name to an open connection: addresses kept for a few seconds, tried one after the other.
 
-use super::exchange::Connection;
-use super::pool::{Aged, Lease};
+use super::lease::Lease;
+use super::opening;
 use crate::domain::upstream::Endpoint;
 use crate::proxy::error::UpstreamFault;
 use crate::proxy::worker::Worker;
@@ -59,7 +59,7 @@ pub(in crate::proxy) async fn connect(
     upstream: &UpstreamState,
 ) -> Result<Lease, UpstreamFault> {
     let limit = upstream.config.connect_timeout;
-    let opened = tokio::time::timeout(limit, open(worker, &endpoint.endpoint, limit)).await;
+    let opened = tokio::time::timeout(limit, opening::open(worker, endpoint, upstream)).await;
     let connection = opened.unwrap_or(Err(UpstreamFault::ConnectTimeout));
     if endpoint.connected(connection.is_ok()) {
         let (upstream, endpoint) = (&upstream.config.name, &endpoint.endpoint.authority);
@@ -70,17 +70,21 @@ pub(in crate::proxy) async fn connect(
             }
         }
     }
-    let aged = Aged::fresh(connection?, worker.clock.monotonic_nanos());
-    Ok(Lease::new(worker, endpoint, upstream.config.pool, aged))
+    Ok(Lease::new(
+        worker,
+        endpoint,
+        upstream.config.pool,
+        connection?,
+    ))
 }
 
 /// Tries the addresses of a name one after the other. Each gets its share of the time, so that one that never answers
 /// leaves some for the others.
-async fn open(
+pub(super) async fn open(
     worker: &Worker,
     endpoint: &Endpoint,
     limit: Duration,
-) -> Result<Connection, UpstreamFault> {
+) -> Result<TcpStream, UpstreamFault> {
     let addresses = worker
         .resolver
         .addresses(endpoint)
@@ -93,7 +97,7 @@ async fn open(
             Ok(Ok(stream)) => {
                 // Without it a head and a small body may wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                return Ok(Connection::new(stream));
+                return Ok(stream);
             }
             Ok(Err(_)) => fault = UpstreamFault::Connect,
             Err(_) => fault = UpstreamFault::ConnectTimeout,

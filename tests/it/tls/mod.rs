@@ -1,9 +1,8 @@
 //! TLS towards callers, by real clients: curl and OpenSSL.
 
-mod authority;
-
-use crate::harness::{Client, Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, wait_until};
-use authority::Authority;
+use crate::harness::{
+    Authority, Client, Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, wait_until,
+};
 use std::fs;
 use std::io::Read;
 use std::path::Path;

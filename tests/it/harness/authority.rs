@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// `NAME.pem` and `NAME.key` in its folder.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     certificate: PathBuf,
     key: PathBuf,
 }
@@ -12,7 +12,7 @@ pub(super) struct Authority {
 const NEW_KEY: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
 
 impl Authority {
-    pub(super) fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let (certificate, key) = places(folder, name);
         let mut made = Command::new("openssl");
         made.args(["req", "-x509", "-nodes", "-days", "30"])
@@ -26,7 +26,7 @@ impl Authority {
     }
 
     /// A certificate for these names, such as `DNS:a.example.com,DNS:b.example.com`, in place of one that is there.
-    pub(super) fn sign(&self, folder: &Path, name: &str, hosts: &str) {
+    pub(crate) fn sign(&self, folder: &Path, name: &str, hosts: &str) {
         let (certificate, key) = places(folder, name);
         let (new_certificate, new_key) = (
             certificate.with_extension("pem.new"),
@@ -48,6 +48,34 @@ impl Authority {
         run(&mut made);
         std::fs::rename(new_key, key).unwrap();
         std::fs::rename(new_certificate, certificate).unwrap();
+    }
+
+    /// Signs a certificate again, so that it ended yesterday.
+    pub(crate) fn let_expire(&self, folder: &Path, name: &str) {
+        let (certificate, key) = places(folder, name);
+        let request = certificate.with_extension("csr");
+        let copied = ["-copy_extensions", "copy"];
+        let mut asked = Command::new("openssl");
+        asked
+            .args(["x509", "-x509toreq", "-in"])
+            .arg(&certificate)
+            .arg("-key")
+            .arg(key)
+            .args(copied)
+            .arg("-out")
+            .arg(&request);
+        run(&mut asked);
+        let mut made = Command::new("openssl");
+        made.args(["x509", "-req", "-days", "-1", "-in"])
+            .arg(&request)
+            .arg("-CA")
+            .arg(&self.certificate)
+            .arg("-CAkey")
+            .arg(&self.key)
+            .args(copied)
+            .arg("-out")
+            .arg(&certificate);
+        run(&mut made);
     }
 }
 
