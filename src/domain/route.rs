@@ -2,6 +2,7 @@
 
 use super::limit::Limit;
 use super::method::MethodSet;
+use super::resilience::Retries;
 use super::scope::ScopeDemand;
 use http::HeaderName;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Route {
     pub workspace: Option<String>,
     /// What all who use it share.
     pub limits: Option<Limit>,
+    /// When a request is sent again; `None`: never.
+    pub retries: Option<Retries>,
 }
 
 /// What a route takes; the most specific match wins.

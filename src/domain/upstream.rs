@@ -1,5 +1,7 @@
 //! An upstream: a named service and the addresses (endpoints) that serve it.
 
+use super::balance::Balance;
+use super::resilience::{Circuit, HealthCheck, OutlierDetection};
 use std::time::Duration;
 
 /// A service behind the gateway.
@@ -7,8 +9,10 @@ use std::time::Duration;
 pub struct Upstream {
     /// Unique name; a metric label.
     pub name: String,
-    /// At least one address; taken in turn.
+    /// At least one address, at least one of them with a weight above 0.
     pub endpoints: Vec<Endpoint>,
+    /// Which of them is asked.
+    pub balance: Balance,
     /// What the `Host` header says upstream.
     pub host_header: HostHeader,
     /// Longest wait for a TCP connection.
@@ -19,6 +23,12 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Idle connections: how many, how long, how old.
     pub pool: Pool,
+    /// How endpoints are asked how they are; `None`: only requests show it.
+    pub health_check: Option<HealthCheck>,
+    /// When an endpoint is taken out that fails its requests; `None`: never.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// The most it is asked at a time.
+    pub circuit: Circuit,
 }
 
 /// One address of an upstream.
@@ -30,6 +40,8 @@ pub struct Endpoint {
     pub port: u16,
     /// `host[:port]` as it stands in a `Host` header; the port is left out when it is the scheme's default.
     pub authority: String,
+    /// Its share of the requests, beside the weights of the others; 0: none.
+    pub weight: u32,
 }
 
 /// Which host the upstream is told.

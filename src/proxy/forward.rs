@@ -1,6 +1,7 @@
-//! Pick an endpoint, send, and send again only where that is safe: when no connection could be made, or when a pooled
-//! connection turned out to be dead and the request had not been taken, or may be repeated.
+//! Sends a request and passes its answer on. Which endpoint gets it is for `attempt.rs` and `balance/` to say.
 
+use super::attempt::attempt;
+use super::balance::Choice;
 use super::body::{AnswerBody, BodyFate, RequestBody};
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
@@ -9,7 +10,6 @@ use super::upstream::answer::{AnswerHead, Malformed};
 use super::upstream::exchange::{Incoming as AnswerStream, SendFault};
 use super::upstream::outgoing::Outgoing;
 use super::upstream::pool::Lease;
-use super::upstream::resolve;
 use super::worker::Worker;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
@@ -19,8 +19,6 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
 
 /// Forwards a permitted request and gives the upstream's answer, its body still under way.
@@ -32,12 +30,13 @@ pub(super) async fn send(
     cx: &mut RequestContext,
 ) -> Result<Response<AnswerBody>, ProxyError> {
     let method = request.method().clone();
+    let mut choice = Choice::new(&route.upstream, request.headers(), cx);
     let (body, fate) = attach_body(request.into_body(), route, cx)?;
     // RFC 9110 §8.6: these say that their body is empty.
     let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
     let mut outgoing = Outgoing::new(head, body, says_empty);
     let deadline = route.route.timeout.map(|limit| Instant::now() + limit);
-    let sending = attempt(worker, &mut outgoing, &method, route, cx);
+    let sending = attempt(worker, &mut outgoing, (&method, route), &mut choice, cx);
     let sent = match deadline {
         None => sending.await,
         Some(deadline) => tokio::time::timeout_at(deadline, sending)
@@ -102,55 +101,8 @@ fn attach_body(
     ))
 }
 
-/// Tries the endpoints in turn until one takes a connection, and sends. A kept connection that turns out to be dead costs
-/// nothing but the try: a fresh one is made, here or at the next endpoint.
-async fn attempt(
-    worker: &Rc<Worker>,
-    outgoing: &mut Outgoing,
-    method: &Method,
-    route: &CompiledRoute,
-    cx: &mut RequestContext,
-) -> Result<(AnswerHead, Lease), UpstreamFault> {
-    let upstream = &route.upstream;
-    let pool = upstream.config.pool;
-    let mut fault = UpstreamFault::Connect;
-    // A request is said again once, so not on another connection that may be dead too.
-    let mut only_fresh = false;
-    for endpoint in upstream.in_turn() {
-        cx.endpoint = Some(Arc::clone(endpoint));
-        outgoing.aim_at(endpoint.endpoint.authority.as_bytes());
-        let kept = if only_fresh {
-            None
-        } else {
-            worker.pools.take(endpoint.number, cx.decided, pool)
-        };
-        if let Some(kept) = kept {
-            endpoint.requests.fetch_add(1, Relaxed);
-            let lease = Lease::new(worker, endpoint, pool, kept);
-            match exchange(outgoing, method, route, lease, cx).await {
-                Ok(answered) => return Ok(answered),
-                Err(Failed::Finally(fault)) => return Err(fault),
-                Err(Failed::Repeatably) => {
-                    outgoing.rewind();
-                    only_fresh = true;
-                }
-            }
-        }
-        match resolve::connect(worker, endpoint, upstream).await {
-            Ok(lease) => {
-                endpoint.requests.fetch_add(1, Relaxed);
-                return exchange(outgoing, method, route, lease, cx)
-                    .await
-                    .map_err(Failed::fault);
-            }
-            Err(failed) => fault = failed,
-        }
-    }
-    Err(fault)
-}
-
 /// How an exchange failed.
-enum Failed {
+pub(super) enum Failed {
     /// The request may have been acted upon, or there is no use in trying again.
     Finally(UpstreamFault),
     /// A kept connection was dead, and the request was not taken, or may be said again.
@@ -158,7 +110,7 @@ enum Failed {
 }
 
 impl Failed {
-    fn fault(self) -> UpstreamFault {
+    pub(super) fn fault(self) -> UpstreamFault {
         match self {
             Self::Finally(fault) => fault,
             Self::Repeatably => UpstreamFault::Closed,
@@ -167,7 +119,7 @@ impl Failed {
 }
 
 /// One request on one connection.
-async fn exchange(
+pub(super) async fn exchange(
     outgoing: &mut Outgoing,
     method: &Method,
     route: &CompiledRoute,

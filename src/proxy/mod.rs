@@ -1,6 +1,8 @@
 //! THE DATA PLANE: one thread per core, each with its own runtime, listeners and upstream connections.
 //! Read `handler.rs` first: the request path, top to bottom.
 
+mod attempt;
+mod balance;
 mod body;
 mod client_io;
 mod connection;

@@ -1,5 +1,6 @@
 //! One core: a thread with its own runtime, listeners, upstream connections and log buffer. A request never leaves it.
 
+use super::balance::Turns;
 use super::connection::Connection;
 use super::counting::Counts;
 use super::listener::{self, BindError, BoundListener, ListenerState};
@@ -127,6 +128,17 @@ impl Drop for TurnedAway {
 /// A worker's own hold on the snapshot in force.
 pub(super) struct View {
     pub(super) snapshot: Arc<Snapshot>,
+    /// Whose turn it is at each upstream.
+    pub(super) turns: Turns,
+}
+
+impl View {
+    fn of(shared: &Shared) -> Rc<Self> {
+        Rc::new(Self {
+            snapshot: shared.snapshot(),
+            turns: Turns::default(),
+        })
+    }
 }
 
 /// The state of one core.
@@ -162,9 +174,7 @@ pub(super) struct Worker {
 
 impl Worker {
     fn new(parts: ProxyParts, resolver: Arc<Resolver>) -> Self {
-        let view = Rc::new(View {
-            snapshot: parts.shared.snapshot(),
-        });
+        let view = View::of(&parts.shared);
         Self {
             no_route: Arc::new(parts.metrics.route(NO_ROUTE)),
             access: parts
@@ -231,9 +241,7 @@ impl Worker {
     pub(super) fn view(&self) -> Rc<View> {
         let mut view = self.view.borrow_mut();
         if view.snapshot.revision != self.shared.revision() {
-            *view = Rc::new(View {
-                snapshot: self.shared.snapshot(),
-            });
+            *view = View::of(&self.shared);
             self.pools.keep_only(&view.snapshot);
         }
         Rc::clone(&view)
@@ -242,6 +250,11 @@ impl Worker {
     /// Random bits that need no secrecy; never all zero in either half.
     pub(super) fn random(&self) -> u128 {
         self.random.borrow_mut().u128(..) | (1 << 64) | 1
+    }
+
+    /// A random number below another, which is above 0.
+    pub(super) fn random_below(&self, end: u64) -> u64 {
+        self.random.borrow_mut().u64(..end)
     }
 
     /// A fresh `X-Request-Id`.

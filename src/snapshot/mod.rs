@@ -3,9 +3,11 @@
 pub mod endpoints;
 pub mod events;
 pub mod handle;
+pub mod health;
 pub mod key;
 pub mod keys;
 pub mod limits;
+pub mod load;
 pub mod router;
 pub mod tls;
 pub mod usage;

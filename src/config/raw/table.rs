@@ -152,15 +152,60 @@ pub(crate) const UPSTREAM: Table = Table {
         "first_byte_timeout",
         "idle_timeout",
         "pool",
-    ],
-    later: &[
         "health_check",
-        "tls",
-        "retries",
-        "circuit",
         "outlier_detection",
-        "dns",
+        "circuit",
     ],
+    later: &["tls"],
+};
+
+pub(crate) const ENDPOINT: Table = Table {
+    known: &["url", "weight"],
+    later: &[],
+};
+
+pub(crate) const BALANCE: Table = Table {
+    known: &["hash"],
+    later: &[],
+};
+
+pub(crate) const HASH: Table = Table {
+    known: &["header"],
+    later: &[],
+};
+
+pub(crate) const HEALTH_CHECK: Table = Table {
+    known: &[
+        "path",
+        "tcp",
+        "interval",
+        "timeout",
+        "healthy",
+        "unhealthy",
+        "statuses",
+        "host",
+    ],
+    later: &[],
+};
+
+pub(crate) const OUTLIER_DETECTION: Table = Table {
+    known: &[
+        "failures",
+        "base_ejection",
+        "max_ejected_percent",
+        "slow_start",
+    ],
+    later: &[],
+};
+
+pub(crate) const CIRCUIT: Table = Table {
+    known: &["max_connections", "max_pending", "max_requests"],
+    later: &[],
+};
+
+pub(crate) const RETRIES: Table = Table {
+    known: &["attempts", "on", "per_try_timeout", "backoff"],
+    later: &[],
 };
 
 pub(crate) const POOL: Table = Table {
@@ -180,8 +225,9 @@ pub(crate) const ROUTE: Table = Table {
         "workspace",
         "auth",
         "limits",
+        "retries",
     ],
-    later: &["provider", "credential", "retries", "report_only"],
+    later: &["provider", "credential", "report_only"],
 };
 
 pub(crate) const MATCH: Table = Table {

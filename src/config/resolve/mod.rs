@@ -2,11 +2,13 @@
 //! A bad item is reported and left out, so the [`Config`] made here counts only if there was no fault.
 
 mod auth;
+mod balance;
 mod key_fields;
 mod keys;
 mod listeners;
 mod mail;
 mod managed;
+mod resilience;
 mod routes;
 mod seen;
 mod tls;

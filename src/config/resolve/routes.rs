@@ -1,6 +1,7 @@
 //! Routes: what they match and where they lead.
 
 use super::auth::auth;
+use super::resilience::retries;
 use super::seen::Seen;
 use super::{Known, limits, methods};
 use crate::config::raw::{Fields, Item, table};
@@ -63,6 +64,7 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> 
     let forward_metadata = fields.flag("forward_metadata", false);
     let workspace = workspace(fields, known);
     let limits = limits(fields);
+    let retries = retries(fields);
     Some(Route {
         name: String::new(),
         matches: found?.clone(),
@@ -74,6 +76,7 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> 
         forward_metadata,
         workspace,
         limits,
+        retries,
     })
 }
 
