@@ -47,6 +47,8 @@ pub struct Config {
     pub management: Management,
     /// What is told upstream about the caller.
     pub forwarding: Forwarding,
+    /// How names of endpoints are looked up.
+    pub dns: DnsConfig,
     /// Services.
     pub upstreams: Vec<Upstream>,
     /// Routes; [`Route::upstream`] counts in `upstreams`.
@@ -75,6 +77,17 @@ pub struct Config {
     pub warnings: Vec<Fault>,
     /// Every file that was read, the config file first; a change to any of them is a reload.
     pub files: Vec<PathBuf>,
+}
+
+/// How names of endpoints are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Who is asked; none: the system's servers, and its `hosts`.
+    pub servers: Vec<SocketAddr>,
+    /// An answer is used at least this long.
+    pub min_ttl: Duration,
+    /// And at most this long.
+    pub max_ttl: Duration,
 }
 
 /// What is logged, and how much.

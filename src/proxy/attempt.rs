@@ -2,9 +2,11 @@
 //! a kept connection that turns out to be dead costs nothing but the try.
 
 use super::balance::Choice;
+use super::body::BodyFate;
 use super::context::RequestContext;
-use super::error::UpstreamFault;
+use super::error::{ProxyError, UpstreamFault};
 use super::forward::{Failed, exchange};
+use super::queue::{self, Turn};
 use super::upstream::answer::AnswerHead;
 use super::upstream::outgoing::Outgoing;
 use super::upstream::pool::Lease;
@@ -17,12 +19,32 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// A request on its way: what is sent, and where it may go.
+pub(super) struct Sending<'a> {
+    pub(super) outgoing: Outgoing,
+    /// What became of its body, if it has one.
+    pub(super) fate: Option<Rc<BodyFate>>,
+    pub(super) method: Method,
+    pub(super) choice: Choice<'a>,
+}
+
+impl Sending<'_> {
+    /// Whether the caller's own body is what ended the exchange.
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.broken_off().is_some()
+    }
+
+    /// Why the caller's body ended early, if it did.
+    pub(super) fn broken_off(&self) -> Option<ProxyError> {
+        self.fate.as_ref().and_then(|fate| fate.fault.get())
+    }
+}
+
 /// Tries the endpoints of a choice until one takes a connection, and sends.
 pub(super) async fn attempt(
     worker: &Rc<Worker>,
-    outgoing: &mut Outgoing,
-    (method, route): (&Method, &CompiledRoute),
-    choice: &mut Choice<'_>,
+    sending: &mut Sending<'_>,
+    route: &CompiledRoute,
     cx: &mut RequestContext,
 ) -> Result<(AnswerHead, Lease), UpstreamFault> {
     let upstream = &*route.upstream;
@@ -35,9 +57,10 @@ pub(super) async fn attempt(
     } else {
         worker.clock.monotonic_nanos()
     };
-    while let Some(place) = choice.next(now, cx) {
+    while let Some(place) = sending.choice.next(now, cx) {
         let endpoint = &upstream.endpoints[place];
         arrive(upstream, endpoint, cx)?;
+        let (outgoing, method) = (&mut sending.outgoing, &sending.method);
         outgoing.aim_at(endpoint.endpoint.authority.as_bytes());
         let kept = if only_fresh {
             None
@@ -56,12 +79,15 @@ pub(super) async fn attempt(
                 }
             }
         }
-        match resolve::connect(worker, endpoint, upstream).await {
+        match open(worker, upstream, endpoint).await {
             Ok(lease) => {
                 endpoint.requests.fetch_add(1, Relaxed);
                 return exchange(outgoing, method, route, lease, cx)
                     .await
                     .map_err(Failed::fault);
+            }
+            Err(limit @ (UpstreamFault::MaxPending | UpstreamFault::PendingTimeout)) => {
+                return Err(limit);
             }
             Err(failed) => {
                 upstream.failed(endpoint, worker.clock.monotonic_nanos());
@@ -70,6 +96,22 @@ pub(super) async fn attempt(
         }
     }
     Err(fault)
+}
+
+/// A new connection, or, where there may be no more of them, one that was given back.
+async fn open(
+    worker: &Rc<Worker>,
+    upstream: &UpstreamState,
+    endpoint: &Arc<EndpointState>,
+) -> Result<Lease, UpstreamFault> {
+    match queue::turn(worker, upstream, endpoint).await? {
+        Turn::Kept(kept) => Ok(Lease::new(worker, endpoint, upstream.config.pool, kept)),
+        Turn::Open(place) => {
+            let mut lease = resolve::connect(worker, endpoint, upstream).await?;
+            lease.hold(place);
+            Ok(lease)
+        }
+    }
 }
 
 /// The request goes to this endpoint now: it leaves the one before, and takes its place here.

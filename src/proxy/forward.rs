@@ -1,11 +1,12 @@
 //! Sends a request and passes its answer on. Which endpoint gets it is for `attempt.rs` and `balance/` to say.
 
-use super::attempt::attempt;
+use super::attempt::Sending;
 use super::balance::Choice;
 use super::body::{AnswerBody, BodyFate, RequestBody};
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::headers::UpstreamHead;
+use super::retry;
 use super::upstream::answer::{AnswerHead, Malformed};
 use super::upstream::exchange::{Incoming as AnswerStream, SendFault};
 use super::upstream::outgoing::Outgoing;
@@ -30,32 +31,48 @@ pub(super) async fn send(
     cx: &mut RequestContext,
 ) -> Result<Response<AnswerBody>, ProxyError> {
     let method = request.method().clone();
-    let mut choice = Choice::new(&route.upstream, request.headers(), cx);
+    let choice = Choice::new(&route.upstream, request.headers(), cx);
     let (body, fate) = attach_body(request.into_body(), route, cx)?;
     // RFC 9110 §8.6: these say that their body is empty.
     let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
-    let mut outgoing = Outgoing::new(head, body, says_empty);
+    let mut sending = Sending {
+        outgoing: Outgoing::new(head, body, says_empty),
+        fate,
+        method,
+        choice,
+    };
     let deadline = route.route.timeout.map(|limit| Instant::now() + limit);
-    let sending = attempt(worker, &mut outgoing, (&method, route), &mut choice, cx);
+    let sent = retry::send(worker, &mut sending, route, cx);
     let sent = match deadline {
-        None => sending.await,
-        Some(deadline) => tokio::time::timeout_at(deadline, sending)
-            .await
-            .unwrap_or(Err(UpstreamFault::Timeout)),
+        None => sent.await,
+        Some(deadline) => {
+            let in_time = tokio::time::timeout_at(deadline, sent).await;
+            in_time.unwrap_or_else(|_| {
+                out_of_time(&sending, route, cx);
+                Err(UpstreamFault::Timeout)
+            })
+        }
     };
     match sent {
         Ok((answer, lease)) => {
             cx.answered();
-            pass_on(answer, lease, outgoing, (route, deadline), cx)
+            pass_on(answer, lease, sending.outgoing, (route, deadline), cx)
                 .map_err(|fault| failed(fault, route, cx))
         }
-        Err(fault) => {
-            // The caller's own body may be what ended the exchange.
-            if let Some(cause) = fate.and_then(|fate| fate.fault.get()) {
-                return Err(cause);
-            }
-            Err(failed(fault, route, cx))
-        }
+        Err(fault) => match sending.broken_off() {
+            Some(cause) => Err(cause),
+            None => Err(failed(fault, route, cx)),
+        },
+    }
+}
+
+/// The route's time is over. An endpoint that had the whole request has failed it.
+fn out_of_time(sending: &Sending<'_>, route: &CompiledRoute, cx: &RequestContext) {
+    if let Some(endpoint) = &cx.endpoint
+        && sending.outgoing.is_done()
+    {
+        let now = cx.worker.clock.monotonic_nanos();
+        route.upstream.failed(endpoint, now);
     }
 }
 

@@ -17,11 +17,15 @@ mod headers;
 mod http2;
 mod limits;
 mod listener;
+mod queue;
 mod request_head;
+mod retry;
 mod socket;
 mod tls;
+mod upkeep;
 mod upstream;
 mod worker;
 
 pub use listener::{BindError, BoundListener, bind};
+pub use upkeep::Upkeep;
 pub use worker::{Proxy, ProxyParts, WorkerFault, start};

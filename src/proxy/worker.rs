@@ -5,7 +5,6 @@ use super::connection::Connection;
 use super::counting::Counts;
 use super::listener::{self, BindError, BoundListener, ListenerState};
 use super::upstream::pool::Pools;
-use super::upstream::resolve::Resolver;
 use crate::clock::Clock;
 use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
@@ -90,7 +89,6 @@ pub fn start(
     listeners: &[BoundListener],
     threads: usize,
 ) -> Result<Proxy, WorkerFault> {
-    let resolver = Arc::new(Resolver::new());
     let mut started = Vec::with_capacity(threads);
     for number in 0..threads {
         let sockets = listeners
@@ -98,12 +96,12 @@ pub fn start(
             .map(BoundListener::socket)
             .collect::<Result<Vec<_>, BindError>>()?;
         let states: Vec<_> = listeners.iter().map(BoundListener::state).collect();
-        let (parts, resolver) = (parts.clone(), Arc::clone(&resolver));
+        let parts = parts.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let work = move || {
-            let worker = Rc::new(Worker::new(parts, resolver));
+            let worker = Rc::new(Worker::new(parts));
             let local = LocalSet::new();
             local.block_on(&runtime, worker.run(sockets, states));
         };
@@ -149,7 +147,6 @@ pub(super) struct Worker {
     /// For requests that found no route.
     pub(super) no_route: Arc<RouteMetrics>,
     pub(super) pools: Pools,
-    pub(super) resolver: Arc<Resolver>,
     /// Downstream connections: shutdown waits for them.
     pub(super) tasks: TaskTracker,
     /// Upstream connections, timers: they end with the worker.
@@ -173,7 +170,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(parts: ProxyParts, resolver: Arc<Resolver>) -> Self {
+    fn new(parts: ProxyParts) -> Self {
         let view = View::of(&parts.shared);
         Self {
             no_route: Arc::new(parts.metrics.route(NO_ROUTE)),
@@ -185,7 +182,6 @@ impl Worker {
             clock: parts.clock,
             metrics: parts.metrics,
             pools: Pools::default(),
-            resolver,
             tasks: TaskTracker::new(),
             background: TaskTracker::new(),
             view: RefCell::new(view),

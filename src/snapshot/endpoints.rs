@@ -1,5 +1,6 @@
 //! Upstreams as workers see them. An endpoint's record outlives reloads, so that pools and health stay.
 
+use super::addresses::Addresses;
 use super::health::{FULL_SHARE, Health};
 use super::load::Load;
 use crate::domain::resilience::Circuit;
@@ -25,6 +26,8 @@ pub struct EndpointState {
     pub connect_failures: AtomicU64,
     /// Whether it may be asked.
     pub health: Health,
+    /// What its name stands for, if it is a name.
+    pub addresses: Arc<Addresses>,
     /// What it draws from when values are hashed; the same on every node.
     pub seed: u64,
 }
@@ -191,6 +194,7 @@ impl UpstreamCompiler {
             in_flight: AtomicUsize::new(0),
             connect_failures: AtomicU64::new(0),
             health: Health::new(gauge),
+            addresses: Arc::default(),
             seed: seed(&endpoint.authority),
         })
     }

@@ -1,5 +1,6 @@
 //! How much an upstream has to do, all threads together: requests under way, connections, and who waits for one.
 
+use super::budget::RetryBudget;
 use super::endpoints::EndpointState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,8 +12,10 @@ pub struct Load {
     requests: AtomicUsize,
     connections: AtomicUsize,
     pending: AtomicUsize,
-    /// A connection was closed.
-    closed: Notify,
+    /// Tells those who wait that a connection was closed.
+    pub closed: Notify,
+    /// What may be sent again.
+    pub budget: RetryBudget,
 }
 
 impl Load {
@@ -44,11 +47,6 @@ impl Load {
     /// Whether somebody waits for a connection.
     pub fn is_wanted(&self) -> bool {
         self.pending.load(Relaxed) > 0
-    }
-
-    /// Ends when a connection has been closed since the call before.
-    pub async fn closed(&self) {
-        self.closed.notified().await;
     }
 }
 
@@ -87,7 +85,7 @@ impl ConnectionPlace {
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Relaxed);
-        self.0.closed.notify_one();
+        self.0.closed.notify_waiters();
     }
 }
 
@@ -120,9 +118,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_is_told_even_if_it_was_just_before() {
+    async fn who_waits_is_told() {
         let load = Arc::new(Load::default());
-        drop(load.connection(1));
-        load.closed().await;
+        let place = load.connection(1);
+        let closed = load.closed.notified();
+        drop(place);
+        closed.await;
     }
 }

@@ -1,5 +1,7 @@
 //! What the data plane sees: the one place where the two halves meet. Control writes, workers read.
 
+pub mod addresses;
+pub mod budget;
 pub mod endpoints;
 pub mod events;
 pub mod handle;

@@ -37,6 +37,7 @@ mod schemathesis;
 mod smoke;
 mod sync;
 mod tls;
+mod upstreams;
 mod usage;
 mod usage_api;
 mod webhooks;

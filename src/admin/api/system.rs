@@ -1,6 +1,7 @@
 //! `/v1/nodes` and `/v1/config`: which gateways share the store, and what is in force here. No secret is shown.
 
 use super::place::on_the_whole;
+use super::upstream_view::{retries, upstream};
 use crate::admin::body::show_duration;
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
@@ -13,7 +14,6 @@ use crate::domain::role::Permission;
 use crate::domain::route::{HostMatch, Location, PathMatch, Route};
 use crate::domain::scope::{Scope, ScopeDemand};
 use crate::domain::time::Timestamp;
-use crate::domain::upstream::{HostHeader, Upstream};
 use crate::snapshot::tls::TlsServer;
 use crate::store::nodes::NodeRecord;
 use axum::Json;
@@ -245,29 +245,6 @@ fn listener(limits: &ListenerLimits) -> Map<String, Value> {
     )
 }
 
-fn upstream(upstream: &Upstream) -> Value {
-    let endpoints = upstream.endpoints.iter();
-    let endpoints: Vec<String> = endpoints
-        .map(|one| format!("http://{}", one.authority))
-        .collect();
-    json!({
-        "endpoints": endpoints,
-        "host_header": match &upstream.host_header {
-            HostHeader::Preserve => "preserve",
-            HostHeader::Endpoint => "endpoint",
-            HostHeader::Fixed(name) => name,
-        },
-        "connect_timeout": duration(upstream.connect_timeout),
-        "first_byte_timeout": duration(upstream.first_byte_timeout),
-        "idle_timeout": duration(upstream.idle_timeout),
-        "pool": {
-            "max_idle": upstream.pool.max_idle,
-            "idle_timeout": duration(upstream.pool.idle_timeout),
-            "max_lifetime": duration(upstream.pool.max_lifetime),
-        },
-    })
-}
-
 fn route(route: &Route, upstream: &str) -> Value {
     let (path, exact_path) = match &route.matches.path {
         PathMatch::Prefix(prefix) => (Some(format!("{prefix}/")), None),
@@ -297,6 +274,7 @@ fn route(route: &Route, upstream: &str) -> Value {
         "timeout": route.timeout.map(duration),
         "forward_metadata": route.forward_metadata,
         "limits": route.limits.map(LimitsView::of),
+        "retries": route.retries.as_ref().map(retries),
     })
 }
 
@@ -323,6 +301,6 @@ fn scopes(demand: &ScopeDemand) -> Value {
     }
 }
 
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     show_duration(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
 }

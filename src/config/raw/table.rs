@@ -25,6 +25,7 @@ pub(crate) const ROOT: Table = Table {
         "usage",
         "webhooks",
         "notifications",
+        "dns",
         "upstreams",
         "routes",
         "consumers",
@@ -140,6 +141,11 @@ pub(crate) const NOTIFICATIONS: Table = Table {
 
 pub(crate) const EMAIL: Table = Table {
     known: &["smtp", "username", "password", "from", "to"],
+    later: &[],
+};
+
+pub(crate) const DNS: Table = Table {
+    known: &["servers", "min_ttl", "max_ttl"],
     later: &[],
 };
 

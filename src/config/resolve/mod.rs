@@ -3,6 +3,7 @@
 
 mod auth;
 mod balance;
+mod dns;
 mod key_fields;
 mod keys;
 mod listeners;
@@ -51,6 +52,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         forwarding: forwarding(&fields.section("forwarding", &table::FORWARDING)),
         listeners: listeners::listeners(&fields),
         management: listeners::management(&fields.section("management", &table::MANAGEMENT)),
+        dns: dns::dns(&fields.section("dns", &table::DNS)),
         upstreams: upstreams::upstreams(&fields),
         routes: routes::routes(&fields, &known),
         keys: keys::keys(&fields, &known, &consumers),

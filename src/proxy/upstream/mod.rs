@@ -2,6 +2,7 @@
 
 pub(super) mod answer;
 mod chunked;
+pub(super) mod dns;
 pub(super) mod exchange;
 pub(super) mod outgoing;
 pub(super) mod pool;
