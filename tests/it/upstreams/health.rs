@@ -5,7 +5,6 @@ use crate::harness::{Gateway, GatewayBuilder, PATIENCE, Upstream, free_port, wai
 use keygate::clock::TestClock;
 use keygate::domain::time::Timestamp;
 use std::sync::Arc;
-use std::time::Duration;
 
 const CHECK: &str = "health_check: {path: '/healthz?deep=1', interval: 100ms, timeout: 1s, healthy: 2, unhealthy: 2}";
 
@@ -108,7 +107,7 @@ fn an_endpoint_that_fails_is_ejected_and_comes_back_slowly() {
     let gateway = before(&[&one.upstream, &two.upstream], OUTLIER)
         .clock(clock.clone())
         .start();
-    clock.advance(Duration::from_secs(1));
+    clock.advance_millis(1_000);
     one.becomes(503);
     let statuses: Vec<u16> = (0..12).map(|_| gateway.get("/").status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 3);
@@ -126,14 +125,14 @@ fn an_endpoint_that_fails_is_ejected_and_comes_back_slowly() {
     assert!(is_up(&gateway, &two.upstream));
     one.becomes(200);
     two.becomes(200);
-    clock.advance(Duration::from_secs(31));
+    clock.advance_millis(31_000);
     // A tenth of its share: one in eleven.
     for _ in 0..22 {
         assert_eq!(gateway.get("/").status, 200);
     }
     assert!((4..=6).contains(&one.served()), "{}", one.served());
     assert!(is_up(&gateway, &one.upstream));
-    clock.advance(Duration::from_secs(31));
+    clock.advance_millis(31_000);
     let before = one.served();
     for _ in 0..20 {
         assert_eq!(gateway.get("/").status, 200);
