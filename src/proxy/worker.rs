@@ -303,6 +303,8 @@ impl Worker {
         self.background.spawn_local(async move {
             while worker.pools.any_idle() && !worker.drain.is_cancelled() {
                 tokio::time::sleep(REAP_EVERY).await;
+                // Connections to endpoints that a reload took out are closed without a request.
+                worker.view();
                 worker.pools.reap(worker.clock.monotonic_nanos());
             }
             worker.reaping.set(false);

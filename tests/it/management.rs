@@ -159,7 +159,7 @@ fn metrics_have_the_documented_names_and_labels() {
             .or_default()
             .extend(names.filter(|name| *name != "le"));
     }
-    let wanted: [(&str, &[&str]); 23] = [
+    let wanted: [(&str, &[&str]); 25] = [
         ("keygate_audit_head_sequence", &[]),
         ("keygate_audit_head_timestamp_seconds", &[]),
         ("keygate_revocation_lag_seconds", &[]),
@@ -173,6 +173,8 @@ fn metrics_have_the_documented_names_and_labels() {
         ("keygate_auth_duration_seconds", &[]),
         ("keygate_upstream_request_duration_seconds", &["upstream"]),
         ("keygate_upstream_up", &["upstream", "endpoint"]),
+        ("keygate_upstream_ejections_total", &["upstream"]),
+        ("keygate_upstream_retries_total", &["upstream", "outcome"]),
         ("keygate_connections", &["listener", "state"]),
         ("keygate_tls_handshakes_total", &["listener", "result"]),
         ("keygate_keys", &["status"]),

@@ -124,6 +124,24 @@ fn control_characters_in_names_are_not_shown() {
 
 const SECTIONS: &[Case] = &[
     (
+        "dns: {servers: [10.0.0.2, '10.0.0.2:53', '10.0.0.2:53'], min_ttl: 10m, ttl: 5s}",
+        &[
+            "1:17: dns.servers[0]: expected an IP address and a port, such as `127.0.0.1:8080` or `[::1]:8080`",
+            "1:44: dns.servers[2]: the same as dns.servers[1]",
+            "1:73: dns.ttl: unknown field `ttl`; known: servers, min_ttl, max_ttl",
+        ],
+    ),
+    (
+        "dns: {min_ttl: 10m}",
+        &[
+            "1:16: dns.min_ttl: `max_ttl` must not be shorter than `min_ttl` (5m and 1s unless given)",
+        ],
+    ),
+    (
+        "dns: {max_ttl: 10ms}",
+        &["1:16: dns.max_ttl: must be from 100ms to 1d"],
+    ),
+    (
         "listners: []",
         &["1:1: listners: unknown field `listners`; did you mean `listeners`?"],
     ),

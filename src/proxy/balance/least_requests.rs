@@ -43,21 +43,21 @@ mod tests {
 
     #[test]
     fn the_least_busy_for_its_weight() {
-        let pick = |weights: &[u32], loads: &[usize]| {
-            super::pick(&mut Vec::new(), &mut weights.to_vec(), |place| loads[place])
+        let picked = |weights: &[u32], loads: &[usize]| {
+            pick(&mut Vec::new(), &mut weights.to_vec(), |place| loads[place])
         };
-        assert_eq!(pick(&[1, 1, 1], &[2, 1, 2]), Some(1));
-        assert_eq!(pick(&[4, 1], &[3, 1]), Some(0));
-        assert_eq!(pick(&[4, 1], &[5, 1]), Some(1));
-        assert_eq!(pick(&[0, 1], &[0, 9]), Some(1));
-        assert_eq!(pick(&[0, 0], &[0, 0]), None);
+        assert_eq!(picked(&[1, 1, 1], &[2, 1, 2]), Some(1));
+        assert_eq!(picked(&[4, 1], &[3, 1]), Some(0));
+        assert_eq!(picked(&[4, 1], &[5, 1]), Some(1));
+        assert_eq!(picked(&[0, 1], &[0, 9]), Some(1));
+        assert_eq!(picked(&[0, 0], &[0, 0]), None);
     }
 
     #[test]
     fn the_idle_take_turns_by_weight() {
         let mut current = Vec::new();
-        let mut pick = || super::pick(&mut current, &mut [2, 1], |_| 0);
-        let picks: Vec<_> = (0..6).filter_map(|_| pick()).collect();
+        let mut next = || pick(&mut current, &mut [2, 1], |_| 0);
+        let picks: Vec<_> = (0..6).filter_map(|_| next()).collect();
         assert_eq!(picks.iter().filter(|place| **place == 0).count(), 4);
     }
 
@@ -67,7 +67,7 @@ mod tests {
             endpoints in proptest::collection::vec((0_u32..10, 0_usize..50), 1..10),
         ) {
             let mut weights: Vec<u32> = endpoints.iter().map(|(weight, _)| *weight).collect();
-            let picked = super::pick(&mut Vec::new(), &mut weights, |place| endpoints[place].1);
+            let picked = pick(&mut Vec::new(), &mut weights, |place| endpoints[place].1);
             let usable: Vec<_> = endpoints.iter().filter(|(weight, _)| *weight > 0).collect();
             prop_assert_eq!(picked.is_none(), usable.is_empty());
             if let Some(picked) = picked {

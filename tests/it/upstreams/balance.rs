@@ -1,8 +1,12 @@
 //! Who gets which request.
 
 use super::{Holding, before, listed};
-use crate::harness::{Gateway, KEY, PATIENCE, Upstream, hash_of, wait_until};
+use crate::harness::{Gateway, KEY, PATIENCE, Upstream, hash_of, read_request, wait_until};
 use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::io::BufReader;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 fn counts(upstreams: &[Upstream]) -> Vec<usize> {
     let count = |upstream: &Upstream| upstream.received().len();
@@ -56,16 +60,13 @@ fn a_busy_endpoint_gets_no_more_while_another_is_idle() {
         let mut clients: Vec<_> = (0..30).map(|_| gateway.client()).collect();
         let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n");
         for (number, client) in clients.iter_mut().enumerate() {
+            let answered = free.received().len();
             client.send(&request);
             wait_until("it arrived", PATIENCE, || {
                 held.upstream.received().len() + free.received().len() == number + 1
             });
-            // The one that answered has done so before the next is sent.
-            if held.upstream.received().len() < 2 && number + 1 > held.upstream.received().len() {
-                let latest = free.received().len();
-                wait_until("it is counted out", PATIENCE, || {
-                    free.received().len() == latest
-                });
+            if free.received().len() > answered {
+                assert_eq!(client.read().status, 200);
             }
         }
         let busy = held.upstream.received().len();
@@ -108,8 +109,11 @@ fn the_same_key_finds_the_same_endpoint() {
     let mut builder = before(&[&all[0], &all[1], &all[2]], "balance: {hash: key}");
     for number in 0..12 {
         let hash = hash_of(&format!("key-{number}"));
-        builder.rest +=
-            &format!("  - {{ name: k{number}, hash: \"{hash}\", scopes: [app:read] }}\n");
+        writeln!(
+            builder.rest,
+            "  - {{ name: k{number}, hash: \"{hash}\", scopes: [app:read] }}"
+        )
+        .unwrap();
     }
     let gateway = builder.start();
     let mut used = HashSet::new();
@@ -179,4 +183,28 @@ fn a_reload_under_load_fails_no_request() {
         assert_eq!(client.read().status, 200);
     }
     assert_eq!(held.upstream.received().len(), before);
+}
+
+/// No request is needed for it: a thread that has nothing to do notices too.
+#[test]
+fn idle_connections_to_an_endpoint_that_is_gone_are_closed() {
+    let closed = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&closed);
+    let going = Upstream::serving(move |stream, keep| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(request) = read_request(&mut reader) {
+            keep(request);
+            let answer = super::answer(200, "ok");
+            std::io::Write::write_all(stream, &answer).unwrap();
+        }
+        ended.store(true, SeqCst);
+    });
+    let staying = Upstream::ok();
+    let mut gateway = before(&[&going, &staying], "").start();
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+    assert!(!closed.load(SeqCst) && going.connections() == 1);
+    gateway.edit(&format!("\"http://{}\", ", going.address), "");
+    wait_until("it is closed", PATIENCE, || closed.load(SeqCst));
 }
