@@ -82,7 +82,7 @@ pub struct Config {
 /// How names of endpoints are looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsConfig {
-    /// Who is asked; none: the system's servers, and its `hosts`.
+    /// Who is asked; none: the system's servers. Its `hosts` file comes first in any case.
     pub servers: Vec<SocketAddr>,
     /// An answer is used at least this long.
     pub min_ttl: Duration,

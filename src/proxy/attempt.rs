@@ -34,6 +34,16 @@ impl Sending<'_> {
         self.broken_off().is_some()
     }
 
+    /// One request on one connection.
+    async fn exchange(
+        &mut self,
+        route: &CompiledRoute,
+        lease: Lease,
+        cx: &RequestContext,
+    ) -> Result<(AnswerHead, Lease), Failed> {
+        exchange(&mut self.outgoing, &self.method, route, lease, cx).await
+    }
+
     /// Why the caller's body ended early, if it did.
     pub(super) fn broken_off(&self) -> Option<ProxyError> {
         self.fate.as_ref().and_then(|fate| fate.fault.get())
@@ -50,7 +60,6 @@ pub(super) async fn attempt(
     let upstream = &*route.upstream;
     let pool = upstream.config.pool;
     let mut fault = UpstreamFault::NoHealthyEndpoint;
-    // A request is said again once, so not on another connection that may be dead too.
     let mut only_fresh = false;
     let now = if cx.tries == 0 {
         cx.decided
@@ -60,31 +69,25 @@ pub(super) async fn attempt(
     while let Some(place) = sending.choice.next(now, cx) {
         let endpoint = &upstream.endpoints[place];
         arrive(upstream, endpoint, cx)?;
-        let (outgoing, method) = (&mut sending.outgoing, &sending.method);
-        outgoing.aim_at(endpoint.endpoint.authority.as_bytes());
-        let kept = if only_fresh {
-            None
-        } else {
-            worker.pools.take(endpoint.number, now, pool)
-        };
-        if let Some(kept) = kept {
+        let authority = endpoint.endpoint.authority.as_bytes();
+        sending.outgoing.aim_at(authority);
+        // A request is said again once, so not on another connection that may be dead too.
+        if !only_fresh && let Some(kept) = worker.pools.take(endpoint.number, now, pool) {
             endpoint.requests.fetch_add(1, Relaxed);
             let lease = Lease::new(worker, endpoint, pool, kept);
-            match exchange(outgoing, method, route, lease, cx).await {
-                Ok(answered) => return Ok(answered),
-                Err(Failed::Finally(fault)) => return Err(fault),
+            match sending.exchange(route, lease, cx).await {
                 Err(Failed::Repeatably) => {
-                    outgoing.rewind();
+                    sending.outgoing.rewind();
                     only_fresh = true;
                 }
+                outcome => return outcome.map_err(Failed::fault),
             }
         }
         match open(worker, upstream, endpoint).await {
             Ok(lease) => {
                 endpoint.requests.fetch_add(1, Relaxed);
-                return exchange(outgoing, method, route, lease, cx)
-                    .await
-                    .map_err(Failed::fault);
+                let outcome = sending.exchange(route, lease, cx).await;
+                return outcome.map_err(Failed::fault);
             }
             Err(limit @ (UpstreamFault::MaxPending | UpstreamFault::PendingTimeout)) => {
                 return Err(limit);

@@ -127,8 +127,8 @@ const SECTIONS: &[Case] = &[
         "dns: {servers: [10.0.0.2, '10.0.0.2:53', '10.0.0.2:53'], min_ttl: 10m, ttl: 5s}",
         &[
             "1:17: dns.servers[0]: expected an IP address and a port, such as `127.0.0.1:8080` or `[::1]:8080`",
-            "1:44: dns.servers[2]: the same as dns.servers[1]",
-            "1:73: dns.ttl: unknown field `ttl`; known: servers, min_ttl, max_ttl",
+            "1:42: dns.servers[2]: the same as dns.servers[1]",
+            "1:72: dns.ttl: unknown field `ttl`; known: servers, min_ttl, max_ttl",
         ],
     ),
     (

@@ -29,13 +29,14 @@ pub(in crate::proxy) async fn look_up(name: &str, config: &DnsConfig) -> Result<
 
 /// Asks these servers, or the system's if there are none.
 fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
-    let mut builder = if servers.is_empty() {
-        TokioResolver::builder_tokio()?
-    } else {
+    let of_system = || TokioResolver::builder_tokio().ok();
+    let system = servers.is_empty().then(of_system).flatten();
+    let mut builder = system.unwrap_or_else(|| {
+        // A system without servers may still have names in its hosts file.
         let servers = servers.iter().copied().map(server).collect();
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
         TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-    };
+    });
     let options = builder.options_mut();
     options.ip_strategy = hickory_resolver::config::LookupIpStrategy::Ipv4AndIpv6;
     options.cache_size = 0;
