@@ -101,7 +101,7 @@ pub fn start(
             .enable_all()
             .build()?;
         let work = move || {
-            let worker = Rc::new(Worker::new(parts));
+            let worker = Rc::new(Worker::new(number, parts));
             let local = LocalSet::new();
             local.block_on(&runtime, worker.run(sockets, states));
         };
@@ -141,6 +141,8 @@ impl View {
 
 /// The state of one core.
 pub(super) struct Worker {
+    /// From 0.
+    pub(super) number: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -170,9 +172,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(parts: ProxyParts) -> Self {
+    fn new(number: usize, parts: ProxyParts) -> Self {
         let view = View::of(&parts.shared);
         Self {
+            number,
             no_route: Arc::new(parts.metrics.route(NO_ROUTE)),
             access: parts
                 .access

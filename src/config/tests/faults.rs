@@ -266,7 +266,7 @@ const SECTIONS: &[Case] = &[
     (
         "1: 2",
         &[
-            "1:1: 1: unknown field `1`; known: threads, drain_timeout, key_format, log, forwarding, listeners, management, store, data_dir, vault, inactivity, audit, usage, webhooks, notifications, upstreams, routes, consumers, keys",
+            "1:1: 1: unknown field `1`; known: threads, drain_timeout, key_format, log, forwarding, listeners, management, store, data_dir, vault, inactivity, audit, usage, webhooks, notifications, dns, upstreams, routes, consumers, keys",
         ],
     ),
 ];

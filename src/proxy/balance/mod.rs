@@ -91,11 +91,11 @@ impl<'a> Choice<'a> {
         let random = |end| cx.worker.random_below(end);
         match upstream.config.balance {
             Balance::PowerOfTwo => power_of_two::pick(&shares, load, random),
-            Balance::LeastRequests => cx.view.turns.at(upstream, random, |current| {
+            Balance::LeastRequests => cx.view.turns.at(upstream, cx.worker.number, |current| {
                 least_requests::pick(current, &mut shares, load)
             }),
             Balance::RoundRobin | Balance::Hash(_) => {
-                cx.view.turns.at(upstream, random, |current| {
+                cx.view.turns.at(upstream, cx.worker.number, |current| {
                     round_robin::next(current, &shares)
                 })
             }
@@ -108,7 +108,7 @@ impl Turns {
     fn at<T>(
         &self,
         upstream: &UpstreamState,
-        random: impl Fn(u64) -> u64,
+        worker: usize,
         take: impl FnOnce(&mut Vec<i64>) -> T,
     ) -> T {
         let mut all = self.0.borrow_mut();
@@ -119,7 +119,7 @@ impl Turns {
         if current.is_empty() {
             let weights = upstream.config.endpoints.iter().map(|one| one.weight);
             let weights: Few<u32> = weights.map(|weight| weight * FULL_SHARE).collect();
-            for _ in 0..random(weights.len() as u64) {
+            for _ in 0..worker % weights.len().max(1) {
                 round_robin::next(current, &weights);
             }
         }
