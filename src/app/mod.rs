@@ -11,7 +11,7 @@ use crate::config::{Config, VaultConfig};
 use crate::domain::id::Id;
 use crate::domain::key::{GenerateError, PlainKey};
 use crate::domain::secret::Secret;
-use crate::proxy::{self, BindError, BoundListener, Proxy, ProxyParts, WorkerFault};
+use crate::proxy::{self, BindError, BoundListener, Proxy, ProxyParts, Upkeep, WorkerFault};
 use crate::shutdown::{Shutdown, Signals};
 use crate::snapshot::handle::Shared;
 use crate::store::{StoreError, StoreSlot};
@@ -226,6 +226,12 @@ impl App {
             drain: shutdown.drain.clone(),
             cut: shutdown.cut.clone(),
         };
+        let upkeep = Upkeep::new(
+            parts.shared.clone(),
+            parts.clock.clone(),
+            config.dns.clone(),
+        );
+        control.spawn(upkeep.run(shutdown.drain.clone()));
         let proxy = proxy::start(&parts, &bound, threads(config))?;
         Ok(Self {
             control,

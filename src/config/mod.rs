@@ -55,6 +55,8 @@ pub struct Config {
     pub forwarding: Forwarding,
     /// What is turned away before it is looked at.
     pub admission: Admission,
+    /// How names of endpoints are looked up.
+    pub dns: DnsConfig,
     /// Services.
     pub upstreams: Vec<Upstream>,
     /// How those of them that are spoken to under TLS are, by their names.
@@ -85,6 +87,17 @@ pub struct Config {
     pub warnings: Vec<Fault>,
     /// Every file that was read, the config file first; a change to any of them is a reload.
     pub files: Vec<PathBuf>,
+}
+
+/// How names of endpoints are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Who is asked; none: the system's servers. Its `hosts` file comes first in any case.
+    pub servers: Vec<SocketAddr>,
+    /// An answer is used at least this long.
+    pub min_ttl: Duration,
+    /// And at most this long.
+    pub max_ttl: Duration,
 }
 
 /// What is logged, and how much.

@@ -19,7 +19,9 @@ pub struct UpstreamTls {
     /// The name it is asked for and has to prove; `None`: that of the endpoint.
     pub server_name: Option<ServerName<'static>>,
     /// All else that a handshake needs.
-    pub client: Arc<ClientConfig>,
+    client: Arc<ClientConfig>,
+    /// The same, offering HTTP/1.1 only.
+    http1: Arc<ClientConfig>,
     /// What `client` was made of.
     pub made_of: Parts,
 }
@@ -101,11 +103,27 @@ impl UpstreamTls {
         };
         client.alpn_protocols = offered(made_of.protocol);
         client.resumption = Resumption::in_memory_sessions(SESSIONS);
+        let mut http1 = client.clone();
+        http1.alpn_protocols = offered(Protocol::Http1);
         Ok(Self {
             server_name,
             client: Arc::new(client),
+            http1: Arc::new(http1),
             made_of,
         })
+    }
+
+    /// The name that an endpoint of this host has to prove; `None`: it cannot be one.
+    pub fn name_of(&self, host: &str) -> Option<ServerName<'static>> {
+        match &self.server_name {
+            Some(name) => Some(name.clone()),
+            None => ServerName::try_from(host.to_owned()).ok(),
+        }
+    }
+
+    /// What a handshake needs; `http1`: where nothing else will do.
+    pub fn client(&self, http1: bool) -> Arc<ClientConfig> {
+        Arc::clone(if http1 { &self.http1 } else { &self.client })
     }
 
     /// Whether nobody has to prove anything.

@@ -1,6 +1,7 @@
 //! What our words mean: plain values without I/O. Everything above may use them; they use nothing of ours.
 
 pub mod actor;
+pub mod balance;
 pub mod consumer;
 pub mod host;
 pub mod id;
@@ -11,6 +12,7 @@ pub mod method;
 pub mod name;
 pub mod network;
 pub mod path;
+pub mod resilience;
 pub mod role;
 pub mod route;
 pub mod scope;

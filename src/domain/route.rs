@@ -2,6 +2,7 @@
 
 use super::limit::Limit;
 use super::method::MethodSet;
+use super::resilience::Retries;
 use super::scope::ScopeDemand;
 use http::HeaderName;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct Route {
     pub websocket: bool,
     /// Longest time without a byte in either direction of such a connection; `None` is no limit.
     pub websocket_idle_timeout: Option<Duration>,
+    /// When a request is sent again; `None`: never.
+    pub retries: Option<Retries>,
 }
 
 /// What a route takes; the most specific match wins.

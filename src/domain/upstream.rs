@@ -1,5 +1,7 @@
 //! An upstream: a named service and the addresses (endpoints) that serve it.
 
+use super::balance::Balance;
+use super::resilience::{Circuit, HealthCheck, OutlierDetection};
 use std::time::Duration;
 
 /// A service behind the gateway.
@@ -7,10 +9,12 @@ use std::time::Duration;
 pub struct Upstream {
     /// Unique name; a metric label.
     pub name: String,
-    /// At least one address; taken in turn.
+    /// At least one address, at least one of them with a weight above 0.
     pub endpoints: Vec<Endpoint>,
     /// What is spoken to it.
     pub protocol: Protocol,
+    /// Which of them is asked.
+    pub balance: Balance,
     /// What the `Host` header says upstream.
     pub host_header: HostHeader,
     /// Longest wait for a connection that can take a request: its name, TCP, TLS and the settings of HTTP/2 included.
@@ -21,6 +25,12 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Idle connections: how many, how long, how old.
     pub pool: Pool,
+    /// How endpoints are asked how they are; `None`: only requests show it.
+    pub health_check: Option<HealthCheck>,
+    /// When an endpoint is taken out that fails its requests; `None`: never.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// The most it is asked at a time.
+    pub circuit: Circuit,
 }
 
 /// What is spoken to an upstream.
@@ -57,6 +67,8 @@ pub struct Endpoint {
     pub authority: String,
     /// Whether it is spoken to under TLS.
     pub secure: bool,
+    /// Its share of the requests, beside the weights of the others; 0: none.
+    pub weight: u32,
 }
 
 impl Endpoint {

@@ -19,6 +19,7 @@ use crate::gate::limit::Standing;
 use crate::snapshot::endpoints::EndpointState;
 use crate::snapshot::events::{Answer, Place};
 use crate::snapshot::key::{KeyMark, SymbolId};
+use crate::snapshot::load::InFlight;
 use crate::snapshot::router::CompiledRoute;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Decision;
@@ -72,6 +73,10 @@ pub(super) struct RequestContext {
     pub(super) bytes_out: u64,
     /// The endpoint tried last.
     pub(super) endpoint: Option<Arc<EndpointState>>,
+    /// Endpoints it was sent to, or would have been.
+    pub(super) tries: u32,
+    /// Keeps its place among the requests under way, if those are counted.
+    pub(super) in_flight: Option<InFlight>,
     /// When the decision was made; what follows is forwarding.
     pub(super) decided: u64,
     upstream_nanos: Option<u64>,
@@ -120,6 +125,8 @@ impl RequestContext {
             bytes_in: None,
             bytes_out: 0,
             endpoint: None,
+            tries: 0,
+            in_flight: None,
             decided: 0,
             upstream_nanos: None,
             ended: 0,
@@ -315,6 +322,7 @@ impl RequestContext {
                 .endpoint
                 .as_ref()
                 .map(|endpoint| endpoint.endpoint.authority.as_str()),
+            tries: self.tries,
             path: self.path.as_deref(),
         };
         self.worker.log(&record);

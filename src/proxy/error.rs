@@ -86,6 +86,18 @@ pub(super) enum UpstreamFault {
     /// No answer in time.
     #[error("the service did not answer in time")]
     Timeout,
+    /// Every endpoint is taken out.
+    #[error("no endpoint of the service is healthy")]
+    NoHealthyEndpoint,
+    /// It has as many requests as it may have.
+    #[error("the service has too many requests under way")]
+    MaxRequests,
+    /// As many wait for a connection to it as may.
+    #[error("too many requests wait for a connection to the service")]
+    MaxPending,
+    /// No connection to it was free in time.
+    #[error("no connection to the service was free in time")]
+    PendingTimeout,
 }
 
 /// What was wrong with a handshake.
@@ -111,6 +123,10 @@ impl UpstreamFault {
             Self::Refused => "refused_stream",
             Self::Protocol => "protocol",
             Self::Timeout => "timeout",
+            Self::NoHealthyEndpoint => "no_healthy_endpoint",
+            Self::MaxRequests => "max_requests",
+            Self::MaxPending => "max_pending",
+            Self::PendingTimeout => "pending_timeout",
         }
     }
 
@@ -126,6 +142,10 @@ impl UpstreamFault {
             Self::Closed | Self::Refused => "keygate; error=connection_terminated",
             Self::Protocol => "keygate; error=http_protocol_error",
             Self::Timeout => "keygate; error=http_response_timeout",
+            Self::NoHealthyEndpoint => "keygate; error=destination_unavailable",
+            Self::MaxRequests | Self::MaxPending | Self::PendingTimeout => {
+                "keygate; error=connection_limit_reached"
+            }
         }
     }
 }
@@ -200,6 +220,16 @@ impl ProxyError {
                 ),
                 UpstreamFault::ConnectTimeout | UpstreamFault::Timeout => {
                     row(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timeout")
+                }
+                UpstreamFault::NoHealthyEndpoint => row(
+                    S::SERVICE_UNAVAILABLE,
+                    "no_healthy_endpoint",
+                    "No healthy endpoint",
+                ),
+                UpstreamFault::MaxRequests
+                | UpstreamFault::MaxPending
+                | UpstreamFault::PendingTimeout => {
+                    row(S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded")
                 }
             },
         }

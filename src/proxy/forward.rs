@@ -1,17 +1,18 @@
-//! Pick an endpoint, send, and send again only where that is safe: when no connection could be made, or when a pooled
-//! connection turned out to be dead and the request had not been taken, or may be repeated.
+//! Sends a request and passes its answer on. Which endpoint gets it is for `attempt.rs` and `balance/` to say.
 
+use super::attempt::Sending;
+use super::balance::Choice;
 use super::body::{AnswerBody, BodyFate, RequestBody};
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::grpc;
 use super::headers::UpstreamHead;
+use super::retry;
 use super::streams::Kind;
 use super::upstream::answer::{AnswerHead, Framing, Malformed};
 use super::upstream::exchange::SendFault;
 use super::upstream::outgoing::Outgoing;
 use super::upstream::pool::Lease;
-use super::upstream::resolve;
 use super::websocket::NotAgreed;
 use super::worker::Worker;
 use crate::gate::authorize::Permit;
@@ -22,10 +23,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, VIA};
 use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,21 +41,27 @@ pub(super) async fn send(
     let method = request.method().clone();
     let patience = cx.grpc.then(|| grpc::timeout(request.headers())).flatten();
     let version = request.version();
+    let choice = Choice::new(&route.upstream, request.headers(), cx);
     let (body, fate) = attach_body(request.into_body(), route, cx)?;
     let body = body.come_over(version);
     // RFC 9110 §8.6: these say that their body is empty.
     let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
-    let mut outgoing = Outgoing::new(head, body, says_empty);
+    let mut sending = Sending {
+        outgoing: Outgoing::new(head, body, says_empty),
+        fate,
+        method,
+        choice,
+    };
     let deadline = shorter(route.route.timeout, patience).map(|limit| Instant::now() + limit);
     let watched = cx.watched_call();
-    let sending = in_time(attempt(worker, &mut outgoing, &method, route, cx), deadline);
+    let sent = in_time(worker, &mut sending, (route, deadline), cx);
     let sent = match watched {
-        None => sending.await,
+        None => sent.await,
         // A call may send for hours before its answer begins.
         Some(call) => tokio::select! {
             biased;
             denied = call.cut() => return Err(denied.into()),
-            sent = sending => sent,
+            sent = sent => sent,
         },
     };
     match sent {
@@ -66,16 +70,23 @@ pub(super) async fn send(
             if answer.framing == Framing::WebSocket {
                 return switch(answer, lease, cx).map_err(|fault| failed(fault, route, cx));
             }
-            pass_on(answer, lease, outgoing, (route, deadline), cx)
+            pass_on(answer, lease, sending.outgoing, (route, deadline), cx)
                 .map_err(|fault| failed(fault, route, cx))
         }
-        Err(fault) => {
-            // The caller's own body may be what ended the exchange.
-            if let Some(cause) = fate.and_then(|fate| fate.fault.get()) {
-                return Err(cause);
-            }
-            Err(failed(fault, route, cx))
-        }
+        Err(fault) => match sending.broken_off() {
+            Some(cause) => Err(cause),
+            None => Err(failed(fault, route, cx)),
+        },
+    }
+}
+
+/// The route's time is over. An endpoint that had the whole request has failed it.
+fn out_of_time(sending: &Sending<'_>, route: &CompiledRoute, cx: &RequestContext) {
+    if let Some(endpoint) = &cx.endpoint
+        && sending.outgoing.is_done()
+    {
+        let now = cx.worker.clock.monotonic_nanos();
+        route.upstream.failed(endpoint, now);
     }
 }
 
@@ -86,16 +97,22 @@ fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     }
 }
 
-async fn in_time<T>(
-    sending: impl Future<Output = Result<T, UpstreamFault>>,
-    deadline: Option<Instant>,
-) -> Result<T, UpstreamFault> {
-    match deadline {
-        None => sending.await,
-        Some(deadline) => tokio::time::timeout_at(deadline, sending)
-            .await
-            .unwrap_or(Err(UpstreamFault::Timeout)),
-    }
+/// Sends, no longer than until a deadline.
+async fn in_time(
+    worker: &Rc<Worker>,
+    sending: &mut Sending<'_>,
+    (route, deadline): (&CompiledRoute, Option<Instant>),
+    cx: &mut RequestContext,
+) -> Result<(AnswerHead, Lease), UpstreamFault> {
+    let sent = retry::send(worker, sending, route, cx);
+    let Some(deadline) = deadline else {
+        return sent.await;
+    };
+    let in_time = tokio::time::timeout_at(deadline, sent).await;
+    in_time.unwrap_or_else(|_| {
+        out_of_time(sending, route, cx);
+        Err(UpstreamFault::Timeout)
+    })
 }
 
 /// Counts and notes what the upstream did.
@@ -146,53 +163,6 @@ fn attach_body(
     Ok((body, Some(fate)))
 }
 
-/// Tries the endpoints in turn until one takes a connection, and sends. A kept connection that turns out to be dead costs
-/// nothing but the try: a fresh one is made, here or at the next endpoint.
-async fn attempt(
-    worker: &Rc<Worker>,
-    outgoing: &mut Outgoing,
-    method: &Method,
-    route: &CompiledRoute,
-    cx: &mut RequestContext,
-) -> Result<(AnswerHead, Lease), UpstreamFault> {
-    let upstream = &route.upstream;
-    let pool = upstream.config.pool;
-    let mut fault = UpstreamFault::Connect;
-    // A request is said again once, so not on another connection that may be dead too.
-    let mut only_fresh = false;
-    for endpoint in upstream.in_turn() {
-        cx.endpoint = Some(Arc::clone(endpoint));
-        outgoing.aim_at(endpoint.endpoint.authority.as_bytes());
-        let kept = if only_fresh {
-            None
-        } else {
-            worker.pools.take(endpoint.number, cx.decided, pool)
-        };
-        if let Some(kept) = kept {
-            endpoint.requests.fetch_add(1, Relaxed);
-            let lease = Lease::new(worker, endpoint, pool, kept);
-            match exchange(outgoing, method, route, lease, cx).await {
-                Ok(answered) => return Ok(answered),
-                Err(Failed::Finally(fault)) => return Err(fault),
-                Err(Failed::Repeatably | Failed::Refused) => {
-                    outgoing.rewind();
-                    only_fresh = true;
-                }
-            }
-        }
-        match resolve::connect(worker, endpoint, upstream).await {
-            Ok(lease) => {
-                endpoint.requests.fetch_add(1, Relaxed);
-                return exchange(outgoing, method, route, lease, cx)
-                    .await
-                    .map_err(Failed::fault);
-            }
-            Err(failed) => fault = failed,
-        }
-    }
-    Err(fault)
-}
-
 /// What kind of answer it is. Events have no length, which spares most answers the comparison.
 fn kind_of(head: &AnswerHead) -> Kind {
     let endless = matches!(head.framing, Framing::Chunked | Framing::UntilClose);
@@ -205,7 +175,7 @@ fn kind_of(head: &AnswerHead) -> Kind {
 }
 
 /// How an exchange failed.
-enum Failed {
+pub(super) enum Failed {
     /// The request may have been acted upon, or there is no use in trying again.
     Finally(UpstreamFault),
     /// A kept connection was dead, and the request was not taken, or may be said again.
@@ -215,7 +185,7 @@ enum Failed {
 }
 
 impl Failed {
-    fn fault(self) -> UpstreamFault {
+    pub(super) fn fault(self) -> UpstreamFault {
         match self {
             Self::Finally(fault) => fault,
             Self::Repeatably => UpstreamFault::Closed,
@@ -225,7 +195,7 @@ impl Failed {
 }
 
 /// One request on one connection.
-async fn exchange(
+pub(super) async fn exchange(
     outgoing: &mut Outgoing,
     method: &Method,
     route: &CompiledRoute,

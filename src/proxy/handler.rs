@@ -88,7 +88,7 @@ async fn serve(
     }
     let route = find_route(snapshot, cx, &head.host_name, &request)?; // 400, 404
     let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403, 429
-    if head.asks_for_websocket && route.route.websocket {
+    if head.asks_for_websocket && route.takes_websocket() {
         cx.handshake = Some(Box::new(Handshake::of(&request, &route.route.auth)));
     }
     let upstream_head = headers::prepare(&request, &head, route, &permit, cx);

@@ -3,6 +3,8 @@
 
 mod admission;
 mod arrival;
+mod attempt;
+mod balance;
 mod body;
 mod client_address;
 mod client_io;
@@ -22,14 +24,18 @@ mod listener;
 mod outflow;
 mod overload;
 pub mod proxy_protocol;
+mod queue;
 mod request_head;
+mod retry;
 mod socket;
 mod streams;
 mod tls;
 mod upgrade;
+mod upkeep;
 mod upstream;
 mod websocket;
 mod worker;
 
 pub use listener::{BindError, BoundListener, bind};
+pub use upkeep::Upkeep;
 pub use worker::{Proxy, ProxyParts, WorkerFault, start};

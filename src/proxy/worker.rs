@@ -1,12 +1,12 @@
 //! One core: a thread with its own runtime, listeners, upstream connections and log buffer. A request never leaves it.
 
+use super::balance::Turns;
 use super::connection::Connection;
 use super::counting::Counts;
 use super::listener::{self, BindError, BoundListener, ListenerState};
 use super::overload::Load;
 use super::streams::Streams;
 use super::upstream::pool::Pools;
-use super::upstream::resolve::Resolver;
 use crate::clock::Clock;
 use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
@@ -91,7 +91,6 @@ pub fn start(
     listeners: &[BoundListener],
     threads: usize,
 ) -> Result<Proxy, WorkerFault> {
-    let resolver = Arc::new(Resolver::new());
     let mut started = Vec::with_capacity(threads);
     for number in 0..threads {
         let sockets = listeners
@@ -99,12 +98,12 @@ pub fn start(
             .map(BoundListener::socket)
             .collect::<Result<Vec<_>, BindError>>()?;
         let states: Vec<_> = listeners.iter().map(BoundListener::state).collect();
-        let (parts, resolver) = (parts.clone(), Arc::clone(&resolver));
+        let parts = parts.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let work = move || {
-            let worker = Rc::new(Worker::new(parts, resolver));
+            let worker = Rc::new(Worker::new(number, parts));
             let local = LocalSet::new();
             local.block_on(&runtime, worker.run(sockets, states));
         };
@@ -129,17 +128,29 @@ impl Drop for TurnedAway {
 /// A worker's own hold on the snapshot in force.
 pub(super) struct View {
     pub(super) snapshot: Arc<Snapshot>,
+    /// Whose turn it is at each upstream.
+    pub(super) turns: Turns,
+}
+
+impl View {
+    fn of(shared: &Shared) -> Rc<Self> {
+        Rc::new(Self {
+            snapshot: shared.snapshot(),
+            turns: Turns::default(),
+        })
+    }
 }
 
 /// The state of one core.
 pub(super) struct Worker {
+    /// From 0.
+    pub(super) number: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     /// For requests that found no route.
     pub(super) no_route: Arc<RouteMetrics>,
     pub(super) pools: Pools,
-    pub(super) resolver: Arc<Resolver>,
     /// Downstream connections: shutdown waits for them.
     pub(super) tasks: TaskTracker,
     /// Upstream connections, timers: they end with the worker.
@@ -166,11 +177,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(parts: ProxyParts, resolver: Arc<Resolver>) -> Self {
-        let view = Rc::new(View {
-            snapshot: parts.shared.snapshot(),
-        });
+    fn new(number: usize, parts: ProxyParts) -> Self {
+        let view = View::of(&parts.shared);
         Self {
+            number,
             no_route: Arc::new(parts.metrics.route(NO_ROUTE)),
             access: parts
                 .access
@@ -181,7 +191,6 @@ impl Worker {
             clock: parts.clock,
             metrics: parts.metrics,
             pools: Pools::default(),
-            resolver,
             tasks: TaskTracker::new(),
             background: TaskTracker::new(),
             view: RefCell::new(view),
@@ -238,9 +247,7 @@ impl Worker {
     pub(super) fn view(&self) -> Rc<View> {
         let mut view = self.view.borrow_mut();
         if view.snapshot.revision != self.shared.revision() {
-            *view = Rc::new(View {
-                snapshot: self.shared.snapshot(),
-            });
+            *view = View::of(&self.shared);
             self.pools.keep_only(&view.snapshot);
         }
         Rc::clone(&view)
@@ -249,6 +256,11 @@ impl Worker {
     /// Random bits that need no secrecy; never all zero in either half.
     pub(super) fn random(&self) -> u128 {
         self.random.borrow_mut().u128(..) | (1 << 64) | 1
+    }
+
+    /// A random number below another, which is above 0.
+    pub(super) fn random_below(&self, end: u64) -> u64 {
+        self.random.borrow_mut().u64(..end)
     }
 
     /// A fresh `X-Request-Id`.
@@ -301,6 +313,8 @@ impl Worker {
         self.background.spawn_local(async move {
             while worker.pools.any_idle() && !worker.drain.is_cancelled() {
                 tokio::time::sleep(REAP_EVERY).await;
+                // Connections to endpoints that a reload took out are closed without a request.
+                worker.view();
                 worker.pools.reap(worker.clock.monotonic_nanos());
             }
             worker.reaping.set(false);

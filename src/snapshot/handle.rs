@@ -123,6 +123,8 @@ pub struct Shared {
     draining: AtomicBool,
     report: Mutex<ReloadReport>,
     store: Mutex<StoreReport>,
+    /// Number of the view in force, for those who wait for the next.
+    published: watch::Sender<u64>,
     /// The store's revision that requests are served from.
     applied: watch::Sender<u64>,
     /// Every key.
@@ -140,6 +142,7 @@ impl Shared {
     pub fn new(snapshot: Snapshot, keys: KeyTable, symbols: Symbols) -> Self {
         Self {
             revision: AtomicU64::new(snapshot.revision),
+            published: watch::Sender::new(snapshot.revision),
             snapshot: ArcSwap::from_pointee(snapshot),
             draining: AtomicBool::new(false),
             report: Mutex::default(),
@@ -162,12 +165,18 @@ impl Shared {
         self.revision.load(Ordering::Acquire)
     }
 
+    /// Follows [`Shared::revision`].
+    pub fn watch_revision(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
     /// Puts a new view and its keys in force, what restricts first.
     pub fn publish(&self, snapshot: Snapshot, mut keys: KeyChange) {
         let revision = snapshot.revision;
         keys.restrict(&self.keys);
         self.snapshot.store(Arc::new(snapshot));
         self.revision.store(revision, Ordering::Release);
+        self.published.send_replace(revision);
         keys.widen(&self.keys);
     }
 

@@ -9,6 +9,7 @@ use crate::domain::id::Id;
 use crate::domain::method;
 use crate::domain::path::{PathFault, lax_reading};
 use crate::domain::route::{HostMatch, PathMatch, Route};
+use crate::domain::upstream::Protocol;
 use crate::domain::workspace::Lineage;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use hashbrown::HashMap;
@@ -66,6 +67,11 @@ pub struct CompiledRoute {
 }
 
 impl CompiledRoute {
+    /// Whether a connection may become a WebSocket, which only HTTP/1.1 carries to a service.
+    pub fn takes_websocket(&self) -> bool {
+        self.route.websocket && self.upstream.config.protocol != Protocol::Http2
+    }
+
     /// Scopes a key needs for a method; `None`: nothing opens it.
     pub fn demand(&self, method: &Method) -> Option<&[SymbolId]> {
         self.demands[method::index(method)].as_deref()

@@ -103,6 +103,7 @@ fn marks(config: &Config) -> Vec<(&'static str, blake3::Hash)> {
         mark("audit", &config.audit),
         mark("usage", &config.usage),
         mark("webhooks", &config.webhooks),
+        mark("dns", &config.dns),
         mark("notifications", &mail),
     ]
 }

@@ -51,6 +51,8 @@ pub struct AccessRecord<'a> {
     pub upstream_nanos: Option<u64>,
     /// The endpoint that was tried last.
     pub endpoint: Option<&'a str>,
+    /// How many endpoints were tried, one twice included; shown when it is more than one.
+    pub tries: u32,
     /// Path of the request, if the log is to show it.
     pub path: Option<&'a str>,
 }
@@ -112,6 +114,9 @@ impl AccessRecord<'_> {
             None => out.extend_from_slice(b",\"upstream.duration_us\":null"),
         }
         push_optional(out, b",\"upstream.endpoint\":", self.endpoint);
+        if self.tries > 1 {
+            push(out, b",\"upstream.tries\":", numbers.format(self.tries));
+        }
         if let Some(path) = self.path {
             out.extend_from_slice(b",\"path\":");
             push_json(out, &shown(path, brand));
@@ -260,6 +265,7 @@ mod tests {
             total_nanos: 1_234_000,
             upstream_nanos: None,
             endpoint: Some("127.0.0.1:9000"),
+            tries: 2,
             path: Some("/a\"b/kg_live_0123456789abcdefghijABCDEFGHIJ0123456789abcdefghi"),
         }
     }
@@ -275,6 +281,7 @@ mod tests {
         assert_eq!(json["key.id"], "key_00000000000000000000000001");
         assert_eq!(json["upstream.duration_us"], serde_json::Value::Null);
         assert_eq!(json["duration_us"], 1234);
+        assert_eq!(json["upstream.tries"], 2);
         assert_eq!(json["path"], "/a\"b/kg_live_[redacted]");
     }
 
@@ -314,6 +321,7 @@ mod tests {
             code: Some("no_route"),
             endpoint: None,
             path: None,
+            tries: 0,
             upstream_nanos: Some(5000),
             ..record()
         };
@@ -322,5 +330,6 @@ mod tests {
         assert_eq!(json["route"], serde_json::Value::Null);
         assert_eq!(json["code"], "no_route");
         assert_eq!(json["upstream.duration_us"], 5);
+        assert!(json.get("upstream.tries").is_none());
     }
 }

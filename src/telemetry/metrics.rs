@@ -37,6 +37,8 @@ pub struct Metrics {
     upstream_duration: HistogramVec,
     upstream_errors: IntCounterVec,
     upstream_up: IntGaugeVec,
+    upstream_ejections: IntCounterVec,
+    upstream_retries: IntCounterVec,
     connections: IntGaugeVec,
     handshakes: IntCounterVec,
     shed: IntCounterVec,
@@ -104,11 +106,9 @@ impl Metrics {
                 "Requests that an upstream failed, by reason.",
                 &["upstream", "reason"],
             )?,
-            upstream_up: table.gauges(
-                "upstream_up",
-                "1 while the last connection to the endpoint succeeded, 0 after a failure.",
-                &["upstream", "endpoint"],
-            )?,
+            upstream_up: table.upstream_up()?,
+            upstream_ejections: table.ejections()?,
+            upstream_retries: table.retries()?,
             connections: table.gauges("connections", "Open downstream connections.", &["listener", "state"])?,
             handshakes: table.handshakes()?,
             shed: table.shed()?,
@@ -172,6 +172,11 @@ impl Metrics {
             name: name.to_owned(),
             duration: self.upstream_duration.with_label_values(&[name]),
             errors: self.upstream_errors.clone(),
+            ejections: self.upstream_ejections.with_label_values(&[name]),
+            retries: RetryOutcome::ALL.map(|outcome| {
+                self.upstream_retries
+                    .with_label_values(&[name, outcome.name()])
+            }),
         }
     }
 
@@ -318,6 +323,30 @@ impl Table<'_> {
             "shed_total",
             "Connections and requests that were turned away or ended to keep the gateway well, by reason.",
             &["listener", "reason"],
+        )
+    }
+
+    fn upstream_up(&self) -> prometheus::Result<IntGaugeVec> {
+        self.gauges(
+            "upstream_up",
+            "1 while requests go to the endpoint: it can be reached, its checks are good, it is not ejected.",
+            &["upstream", "endpoint"],
+        )
+    }
+
+    fn ejections(&self) -> prometheus::Result<IntCounterVec> {
+        self.counters(
+            "upstream_ejections_total",
+            "Endpoints taken out for a while, because they failed too many requests in a row.",
+            &["upstream"],
+        )
+    }
+
+    fn retries(&self) -> prometheus::Result<IntCounterVec> {
+        self.counters(
+            "upstream_retries_total",
+            "Requests sent again after a failure, by what came of it; `budget`: not sent again, because too many were.",
+            &["upstream", "outcome"],
         )
     }
 
@@ -603,9 +632,46 @@ pub struct UpstreamMetrics {
     /// Time to the head of the answer.
     pub duration: Histogram,
     errors: IntCounterVec,
+    ejections: IntCounter,
+    /// By place in [`RetryOutcome::ALL`].
+    retries: [IntCounter; RetryOutcome::ALL.len()],
+}
+
+/// What came of sending a request again; a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOutcome {
+    /// An answer that is not to be retried.
+    Success,
+    /// Another failure of the same kind, or of another.
+    Failure,
+    /// It was not sent again: too many were.
+    Budget,
+}
+
+impl RetryOutcome {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Success, Self::Failure, Self::Budget];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Budget => "budget",
+        }
+    }
 }
 
 impl UpstreamMetrics {
+    /// Counts an endpoint that is taken out.
+    pub fn ejected(&self) {
+        self.ejections.inc();
+    }
+
+    /// Counts a request that was sent again, or that was not.
+    pub fn retried(&self, outcome: RetryOutcome) {
+        self.retries[outcome as usize].inc();
+    }
+
     /// Counts a request the upstream failed.
     pub fn failed(&self, reason: &'static str) {
         self.errors.with_label_values(&[&self.name, reason]).inc();

@@ -35,7 +35,7 @@ fn problem(answer: &Answer, status: u16, code: &str) -> String {
     let length = answer.body.len().to_string();
     assert_eq!(answer.header("content-length"), Some(length.as_str()));
     assert_eq!(answer.header("www-authenticate"), None, "{json}");
-    let proxy_status = matches!(status, 502 | 504);
+    let proxy_status = matches!(status, 502 | 504) || code == "no_healthy_endpoint";
     assert_eq!(answer.header("proxy-status").is_some(), proxy_status);
     json["detail"].as_str().unwrap().to_owned()
 }
@@ -726,6 +726,15 @@ fn an_upstream_that_stalls_in_its_body_is_not_taken_for_finished() {
     let text = String::from_utf8_lossy(&raw);
     assert!(text.contains("half"), "{text}");
     assert!(!text.contains("\r\n0\r\n"), "cut, not ended: {text}");
+}
+
+#[test]
+fn no_healthy_endpoint() {
+    let gateway = GatewayBuilder::new(format!("127.0.0.1:{}", free_port()).parse().unwrap())
+        .upstream("health_check: {tcp: true, interval: 100ms}")
+        .start();
+    wait_until("it is checked", PATIENCE, || gateway.get("/").status == 503);
+    problem(&gateway.get("/"), 503, "no_healthy_endpoint");
 }
 
 #[test]

@@ -43,6 +43,7 @@ mod sync;
 mod tls;
 mod upstream_http2;
 mod upstream_tls;
+mod upstreams;
 mod usage;
 mod usage_api;
 mod webhooks;

@@ -173,6 +173,8 @@ fn metrics_have_the_documented_names_and_labels() {
         ("keygate_auth_duration_seconds", &[]),
         ("keygate_upstream_request_duration_seconds", &["upstream"]),
         ("keygate_upstream_up", &["upstream", "endpoint"]),
+        ("keygate_upstream_ejections_total", &["upstream"]),
+        ("keygate_upstream_retries_total", &["upstream", "outcome"]),
         ("keygate_connections", &["listener", "state"]),
         ("keygate_tls_handshakes_total", &["listener", "result"]),
         ("keygate_shed_total", &["listener", "reason"]),

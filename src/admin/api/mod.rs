@@ -13,6 +13,7 @@ pub(super) mod sessions;
 pub(super) mod status;
 pub(super) mod system;
 pub(super) mod tokens;
+mod upstream_view;
 pub(super) mod usage;
 pub(super) mod webhooks;
 pub(super) mod whoami;

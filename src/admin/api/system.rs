@@ -1,13 +1,13 @@
 //! `/v1/nodes` and `/v1/config`: which gateways share the store, and what is in force here. No secret is shown.
 
 use super::place::on_the_whole;
+use super::upstream_view::{retries, upstream};
 use crate::admin::body::show_duration;
 use crate::admin::call::Call;
 use crate::admin::error::AdminError;
 use crate::admin::limits::LimitsView;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
-use crate::config::upstream_tls::UpstreamTls;
 use crate::config::{
     Admission, Config, ListenerLimits, MinRate, ProxyTrust, SmtpSecurity, StoreLocation,
 };
@@ -16,8 +16,6 @@ use crate::domain::role::Permission;
 use crate::domain::route::{HostMatch, Location, PathMatch, Route};
 use crate::domain::scope::{Scope, ScopeDemand};
 use crate::domain::time::Timestamp;
-use crate::domain::upstream::HostHeader;
-use crate::snapshot::endpoints::UpstreamState;
 use crate::snapshot::tls::TlsServer;
 use crate::store::nodes::NodeRecord;
 use axum::Json;
@@ -286,42 +284,6 @@ fn admission(admission: Admission) -> Value {
     })
 }
 
-fn upstream(state: &UpstreamState) -> Value {
-    let upstream = &state.config;
-    let endpoints = upstream.endpoints.iter();
-    let endpoints: Vec<String> = endpoints
-        .map(|one| format!("{}://{}", one.scheme(), one.authority))
-        .collect();
-    json!({
-        "endpoints": endpoints,
-        "protocol": upstream.protocol.name(),
-        "tls": state.tls.as_ref().map(upstream_tls),
-        "host_header": match &upstream.host_header {
-            HostHeader::Preserve => "preserve",
-            HostHeader::Endpoint => "endpoint",
-            HostHeader::Fixed(name) => name,
-        },
-        "connect_timeout": duration(upstream.connect_timeout),
-        "first_byte_timeout": duration(upstream.first_byte_timeout),
-        "idle_timeout": duration(upstream.idle_timeout),
-        "pool": {
-            "max_idle": upstream.pool.max_idle,
-            "idle_timeout": duration(upstream.pool.idle_timeout),
-            "max_lifetime": duration(upstream.pool.max_lifetime),
-        },
-    })
-}
-
-/// No key, and of certificates only where they are from.
-fn upstream_tls(tls: &UpstreamTls) -> Value {
-    json!({
-        "server_name": tls.server_name.as_ref().map(|name| name.to_str()),
-        "client_certificate": tls.made_of.identity.as_ref().map(|one| &one.source),
-        "insecure": tls.is_insecure(),
-        "min_version": if tls.made_of.tls12 { "1.2" } else { "1.3" },
-    })
-}
-
 fn route(route: &Route, upstream: &str) -> Value {
     let (path, exact_path) = match &route.matches.path {
         PathMatch::Prefix(prefix) => (Some(format!("{prefix}/")), None),
@@ -353,6 +315,7 @@ fn route(route: &Route, upstream: &str) -> Value {
         "limits": route.limits.map(LimitsView::of),
         "websocket": route.websocket,
         "websocket_idle_timeout": route.websocket_idle_timeout.map(duration),
+        "retries": route.retries.as_ref().map(retries),
     })
 }
 
@@ -380,6 +343,6 @@ fn scopes(demand: &ScopeDemand) -> Value {
     }
 }
 
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     show_duration(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
 }

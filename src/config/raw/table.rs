@@ -26,6 +26,7 @@ pub(crate) const ROOT: Table = Table {
         "usage",
         "webhooks",
         "notifications",
+        "dns",
         "upstreams",
         "routes",
         "consumers",
@@ -160,6 +161,11 @@ pub(crate) const EMAIL: Table = Table {
     later: &[],
 };
 
+pub(crate) const DNS: Table = Table {
+    known: &["servers", "min_ttl", "max_ttl"],
+    later: &[],
+};
+
 pub(crate) const UPSTREAM: Table = Table {
     known: &[
         "endpoints",
@@ -171,14 +177,60 @@ pub(crate) const UPSTREAM: Table = Table {
         "first_byte_timeout",
         "idle_timeout",
         "pool",
-    ],
-    later: &[
         "health_check",
-        "retries",
-        "circuit",
         "outlier_detection",
-        "dns",
+        "circuit",
     ],
+    later: &[],
+};
+
+pub(crate) const ENDPOINT: Table = Table {
+    known: &["url", "weight"],
+    later: &[],
+};
+
+pub(crate) const BALANCE: Table = Table {
+    known: &["hash"],
+    later: &[],
+};
+
+pub(crate) const HASH: Table = Table {
+    known: &["header"],
+    later: &[],
+};
+
+pub(crate) const HEALTH_CHECK: Table = Table {
+    known: &[
+        "path",
+        "tcp",
+        "interval",
+        "timeout",
+        "healthy",
+        "unhealthy",
+        "statuses",
+        "host",
+    ],
+    later: &[],
+};
+
+pub(crate) const OUTLIER_DETECTION: Table = Table {
+    known: &[
+        "failures",
+        "base_ejection",
+        "max_ejected_percent",
+        "slow_start",
+    ],
+    later: &[],
+};
+
+pub(crate) const CIRCUIT: Table = Table {
+    known: &["max_connections", "max_pending", "max_requests"],
+    later: &[],
+};
+
+pub(crate) const RETRIES: Table = Table {
+    known: &["attempts", "on", "per_try_timeout", "backoff"],
+    later: &[],
 };
 
 pub(crate) const UPSTREAM_TLS: Table = Table {
@@ -212,8 +264,9 @@ pub(crate) const ROUTE: Table = Table {
         "limits",
         "websocket",
         "websocket_idle_timeout",
+        "retries",
     ],
-    later: &["provider", "credential", "retries", "report_only"],
+    later: &["provider", "credential", "report_only"],
 };
 
 pub(crate) const MATCH: Table = Table {

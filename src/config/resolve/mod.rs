@@ -3,11 +3,14 @@
 
 mod admission;
 mod auth;
+mod balance;
+mod dns;
 mod key_fields;
 mod keys;
 mod listeners;
 mod mail;
 mod managed;
+mod resilience;
 mod routes;
 mod seen;
 mod tls;
@@ -55,6 +58,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         management: listeners::management(&fields.section("management", &table::MANAGEMENT)),
         upstreams,
         upstream_tls,
+        dns: dns::dns(&fields.section("dns", &table::DNS)),
         routes: routes::routes(&fields, &known),
         keys: keys::keys(&fields, &known, &consumers),
         consumers,

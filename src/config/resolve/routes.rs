@@ -1,6 +1,7 @@
 //! Routes: what they match and where they lead.
 
 use super::auth::auth;
+use super::resilience::retries;
 use super::seen::Seen;
 use super::{Known, limits, methods};
 use crate::config::raw::{Fields, Item, table};
@@ -69,6 +70,7 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> 
     let forward_metadata = fields.flag("forward_metadata", false);
     let workspace = workspace(fields, known);
     let limits = limits(fields);
+    let retries = retries(fields);
     Some(Route {
         name: String::new(),
         matches: found?.clone(),
@@ -82,6 +84,7 @@ fn route(fields: &Fields<'_>, found: Option<&RouteMatch>, known: &Known<'_>) -> 
         limits,
         websocket: fields.flag("websocket", true),
         websocket_idle_timeout: websocket_idle_timeout.unwrap_or(Some(WEBSOCKET_IDLE)),
+        retries,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Services and their endpoints.
 
+use super::balance::balance;
+use super::resilience::{circuit, health_check, outlier_detection};
 use super::seen::Seen;
 use super::upstream_tls;
 use crate::config::raw::{Fields, Item, table};
@@ -10,8 +12,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 const MAX_IDLE: u64 = 10_000;
-const BALANCE: &str = "round_robin";
-const LATER_BALANCE: [&str; 3] = ["least_requests", "random_two_choices", "consistent_hash"];
+const MAX_WEIGHT: u64 = 1000;
 
 /// The names of all upstreams, in the order of the file; [`upstreams`] keeps that order.
 pub(super) fn names<'a>(root: &Fields<'a>) -> Vec<&'a str> {
@@ -46,13 +47,13 @@ fn upstream(item: &Item<'_>) -> (Upstream, Option<UpstreamTls>) {
     let fields = item.fields(&table::UPSTREAM);
     let seconds = Duration::from_secs;
     let endpoints = endpoints(&fields);
-    balance(&fields);
     let protocol = upstream_tls::protocol(&fields);
     let tls = upstream_tls::tls(&fields, &endpoints, protocol);
     let upstream = Upstream {
         name: String::new(),
         endpoints,
         protocol,
+        balance: balance(&fields),
         host_header: fields
             .read("host_header", value::host_header)
             .unwrap_or(HostHeader::Preserve),
@@ -60,6 +61,9 @@ fn upstream(item: &Item<'_>) -> (Upstream, Option<UpstreamTls>) {
         first_byte_timeout: fields.duration("first_byte_timeout", seconds(60)),
         idle_timeout: fields.duration("idle_timeout", seconds(60)),
         pool: pool(&fields.section("pool", &table::POOL)),
+        health_check: health_check(&fields),
+        outlier_detection: outlier_detection(&fields),
+        circuit: circuit(&fields.section("circuit", &table::CIRCUIT)),
     };
     (upstream, tls)
 }
@@ -80,23 +84,31 @@ fn endpoints(fields: &Fields<'_>) -> Vec<Endpoint> {
     if item.is_list() && items.is_empty() {
         item.fault("at least one endpoint is needed");
     }
+    let before = item.report().count();
     let mut seen = Seen::default();
     let mut read = |item: &Item<'_>| {
-        if item.is_map() {
-            item.fault("endpoints with a weight are not supported yet");
-            return None;
-        }
-        let endpoint = item.read(value::endpoint)?;
+        let endpoint = endpoint(item)?;
         let place = (endpoint.host.clone(), endpoint.port);
         seen.claim(place, item, "the same as").map(|_| endpoint)
     };
-    items.iter().filter_map(&mut read).collect()
+    let endpoints: Vec<Endpoint> = items.iter().filter_map(&mut read).collect();
+    let idle = endpoints.iter().all(|endpoint| endpoint.weight == 0);
+    if idle && item.report().count() == before && !endpoints.is_empty() {
+        item.fault("at least one endpoint needs a weight above 0");
+    }
+    endpoints
 }
 
-fn balance(fields: &Fields<'_>) {
-    fields.read("balance", |text| match text {
-        BALANCE => Ok(()),
-        text if LATER_BALANCE.contains(&text) => Err(format!("`{text}` is not supported yet")),
-        text => Err(value::unknown("value", text, &[BALANCE])),
-    });
+/// A URL, or a URL with its weight.
+fn endpoint(item: &Item<'_>) -> Option<Endpoint> {
+    if !item.is_map() {
+        return item.read(value::endpoint);
+    }
+    let fields = item.fields(&table::ENDPOINT);
+    let weight = fields.number("weight", 0..=MAX_WEIGHT, 1);
+    let url = fields.required("url")?;
+    Some(Endpoint {
+        weight: u32::try_from(weight).unwrap_or(1),
+        ..url.read(value::endpoint)?
+    })
 }

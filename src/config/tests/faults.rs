@@ -124,6 +124,24 @@ fn control_characters_in_names_are_not_shown() {
 
 const SECTIONS: &[Case] = &[
     (
+        "dns: {servers: [10.0.0.2, '10.0.0.2:53', '10.0.0.2:53'], min_ttl: 10m, ttl: 5s}",
+        &[
+            "1:17: dns.servers[0]: expected an IP address and a port, such as `127.0.0.1:8080` or `[::1]:8080`",
+            "1:42: dns.servers[2]: the same as dns.servers[1]",
+            "1:72: dns.ttl: unknown field `ttl`; known: servers, min_ttl, max_ttl",
+        ],
+    ),
+    (
+        "dns: {min_ttl: 10m}",
+        &[
+            "1:16: dns.min_ttl: `max_ttl` must not be shorter than `min_ttl` (5m and 1s unless given)",
+        ],
+    ),
+    (
+        "dns: {max_ttl: 10ms}",
+        &["1:16: dns.max_ttl: must be from 100ms to 1d"],
+    ),
+    (
         "listners: []",
         &["1:1: listners: unknown field `listners`; did you mean `listeners`?"],
     ),
@@ -257,7 +275,7 @@ const SECTIONS: &[Case] = &[
     (
         "1: 2",
         &[
-            "1:1: 1: unknown field `1`; known: threads, drain_timeout, key_format, log, forwarding, admission, listeners, management, store, data_dir, vault, inactivity, audit, usage, webhooks, notifications, upstreams, routes, consumers, keys",
+            "1:1: 1: unknown field `1`; known: threads, drain_timeout, key_format, log, forwarding, admission, listeners, management, store, data_dir, vault, inactivity, audit, usage, webhooks, notifications, dns, upstreams, routes, consumers, keys",
         ],
     ),
 ];
@@ -376,7 +394,6 @@ const UPSTREAM_CASES: &[Case] = &[
             "1:31: upstreams.b.endpoints[0]: an endpoint cannot hold a user name or password",
             "1:44: upstreams.b.endpoints[1]: expected `http://host`, `https://host`, or one of them with a port",
             "1:53: upstreams.b.endpoints[2]: expected `http://host`, `https://host`, or one of them with a port",
-            "1:59: upstreams.b.endpoints[3]: endpoints with a weight are not supported yet",
             "1:87: upstreams.b.endpoints[4]: an endpoint is scheme, host and port only, without path and query",
             "1:99: upstreams.b.endpoints[5]: an endpoint cannot hold a user name or password",
             "1:113: upstreams.b.endpoints[6]: an endpoint is scheme, host and port only, without path and query",
@@ -417,11 +434,57 @@ const UPSTREAM_CASES: &[Case] = &[
         ],
     ),
     (
-        "upstreams: { b: { endpoints: [http://a], balance: least_requests, retries: 1, health_check: {} } }",
+        "upstreams: { b: { endpoints: [{url: http://a, weight: 1001}, {weight: 1}, {url: b}, {url: http://c, wieght: 1}, {url: http://a}] }, c: { endpoints: [{url: http://a, weight: 0}] } }",
         &[
-            "1:51: upstreams.b.balance: `least_requests` is not supported yet",
-            "1:67: upstreams.b.retries: not supported yet",
-            "1:79: upstreams.b.health_check: not supported yet",
+            "1:55: upstreams.b.endpoints[0].weight: expected a whole number from 0 to 1000",
+            "1:62: upstreams.b.endpoints[1].url: required",
+            "1:81: upstreams.b.endpoints[2].url: expected `http://host`, `https://host`, or one of them with a port",
+            "1:101: upstreams.b.endpoints[3].wieght: unknown field `wieght`; did you mean `weight`?",
+            "1:113: upstreams.b.endpoints[4]: the same as upstreams.b.endpoints[0]",
+            "1:149: upstreams.c.endpoints: at least one endpoint needs a weight above 0",
+        ],
+    ),
+    (
+        "upstreams: { b: { endpoints: [http://a], balance: hash }, c: { endpoints: [http://a], balance: {hash: ip} }, d: { endpoints: [http://a], balance: {hash: {header: a b}} }, e: { endpoints: [http://a], balance: {} }, f: { endpoints: [http://a], balance: {hash: {}} } }",
+        &[
+            "1:51: upstreams.b.balance: say what is hashed: `{hash: key}` or `{hash: {header: X-Tenant}}`",
+            "1:103: upstreams.c.balance.hash: expected `key` or `{header: X-Tenant}`",
+            "1:163: upstreams.d.balance.hash.header: expected the name of a header, such as `X-Tenant`",
+            "1:209: upstreams.e.balance.hash: required",
+            "1:259: upstreams.f.balance.hash.header: required",
+        ],
+    ),
+    (
+        "upstreams: { b: { endpoints: [http://a], health_check: {} }, c: { endpoints: [http://a], health_check: {path: healthz, interval: 1ms, timeout: 0s, healthy: 0, statuses: [100, 399-200, 200], host: a/b} }, d: { endpoints: [http://a], health_check: {tcp: true, path: /, statuses: []} } }",
+        &[
+            "1:56: upstreams.b.health_check: one of `path` and `tcp` is required",
+            "1:111: upstreams.c.health_check.path: must begin with `/` and be printable ASCII without spaces and `#`",
+            "1:130: upstreams.c.health_check.interval: must be from 100ms to 1h",
+            "1:144: upstreams.c.health_check.timeout: must be from 10ms to 5m",
+            "1:157: upstreams.c.health_check.healthy: expected a whole number from 1 to 1000",
+            "1:171: upstreams.c.health_check.statuses[0]: expected a status from 200 to 599, or a range such as `200-399`",
+            "1:176: upstreams.c.health_check.statuses[1]: expected a status from 200 to 599, or a range such as `200-399`",
+            "1:197: upstreams.c.health_check.host: not a valid host name",
+            "1:265: upstreams.d.health_check.path: `tcp` and `path` exclude each other",
+            "1:278: upstreams.d.health_check.statuses: at least one status is needed",
+            "1:278: upstreams.d.health_check.statuses: `tcp` and `statuses` exclude each other",
+        ],
+    ),
+    (
+        "upstreams: { b: { endpoints: [http://a], outlier_detection: {failures: 0, base_ejection: 1, max_ejected_percent: 0, slow_start: 2h} } }",
+        &[
+            "1:72: upstreams.b.outlier_detection.failures: expected a whole number from 1 to 1000",
+            "1:90: upstreams.b.outlier_detection.base_ejection: a duration needs a unit (ms, s, m, h, d), such as `30s`",
+            "1:114: upstreams.b.outlier_detection.max_ejected_percent: expected a whole number from 1 to 100",
+            "1:129: upstreams.b.outlier_detection.slow_start: must be from 0s to 1h",
+        ],
+    ),
+    (
+        "upstreams: { b: { endpoints: [http://a], circuit: {max_connections: 0, max_requests: on} }, c: { endpoints: [http://a], circuit: {max_pending: 5} } }",
+        &[
+            "1:69: upstreams.b.circuit.max_connections: expected a whole number from 1 to 1000000 (or `off` for no limit)",
+            "1:86: upstreams.b.circuit.max_requests: expected a whole number from 1 to 1000000 (or `off` for no limit)",
+            "1:144: upstreams.c.circuit.max_pending: requests only wait where `max_connections` is set",
         ],
     ),
     (
@@ -438,7 +501,7 @@ const UPSTREAM_CASES: &[Case] = &[
     (
         r#"upstreams: { b: { endpoints: [http://a], balance: fastest, host_header: "a:b" } }"#,
         &[
-            "1:51: upstreams.b.balance: unknown value `fastest`; known: round_robin",
+            "1:51: upstreams.b.balance: unknown value `fastest`; known: round_robin, least_requests, power_of_two",
             "1:73: upstreams.b.host_header: expected `preserve`, `endpoint` or a host: a port is a number from 1 to 65535",
         ],
     ),
@@ -475,6 +538,17 @@ const ROUTE_CASES: &[Case] = &[
             "1:50: routes[0].match.exact_path: `path` and `exact_path` exclude each other",
             "1:82: routes[0].limits.rate: required",
             "1:86: routes[0].provider: not supported yet",
+        ],
+    ),
+    (
+        "routes: [{name: a, match: {}, upstream: service, retries: {attempts: 0, on: [503, 500, connect_failur], per_try_timeout: 0s, backoff: 1m}}, {name: b, match: {path: /b}, upstream: service, retries: {on: []}}]",
+        &[
+            "1:70: routes[0].retries.attempts: expected a whole number from 1 to 10",
+            "1:83: routes[0].retries.on[1]: unknown value `500`; did you mean `502`?",
+            "1:88: routes[0].retries.on[2]: unknown value `connect_failur`; did you mean `connect_failure`?",
+            "1:122: routes[0].retries.per_try_timeout: must be longer than 0",
+            "1:135: routes[0].retries.backoff: must be from 0s to 10s",
+            "1:203: routes[1].retries.on: at least one occasion is needed; for no retries leave `retries` out",
         ],
     ),
     (

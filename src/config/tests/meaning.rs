@@ -2,8 +2,10 @@
 
 use super::{HASH, good, lines};
 use crate::config::{ConfigError, Fault, load, parse};
+use crate::domain::balance::{Balance, HashOn};
 use crate::domain::key::{KeyFormat, KeyState};
 use crate::domain::method::MethodSet;
+use crate::domain::resilience::{Probe, RetryOn};
 use crate::domain::route::{HostMatch, Location, LocationKind, LocationSet, PathMatch};
 use crate::domain::scope::{Scope, ScopeDemand};
 use crate::domain::upstream::HostHeader;
@@ -50,6 +52,73 @@ management: {address: '[::ffff:127.0.0.1]:1'}
     assert_eq!(first.limits.header_timeout, Duration::from_millis(250));
     assert_eq!(second.limits.idle_timeout, Duration::from_hours(2));
     assert_eq!(second.limits.body_timeout, Duration::from_hours(90 * 24));
+}
+
+#[test]
+fn what_several_endpoints_may_say() {
+    let config = good(
+        "listeners: [{address: 127.0.0.1:8080}]
+upstreams:
+  a:
+    endpoints: [http://a, {url: http://b, weight: 0}, {url: http://c, weight: 1000}]
+    balance: {hash: {header: X-Tenant}}
+    health_check: {path: /healthz, statuses: [204, '300-399']}
+    outlier_detection: {slow_start: 0s}
+    circuit: {max_connections: 10, max_pending: 0, max_requests: off}
+  b: {endpoints: [http://b], balance: {hash: key}, health_check: {tcp: true, interval: 100ms}}
+  c: {endpoints: [http://c], balance: power_of_two}
+routes:
+  - {name: a, match: {}, upstream: a, retries: {on: [refused_stream, 503], per_try_timeout: 1s, backoff: 0s}}
+  - {name: b, match: {path: /b}, upstream: b, retries: {}}
+",
+    );
+    let [a, b, c] = &config.upstreams[..] else {
+        panic!("three upstreams");
+    };
+    let weights: Vec<u32> = a.endpoints.iter().map(|one| one.weight).collect();
+    assert_eq!(weights, [1, 0, 1000]);
+    let header = HashOn::Header("x-tenant".parse().unwrap());
+    assert_eq!(
+        (&a.balance, &b.balance),
+        (&Balance::Hash(header), &Balance::Hash(HashOn::Key))
+    );
+    assert_eq!(c.balance, Balance::PowerOfTwo);
+    let check = a.health_check.as_ref().unwrap();
+    assert_eq!(
+        (check.interval, check.timeout),
+        (Duration::from_secs(10), Duration::from_secs(2))
+    );
+    assert_eq!((check.healthy, check.unhealthy), (2, 3));
+    let probe = Probe::Http {
+        path: "/healthz".into(),
+        host: None,
+        statuses: vec![204..=204, 300..=399],
+    };
+    assert_eq!(check.probe, probe);
+    assert_eq!(b.health_check.as_ref().unwrap().probe, Probe::Tcp);
+    let outlier = a.outlier_detection.unwrap();
+    assert_eq!((outlier.failures, outlier.max_ejected_percent), (5, 50));
+    assert_eq!(
+        (outlier.base_ejection, outlier.slow_start),
+        (Duration::from_secs(30), Duration::ZERO)
+    );
+    let circuit = (
+        a.circuit.max_connections,
+        a.circuit.max_pending,
+        a.circuit.max_requests,
+    );
+    assert_eq!(circuit, (Some(10), Some(0), None));
+    let [first, second] = [0, 1].map(|place: usize| config.routes[place].retries.clone().unwrap());
+    assert!(first.on.refused_stream && first.on.status(503) && !first.on.status(502));
+    assert_eq!(
+        (first.per_try_timeout, first.backoff),
+        (Some(Duration::from_secs(1)), Duration::ZERO)
+    );
+    assert_eq!((second.attempts, second.on), (1, RetryOn::ALL));
+    assert_eq!(
+        (second.per_try_timeout, second.backoff),
+        (None, Duration::from_millis(25))
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ keys: [{name: example, hash: blake3:3b1f0c5d7e9a2468ace013579bdf02468ace13579bdf
 ";
 
 /// Where each table of fields is found in the reference.
-const TABLES: [(&str, &Table); 23] = [
+const TABLES: &[(&str, &Table)] = &[
     ("", &table::ROOT),
     ("key_format", &table::KEY_FORMAT),
     ("log", &table::LOG),
@@ -37,8 +37,10 @@ const TABLES: [(&str, &Table); 23] = [
     ("webhooks", &table::WEBHOOKS),
     ("notifications", &table::NOTIFICATIONS),
     ("notifications.email", &table::EMAIL),
+    ("dns", &table::DNS),
     ("upstreams.example", &table::UPSTREAM),
     ("upstreams.example.pool", &table::POOL),
+    ("upstreams.example.circuit", &table::CIRCUIT),
     ("routes.0", &table::ROUTE),
     ("routes.0.match", &table::MATCH),
     ("routes.0.auth", &table::AUTH),

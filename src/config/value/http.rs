@@ -3,6 +3,7 @@
 use super::unknown;
 use crate::domain::method::STANDARD;
 use http::{HeaderName, Method};
+use std::ops::RangeInclusive;
 
 /// Headers that cannot hold a key: framing and connection control, or cleared before a key is looked for.
 const RESERVED_HEADERS: [&str; 15] = [
@@ -61,6 +62,39 @@ pub(crate) fn key_header(text: &str) -> Result<HeaderName, String> {
         return Err("this header has another meaning and cannot hold a key".into());
     }
     Ok(name)
+}
+
+/// Any header.
+pub(crate) fn header_name(text: &str) -> Result<HeaderName, String> {
+    HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| "expected the name of a header, such as `X-Tenant`".into())
+}
+
+/// A path with or without a query, as it stands in a request.
+pub(crate) fn check_path(text: &str) -> Result<String, String> {
+    let fits = text.starts_with('/')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if fits {
+        return Ok(text.into());
+    }
+    Err("must begin with `/` and be printable ASCII without spaces and `#`".into())
+}
+
+/// A status, or a range of them.
+pub(crate) fn statuses(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |text: &str| {
+        let fits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>()
+            .ok()
+            .filter(|status| fits && (200..=599).contains(status))
+    };
+    match (status(first), status(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err("expected a status from 200 to 599, or a range such as `200-399`".into()),
+    }
 }
 
 /// A query parameter that may hold a key, by its decoded name.

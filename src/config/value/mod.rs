@@ -7,10 +7,14 @@ mod path;
 mod secret;
 mod store;
 
-pub(super) use self::http::{key_header, key_parameter, method, protocol_prefix, realm};
+pub(super) use self::http::{
+    check_path, header_name, key_header, key_parameter, method, protocol_prefix, realm, statuses,
+};
 pub(crate) use mail::address;
 pub(super) use mail::{mailbox, smtp};
-pub(super) use net::{certificate_name, cidr, endpoint, host, host_header, host_match, socket};
+pub(super) use net::{
+    authority, certificate_name, cidr, endpoint, host, host_header, host_match, socket,
+};
 pub(super) use path::{canonical, folder, is_below, strip_prefix};
 pub(super) use secret::{master_key, secret};
 pub(super) use store::{referenced_store, store};
@@ -66,7 +70,7 @@ pub(super) fn unknown(kind: &str, text: &str, known: &[&str]) -> String {
     }
     match known.len() {
         0 => format!("unknown {kind} `{shown}`; there is none"),
-        1..=20 => format!("unknown {kind} `{shown}`; known: {}", known.join(", ")),
+        1..=30 => format!("unknown {kind} `{shown}`; known: {}", known.join(", ")),
         _ => format!("unknown {kind} `{shown}`"),
     }
 }
@@ -121,6 +125,9 @@ pub(super) fn duration_within(
 
 /// As one would write it: with the largest unit that leaves nothing over.
 fn in_units(length: Duration) -> String {
+    if length.is_zero() {
+        return "0s".into();
+    }
     let millis = length.as_millis();
     UNITS
         .iter()
@@ -166,6 +173,20 @@ pub(super) fn or_off<T>(
         text => check(text)
             .map(Some)
             .map_err(|what| format!("{what} (or `off` for no limit)")),
+    }
+}
+
+/// A whole number within a range.
+pub(super) fn count(range: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result<u64, String> {
+    move |text| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| digits);
+        number
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                let (least, most) = (range.start(), range.end());
+                format!("expected a whole number from {least} to {most}")
+            })
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
         port,
         authority,
         secure,
+        weight: 1,
     })
 }
 
@@ -54,13 +55,19 @@ pub(crate) fn host_header(text: &str) -> Result<HostHeader, String> {
         "endpoint" => return Ok(HostHeader::Endpoint),
         _ => {}
     }
-    let expected = |what| format!("expected `preserve`, `endpoint` or a host: {what}");
-    let (host, port) = split_port(text).map_err(expected)?;
-    let host = host_name(host).map_err(expected)?;
-    Ok(HostHeader::Fixed(match port {
+    authority(text)
+        .map(HostHeader::Fixed)
+        .map_err(|what| format!("expected `preserve`, `endpoint` or a host: {what}"))
+}
+
+/// `host[:port]`, as it stands in a `Host` header.
+pub(crate) fn authority(text: &str) -> Result<String, String> {
+    let (host, port) = split_port(text)?;
+    let host = host_name(host)?;
+    Ok(match port {
         Some(port) => format!("{host}:{port}"),
         None => host,
-    }))
+    })
 }
 
 /// Which hosts a route takes.

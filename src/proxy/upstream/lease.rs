@@ -10,6 +10,7 @@ use crate::domain::upstream::Pool;
 use crate::proxy::socket::Socket;
 use crate::proxy::worker::Worker;
 use crate::snapshot::endpoints::EndpointState;
+use crate::snapshot::load::ConnectionPlace;
 use bytes::BytesMut;
 use http::Method;
 use std::rc::Rc;
@@ -53,6 +54,15 @@ impl Lease {
         match &self.carrier {
             Carrier::Own(aged) => aged.is_reused(),
             Carrier::Shared(stream) => stream.is_reused(),
+        }
+    }
+
+    /// Gives a new connection its place among those that are counted; a place that is not needed is free again.
+    pub(in crate::proxy) fn hold(&mut self, place: Option<ConnectionPlace>) {
+        match &mut self.carrier {
+            Carrier::Own(aged) => aged.hold(place),
+            Carrier::Shared(stream) if !stream.is_reused() => stream.hold(place),
+            Carrier::Shared(_) => {}
         }
     }
 

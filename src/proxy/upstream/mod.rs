@@ -3,10 +3,11 @@
 
 pub(super) mod answer;
 pub(super) mod chunked;
+pub(super) mod dns;
 pub(super) mod exchange;
 mod http2;
 pub(super) mod incoming;
-mod lease;
+pub(super) mod lease;
 mod opening;
 pub(super) mod outgoing;
 pub(super) mod pool;

@@ -12,14 +12,16 @@ use crate::proxy::worker::Worker;
 use crate::snapshot::endpoints::{EndpointState, UpstreamState};
 use std::rc::Rc;
 
-/// Opens a connection, or takes a place on one that was opened meanwhile.
+/// Opens a connection, or takes a place on one that was opened meanwhile. `alone`: one of HTTP/1.1, which a request has for itself.
 pub(super) async fn open(
     worker: &Rc<Worker>,
     endpoint: &EndpointState,
     upstream: &UpstreamState,
+    alone: bool,
 ) -> Result<Carrier, UpstreamFault> {
     let pools = &worker.pools;
     let turn = match upstream.config.protocol {
+        _ if alone => None,
         Protocol::Http1 => None,
         Protocol::Auto if upstream.tls.is_none() => None,
         Protocol::Auto | Protocol::Http2 => pools.turn(endpoint.number),
@@ -35,10 +37,10 @@ pub(super) async fn open(
             Some(waited)
         }
     };
-    let stream = resolve::open(worker, &endpoint.endpoint, upstream.config.connect_timeout).await?;
-    let shaken = secure::shake(stream, endpoint, upstream).await?;
+    let (stream, home) = resolve::open(endpoint, upstream.config.connect_timeout).await?;
+    let shaken = secure::shake(stream, endpoint, upstream, alone).await?;
     if shaken.http2 {
-        let shared = Shared::begin(worker, &endpoint.endpoint, shaken.socket).await?;
+        let shared = Shared::begin(worker, &endpoint.endpoint, (shaken.socket, home)).await?;
         let stream = pools.add(endpoint.number, shared, upstream.config.pool);
         worker.reap_later();
         return Ok(Carrier::Shared(stream));
@@ -49,6 +51,7 @@ pub(super) async fn open(
     let now = worker.clock.monotonic_nanos();
     Ok(Carrier::Own(Aged::fresh(
         Connection::new(shaken.socket),
+        home,
         now,
     )))
 }

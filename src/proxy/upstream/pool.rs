@@ -6,13 +6,15 @@ use super::http2::Shared;
 use super::http2::stream::Stream;
 use super::lease::Carrier;
 use crate::domain::upstream::Pool;
+use crate::snapshot::addresses::Home;
 use crate::snapshot::handle::Snapshot;
+use crate::snapshot::load::ConnectionPlace;
 use hashbrown::{HashMap, HashSet};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 pub(in crate::proxy) use super::lease::Lease;
 
@@ -26,16 +28,22 @@ pub(in crate::proxy) struct Aged {
     idle_since: u64,
     idle_limit: Duration,
     reused: bool,
+    /// Its place, where connections to the upstream are counted.
+    place: Option<ConnectionPlace>,
+    /// The address it leads to, where that was found by name.
+    home: Option<Home>,
 }
 
 impl Aged {
-    pub(super) fn fresh(connection: Connection, now: u64) -> Self {
+    pub(super) fn fresh(connection: Connection, home: Option<Home>, now: u64) -> Self {
         Self {
             connection,
             born: now,
             idle_since: now,
             idle_limit: Duration::MAX,
             reused: false,
+            place: None,
+            home,
         }
     }
 
@@ -49,6 +57,21 @@ impl Aged {
 
     pub(super) fn into_connection(self) -> Connection {
         self.connection
+    }
+
+    /// Gives it its place among those that are counted.
+    pub(super) fn hold(&mut self, place: Option<ConnectionPlace>) {
+        self.place = place;
+    }
+
+    /// Whether a request waits that cannot have a connection before one is closed.
+    fn is_wanted(&self) -> bool {
+        self.place.as_ref().is_some_and(ConnectionPlace::is_wanted)
+    }
+
+    /// Whether it leads to where the endpoint is now, is open, and silent.
+    fn is_good(&mut self) -> bool {
+        self.home.as_ref().is_none_or(Home::is_current) && self.connection.is_good()
     }
 
     fn outlived(&self, now: u64) -> bool {
@@ -90,21 +113,49 @@ impl Ways {
 
 /// All connections of a worker that can take another request.
 #[derive(Default)]
-pub(in crate::proxy) struct Pools(RefCell<HashMap<u64, Ways>>);
+pub(in crate::proxy) struct Pools {
+    ways: RefCell<HashMap<u64, Ways>>,
+    /// Endpoints that requests of this worker wait for, once for each.
+    waiting: RefCell<Vec<u64>>,
+    /// Tells them that a connection was given back.
+    pub(in crate::proxy) returned: Notify,
+}
+
+/// A request that waits for a connection until this is dropped.
+pub(in crate::proxy) struct Waiting<'a> {
+    pools: &'a Pools,
+    endpoint: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.pools.waiting.borrow_mut();
+        if let Some(place) = waiting.iter().position(|one| *one == self.endpoint) {
+            waiting.swap_remove(place);
+        }
+    }
+}
 
 impl Pools {
     /// A shared connection, or the most recently used one that is alive and young enough.
-    pub(in crate::proxy) fn take(&self, endpoint: u64, now: u64, limits: Pool) -> Option<Carrier> {
-        let mut pools = self.0.borrow_mut();
+    /// `alone`: only one that a request has for itself.
+    pub(in crate::proxy) fn take(
+        &self,
+        endpoint: u64,
+        now: u64,
+        (limits, alone): (Pool, bool),
+    ) -> Option<Carrier> {
+        let mut pools = self.ways.borrow_mut();
         let ways = pools.get_mut(&endpoint)?;
-        if !ways.shared.is_empty()
+        if !alone
+            && !ways.shared.is_empty()
             && let Some(stream) = ways.share(now, limits)
         {
             return Some(Carrier::Shared(stream));
         }
         while let Some(mut aged) = ways.idle.pop() {
             let age = Duration::from_nanos(now.saturating_sub(aged.born));
-            if age < limits.max_lifetime && !aged.outlived(now) && aged.connection.is_good() {
+            if age < limits.max_lifetime && !aged.outlived(now) && aged.is_good() {
                 aged.reused = true;
                 return Some(Carrier::Own(aged));
             }
@@ -117,7 +168,14 @@ impl Pools {
         if age >= limits.max_lifetime {
             return;
         }
-        let mut pools = self.0.borrow_mut();
+        if aged.is_wanted() {
+            // Here it is handed on as it is; elsewhere somebody needs its place.
+            if !self.waiting.borrow().contains(&endpoint) {
+                return;
+            }
+            self.returned.notify_waiters();
+        }
+        let mut pools = self.ways.borrow_mut();
         let idle = &mut pools.entry(endpoint).or_default().idle;
         if idle.len() < limits.max_idle {
             aged.idle_since = now;
@@ -128,14 +186,17 @@ impl Pools {
 
     /// A place on a connection that has been opened meanwhile.
     pub(super) fn share(&self, endpoint: u64, now: u64, limits: Pool) -> Option<Stream> {
-        self.0.borrow_mut().get_mut(&endpoint)?.share(now, limits)
+        self.ways
+            .borrow_mut()
+            .get_mut(&endpoint)?
+            .share(now, limits)
     }
 
     /// Lets others share a connection; gives the first place on it.
     pub(super) fn add(&self, endpoint: u64, shared: Shared, limits: Pool) -> Stream {
         let shared = Rc::new(shared);
         let stream = Stream::on(&shared, false);
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.ways.borrow_mut();
         let ways = pools.entry(endpoint).or_default();
         ways.shared.push(shared);
         ways.shared_idle = if limits.max_idle == 0 {
@@ -148,27 +209,43 @@ impl Pools {
 
     /// What whoever wants to open a shared connection waits for; `None`: there is nothing to share.
     pub(super) fn turn(&self, endpoint: u64) -> Option<Arc<Mutex<()>>> {
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.ways.borrow_mut();
         let ways = pools.entry(endpoint).or_default();
         (!ways.shares_nothing).then(|| Arc::clone(&ways.turn))
     }
 
     /// The endpoint was offered HTTP/2 and did not want it.
     pub(super) fn shares_nothing(&self, endpoint: u64) {
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.ways.borrow_mut();
         pools.entry(endpoint).or_default().shares_nothing = true;
+    }
+
+    /// Says that a request waits for a connection to this endpoint.
+    pub(in crate::proxy) fn waits_for(&self, endpoint: u64) -> Waiting<'_> {
+        self.waiting.borrow_mut().push(endpoint);
+        Waiting {
+            pools: self,
+            endpoint,
+        }
+    }
+
+    /// Closes idle connections whose places are wanted.
+    pub(in crate::proxy) fn make_room(&self) {
+        for ways in self.ways.borrow_mut().values_mut() {
+            ways.idle.retain(|aged| !aged.is_wanted());
+        }
     }
 
     /// Whether any connection waits for requests.
     pub(in crate::proxy) fn any_idle(&self) -> bool {
-        self.0.borrow().values().any(|ways| !ways.is_empty())
+        self.ways.borrow().values().any(|ways| !ways.is_empty())
     }
 
     /// Closes what is dead or has been idle for too long.
     pub(in crate::proxy) fn reap(&self, now: u64) {
-        for ways in self.0.borrow_mut().values_mut() {
+        for ways in self.ways.borrow_mut().values_mut() {
             ways.idle
-                .retain_mut(|aged| !aged.outlived(now) && aged.connection.is_good());
+                .retain_mut(|aged| !aged.outlived(now) && !aged.is_wanted() && aged.is_good());
             let limit = ways.shared_idle;
             ways.shared.retain(|one| one.is_wanted(now, limit));
         }
@@ -186,7 +263,7 @@ impl Pools {
                     .map(|endpoint| endpoint.number),
             );
         }
-        self.0
+        self.ways
             .borrow_mut()
             .retain(|endpoint, _| known.contains(endpoint));
     }

@@ -1,55 +1,32 @@
-//! From an endpoint's name to an open connection: addresses kept for a few seconds, tried one after the other.
+//! From an endpoint to an open connection: the addresses of its name are tried one after the other, each first in turn.
 
 use super::lease::Lease;
 use super::opening;
-use crate::domain::upstream::Endpoint;
 use crate::proxy::error::UpstreamFault;
 use crate::proxy::worker::Worker;
+use crate::snapshot::addresses::Home;
 use crate::snapshot::endpoints::{EndpointState, UpstreamState};
-use moka::sync::Cache;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// The system's resolver does not say how long an answer holds; this bounds how long an old one is used.
-const KEEP: Duration = Duration::from_secs(5);
-/// Names kept at a time; each comes from the config.
-const MOST: u64 = 4096;
-
-/// Addresses of names, shared by all workers.
-pub(in crate::proxy) struct Resolver(Cache<String, Arc<[SocketAddr]>>);
-
-impl Resolver {
-    pub(in crate::proxy) fn new() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(MOST)
-                .time_to_live(KEEP)
-                .build(),
-        )
+/// Where an endpoint is, and, if it has a name, what ties a connection to an address of it.
+async fn addresses(
+    endpoint: &EndpointState,
+) -> Result<Vec<(SocketAddr, Option<Home>)>, UpstreamFault> {
+    let (host, port) = (&endpoint.endpoint.host, endpoint.endpoint.port);
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![(SocketAddr::new(ip, port), None)]);
     }
-
-    async fn addresses(&self, endpoint: &Endpoint) -> io::Result<Arc<[SocketAddr]>> {
-        if let Ok(ip) = endpoint.host.parse::<IpAddr>() {
-            return Ok(Arc::new([SocketAddr::new(ip, endpoint.port)]));
-        }
-        if let Some(known) = self.0.get(&endpoint.authority) {
-            return Ok(known);
-        }
-        let found: Arc<[SocketAddr]> =
-            tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
-                .await?
-                .collect();
-        if found.is_empty() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        self.0
-            .insert(endpoint.authority.clone(), Arc::clone(&found));
-        Ok(found)
-    }
+    let found = endpoint.addresses.in_turn().await;
+    let found = found.ok_or(UpstreamFault::Dns)?;
+    let home = |ip| {
+        let home = Home::new(&endpoint.addresses, ip);
+        (SocketAddr::new(ip, port), Some(home))
+    };
+    Ok(found.into_iter().map(home).collect())
 }
 
 /// Opens a connection to an endpoint within its upstream's connect timeout, and notes how that went.
@@ -57,9 +34,11 @@ pub(in crate::proxy) async fn connect(
     worker: &Rc<Worker>,
     endpoint: &Arc<EndpointState>,
     upstream: &UpstreamState,
+    alone: bool,
 ) -> Result<Lease, UpstreamFault> {
     let limit = upstream.config.connect_timeout;
-    let opened = tokio::time::timeout(limit, opening::open(worker, endpoint, upstream)).await;
+    let opened =
+        tokio::time::timeout(limit, opening::open(worker, endpoint, upstream, alone)).await;
     let connection = opened.unwrap_or(Err(UpstreamFault::ConnectTimeout));
     if endpoint.connected(connection.is_ok()) {
         let (upstream, endpoint) = (&upstream.config.name, &endpoint.endpoint.authority);
@@ -81,23 +60,18 @@ pub(in crate::proxy) async fn connect(
 /// Tries the addresses of a name one after the other. Each gets its share of the time, so that one that never answers
 /// leaves some for the others.
 pub(super) async fn open(
-    worker: &Worker,
-    endpoint: &Endpoint,
+    endpoint: &EndpointState,
     limit: Duration,
-) -> Result<TcpStream, UpstreamFault> {
-    let addresses = worker
-        .resolver
-        .addresses(endpoint)
-        .await
-        .map_err(|_| UpstreamFault::Dns)?;
+) -> Result<(TcpStream, Option<Home>), UpstreamFault> {
+    let addresses = addresses(endpoint).await?;
     let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
     let mut fault = UpstreamFault::Connect;
-    for address in addresses.iter() {
+    for (address, home) in addresses {
         match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Without it a head and a small body may wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                return Ok(stream);
+                return Ok((stream, home));
             }
             Ok(Err(_)) => fault = UpstreamFault::Connect,
             Err(_) => fault = UpstreamFault::ConnectTimeout,

@@ -5,10 +5,8 @@ use crate::proxy::error::{TlsFault, UpstreamFault};
 use crate::proxy::socket::Socket;
 use crate::snapshot::endpoints::{EndpointState, UpstreamState};
 use rustls::Error;
-use rustls::pki_types::ServerName;
 use std::fmt::Display;
 use std::io;
-use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -24,21 +22,24 @@ pub(super) async fn shake(
     stream: TcpStream,
     endpoint: &EndpointState,
     upstream: &UpstreamState,
+    alone: bool,
 ) -> Result<Shaken, UpstreamFault> {
-    let protocol = upstream.config.protocol;
+    let protocol = if alone {
+        Protocol::Http1
+    } else {
+        upstream.config.protocol
+    };
     let Some(tls) = &upstream.tls else {
         return Ok(Shaken {
             socket: Socket::Clear(stream),
             http2: protocol == Protocol::Http2,
         });
     };
-    let name = match &tls.server_name {
-        Some(name) => name.clone(),
-        // A host of the config's is one that a certificate can have, as was seen to there.
-        None => ServerName::try_from(endpoint.endpoint.host.clone())
-            .map_err(|_| UpstreamFault::Tls(TlsFault::Certificate))?,
-    };
-    let shaken = TlsConnector::from(Arc::clone(&tls.client)).connect(name, stream);
+    // A host of the config's is one that a certificate can have, as was seen to there.
+    let name = tls
+        .name_of(&endpoint.endpoint.host)
+        .ok_or(UpstreamFault::Tls(TlsFault::Certificate))?;
+    let shaken = TlsConnector::from(tls.client(alone)).connect(name, stream);
     let stream = shaken.await.map_err(|fault| {
         tell(upstream, endpoint, &fault);
         UpstreamFault::Tls(said(&fault).unwrap_or(TlsFault::Protocol))

@@ -84,7 +84,28 @@ impl Upstream {
     pub(crate) fn serving(
         handle: impl Fn(&mut TcpStream, &dyn Fn(Received) -> Received) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), handle)
+    }
+
+    /// As [`Upstream::ok`], at an address.
+    pub(crate) fn at(address: &str) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        Ok(Self::on(listener, |stream, keep| {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while let Some(request) = read_request(&mut reader) {
+                keep(request);
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                if stream.write_all(answer).is_err() {
+                    return;
+                }
+            }
+        }))
+    }
+
+    fn on(
+        listener: TcpListener,
+        handle: impl Fn(&mut TcpStream, &dyn Fn(Received) -> Received) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
         let connections = Arc::new(AtomicUsize::new(0));

@@ -16,6 +16,8 @@ use crate::proxy::error::UpstreamFault;
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::answer::LARGEST_HEAD;
 use crate::proxy::worker::Worker;
+use crate::snapshot::addresses::Home;
+use crate::snapshot::load::ConnectionPlace;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
@@ -65,6 +67,10 @@ pub(in crate::proxy) struct Shared {
     idle_since: Cell<u64>,
     /// Taken since it was looked at.
     used: Cell<bool>,
+    /// Its place, where connections to the upstream are counted.
+    place: Cell<Option<ConnectionPlace>>,
+    /// The address it leads to, where that was found by name.
+    home: Option<Home>,
 }
 
 impl Shared {
@@ -73,7 +79,7 @@ impl Shared {
     pub(super) async fn begin(
         worker: &Rc<Worker>,
         endpoint: &Endpoint,
-        socket: Socket,
+        (socket, home): (Socket, Option<Home>),
     ) -> Result<Self, UpstreamFault> {
         let vitals = Rc::new(Vitals::default());
         let socket = Watched::new(socket, Rc::clone(&vitals));
@@ -104,13 +110,18 @@ impl Shared {
             born: now,
             idle_since: Cell::new(now),
             used: Cell::new(true),
+            place: Cell::new(None),
+            home,
         })
     }
 
     /// Whether it takes requests at all.
     pub(super) fn is_good(&self, now: u64, limits: Pool) -> bool {
         let age = Duration::from_nanos(now.saturating_sub(self.born));
-        !self.vitals.retired.get() && age < limits.max_lifetime && self.is_open()
+        !self.vitals.retired.get()
+            && age < limits.max_lifetime
+            && self.home.as_ref().is_none_or(Home::is_current)
+            && self.is_open()
     }
 
     /// No more once it has ended, or the service has said that it is about to (GOAWAY).

@@ -59,6 +59,7 @@ mod tests {
             port: 8443,
             authority: "10.0.0.1:8443".into(),
             secure: true,
+            weight: 1,
         }
     }
 

@@ -8,6 +8,7 @@ use super::super::outgoing::{Outgoing, Stopped};
 use super::{Shared, answer, request, upload};
 use crate::proxy::fields::may_trail;
 use crate::proxy::worker::Worker;
+use crate::snapshot::load::ConnectionPlace;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
@@ -43,6 +44,11 @@ impl Stream {
             reads: 0,
             halves: None,
         }
+    }
+
+    /// Gives the connection its place among those that are counted.
+    pub(in crate::proxy::upstream) fn hold(&self, place: Option<ConnectionPlace>) {
+        self.shared.place.set(place);
     }
 
     pub(in crate::proxy::upstream) fn is_reused(&self) -> bool {
