@@ -1,12 +1,13 @@
 //! `WebSocket` connections: by clients and a server of others, and by bytes that none of them sends.
 
 use crate::harness::{
-    Client, Gateway, GatewayBuilder, KEY, PATIENCE, Process, Upstream, peer, peer_says,
-    peer_server, wait_until,
+    Authority, Client, Gateway, GatewayBuilder, KEY, PATIENCE, Process, Upstream, free_port, nginx,
+    peer, peer_says, peer_server, wait_for_port, wait_until,
 };
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -235,4 +236,51 @@ fn a_stop_says_goodbye() {
     gateway.stop();
     let said = reader.join().unwrap();
     assert!(said.starts_with(b"\x88\x1b\x03\xe9"), "{said:?}");
+}
+
+/// nginx under TLS in front of the server of others: it would rather speak HTTP/2, and cannot carry this there.
+fn behind_tls(folder: &Path, service: SocketAddr) -> (Process, SocketAddr) {
+    Authority::new(folder, "ca").sign(folder, "service", "IP:127.0.0.1");
+    let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let at = folder.display();
+    let server = format!(
+        "server {{ listen {address} ssl http2;\n\
+           ssl_certificate {at}/service.pem; ssl_certificate_key {at}/service.key;\n\
+           location / {{ proxy_pass http://{service}; proxy_http_version 1.1;\n\
+             proxy_set_header Host $host; proxy_set_header Upgrade $http_upgrade;\n\
+             proxy_set_header Connection $http_connection; }} }}\n"
+    );
+    let nginx = nginx(folder, &server);
+    wait_for_port(address);
+    (nginx, address)
+}
+
+#[test]
+fn a_service_that_would_rather_speak_http_2_is_asked_in_http_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, service) = peer_server("websocket_server.py");
+    let (_nginx, address) = behind_tls(folder.path(), service);
+    let ca = folder.path().join("ca.pem");
+    let gateway = builder(address)
+        .replace(&format!("http://{address}"), &format!("https://{address}"))
+        .upstream(&format!("tls: {{ ca: 'file:{}' }}", ca.display()))
+        .start();
+    // There is a connection of HTTP/2 already, which many requests share.
+    let key = format!("x-api-key: {KEY}");
+    let ordinary = gateway.request("GET /", &[&key]);
+    assert_eq!(
+        ordinary.header("server").map(|name| &name[..5]),
+        Some("nginx")
+    );
+    let said = peer_says("websocket_client.py", &[&gateway.address.to_string(), KEY]);
+    assert!(said.contains(r#"["sizes", "ok"]"#), "{said}");
+    assert!(said.contains(r#"["native", ["chat", "chat"]]"#), "{said}");
+}
+
+#[test]
+fn a_service_of_http_2_alone_gets_an_ordinary_request() {
+    let upstream = Upstream::ok();
+    let gateway = builder(upstream.address).upstream("protocol: h2").start();
+    // What answers here does not speak it, which shows that it was tried.
+    assert_eq!(gateway.raw(handshake("")).code(), "upstream_protocol");
 }
