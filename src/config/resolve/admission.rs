@@ -99,7 +99,7 @@ pub(super) fn admission(fields: &Fields<'_>) -> Admission {
 }
 
 fn default_attempts() -> Option<Limit> {
-    Limit::new(Rate::parse("100/m").ok()?, Some(100)).ok()
+    Limit::new(Rate::parse("1000/m").ok()?, Some(1000)).ok()
 }
 
 fn failed_attempts(item: &Item<'_>) -> Option<Limit> {
