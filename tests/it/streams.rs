@@ -3,6 +3,9 @@
 use crate::harness::{
     Gateway, GatewayBuilder, KEY, PATIENCE, Process, Upstream, read_request, wait_until,
 };
+use keygate::clock::{Clock, TestClock};
+use keygate::domain::time::Timestamp;
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -35,9 +38,13 @@ fn told(head: &'static str) -> (Upstream, Sender<&'static str>) {
 }
 
 fn ask(gateway: &Gateway) -> BufReader<TcpStream> {
+    ask_with(gateway, KEY)
+}
+
+fn ask_with(gateway: &Gateway, key: &str) -> BufReader<TcpStream> {
     let mut client = gateway.client();
     client.send(format!(
-        "GET /events HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n"
+        "GET /events HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\n\r\n"
     ));
     let stream = client.stream().try_clone().unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -48,6 +55,10 @@ fn ask(gateway: &Gateway) -> BufReader<TcpStream> {
         reader.read_line(&mut line).unwrap();
     }
     reader
+}
+
+fn time(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap()
 }
 
 fn disable(gateway: &mut Gateway) {
@@ -90,6 +101,51 @@ fn events_end_within_a_second_of_their_key() {
     // Not as if the stream had come to its end.
     assert_eq!(rest, b"9\r\ndata: 1\n\n\r\n");
     assert_eq!(cut(&gateway, "sse"), 1.0);
+}
+
+#[test]
+fn events_end_when_the_time_of_their_key_is_over() {
+    let (upstream, say) = told(EVENTS);
+    let clock = Arc::new(TestClock::at(time("2026-12-31T00:00:00Z")));
+    let gateway = GatewayBuilder::new(upstream.address)
+        .replace("name: ci,", "name: ci, expires_at: 2027-01-01,")
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .start();
+    let mut reader = ask(&gateway);
+    say.send("data: 1\n\n").unwrap();
+    let mut event = [0; 14];
+    reader.read_exact(&mut event).unwrap();
+    clock.set(time("2027-01-01T00:00:00Z"));
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty(), "{rest:?}");
+    let labels = [("kind", "sse"), ("reason", "expired")];
+    assert_eq!(gateway.metric("keygate_streams_cut_total", &labels), 1.0);
+}
+
+#[test]
+fn events_of_a_managed_key_outlive_its_rotation_and_end_with_its_revocation() {
+    let (upstream, say) = told(EVENTS);
+    let gateway = GatewayBuilder::new(upstream.address).stored().start();
+    let body = json!({"name": "k", "scopes": ["app:read"]});
+    let made = gateway.api("POST", "/v1/keys", body).must(201);
+    let path = |act: &str| format!("/v1/keys/{}/{act}", made["key"]["id"].as_str().unwrap());
+    let mut reader = ask_with(&gateway, made["secret"].as_str().unwrap());
+    gateway
+        .api("POST", &path("rotate"), json!({"grace": "1h"}))
+        .must(200);
+    std::thread::sleep(Duration::from_millis(600));
+    say.send("data: 1\n\n").unwrap();
+    let mut event = [0; 14];
+    reader.read_exact(&mut event).unwrap();
+    gateway
+        .api("POST", &path("revoke"), json!({"reason": "leaked"}))
+        .must(200);
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty(), "{rest:?}");
+    let labels = [("kind", "sse"), ("reason", "revoked")];
+    assert_eq!(gateway.metric("keygate_streams_cut_total", &labels), 1.0);
 }
 
 #[test]
