@@ -24,7 +24,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// nginx in front of the gateway, as its own documents have it for WebSockets and for who asks.
+    /// nginx in front of the gateway, as its own documents have it for `WebSockets` and for who asks.
     fn nginx(gateway: &Gateway) -> Self {
         let (address, folder) = (free(), tempfile::tempdir().unwrap());
         let lines = format!(

@@ -1,4 +1,4 @@
-//! httpx, and the SDKs of OpenAI and Stripe, in front of a small service that speaks like theirs.
+//! httpx, and the SDKs of `OpenAI` and Stripe, in front of a small service that speaks like theirs.
 
 use super::under_tls;
 use crate::harness::{Gateway, GatewayBuilder, KEY, peer_says, peer_server};
