@@ -25,6 +25,9 @@ mod settings;
 #[cfg(test)]
 #[path = "docs/tables.rs"]
 mod tables;
+#[cfg(test)]
+#[path = "docs/threats.rs"]
+mod threats;
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -48,9 +51,11 @@ fn relative_links_lead_somewhere() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-/// CHANGELOG.md, README.md and every markdown file below docs, as paths from the root.
+/// CHANGELOG.md, README.md, SECURITY.md and every markdown file below docs, as paths from the root.
 fn documents(root: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = ["CHANGELOG.md", "README.md"].map(PathBuf::from).into();
+    let mut found: Vec<PathBuf> = ["CHANGELOG.md", "README.md", "SECURITY.md"]
+        .map(PathBuf::from)
+        .into();
     found.retain(|document| root.join(document).is_file());
     let mut folders = vec![PathBuf::from("docs")];
     while let Some(folder) = folders.pop() {

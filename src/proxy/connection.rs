@@ -191,6 +191,11 @@ impl Connection {
         self.unread.set(true);
     }
 
+    /// Whether that has happened.
+    pub(super) fn has_left(&self) -> bool {
+        self.unread.get()
+    }
+
     pub(super) fn request_begins(&self) {
         let open = self.open.get();
         if open == 0 {

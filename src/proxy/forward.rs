@@ -139,6 +139,7 @@ fn attach_body(
     }
     let most = route.route.max_body;
     if most.is_some_and(|most| body.size_hint().lower() > most) {
+        cx.connection.body_left();
         return Err(ProxyError::BodyTooLarge);
     }
     let fate = Rc::new(BodyFate::default());

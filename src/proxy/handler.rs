@@ -1,4 +1,4 @@
-//! THE request path: one request, first header to last byte. Each line of [`serve`] is a stage; each stage is a file;
+//! THE request path: one request, first header to last byte. Each line of [`permitted`] is a stage; each stage is a file;
 //! each way a stage can fail is a row of the table in `error.rs`.
 
 use super::body::AnswerBody;
@@ -9,15 +9,15 @@ use super::request_head::RequestHead;
 use super::upgrade::{self, Tunnel};
 use super::websocket::{self, Handshake};
 use super::worker::Worker;
-use super::{admission, forward, grpc, headers};
+use super::{admission, forward, grpc, headers, leftover};
 use crate::domain::key::{Algorithm, KeyHash};
 use crate::gate::authorize::{self, Permit};
 use crate::gate::{Denied, extract, verify};
 use crate::snapshot::handle::Snapshot;
 use crate::snapshot::router::{CompiledRoute, RouteFault};
 use crate::telemetry::metrics::Decision;
-use http::{Request, Response};
-use http_body::Body;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use std::rc::Rc;
 
@@ -32,7 +32,7 @@ pub(super) async fn handle(
     let mut cx = RequestContext::begin(worker, connection, &request);
     let view = Rc::clone(&cx.view);
     let snapshot = &*view.snapshot; // ONE snapshot for the whole request
-    let has_body = !request.body().is_end_stream();
+    let one_at_a_time = request.version() != Version::HTTP_2;
     let answer = match serve(worker, snapshot, &mut cx, request).await {
         Ok(answer) => {
             cx.answers(answer.status(), None);
@@ -40,14 +40,16 @@ pub(super) async fn handle(
         }
         Err(error) => {
             cx.answers(error.status(), Some(error.code()));
-            if has_body {
-                connection.body_left();
-            }
-            if cx.grpc {
+            let mut answer = if cx.grpc {
                 grpc::refusal(error)
             } else {
                 error.answer(&cx.request_id, &snapshot.challenges)
+            };
+            if one_at_a_time && connection.has_left() {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
             }
+            answer
         }
     };
     match cx.handshake.take() {
@@ -81,18 +83,36 @@ async fn serve(
     cx: &mut RequestContext,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, ProxyError> {
+    match permitted(worker, snapshot, cx, &request) {
+        Ok((head, route, permit)) => {
+            let upstream_head = headers::prepare(&request, &head, route, &permit, cx);
+            forward::send(worker, upstream_head, request, (route, &permit), cx).await // 408, 413, 502, 504
+        }
+        Err(refusal) => {
+            leftover::read_away(request, &cx.connection).await;
+            Err(refusal)
+        }
+    }
+}
+
+/// What a request asks for, the route that takes it, and what its key permits.
+fn permitted<'r, 's>(
+    worker: &Rc<Worker>,
+    snapshot: &'s Snapshot,
+    cx: &mut RequestContext,
+    request: &'r Request<Incoming>,
+) -> Result<(RequestHead<'r>, &'s CompiledRoute, Permit), ProxyError> {
     admission::admit(worker, snapshot, cx)?; // 429, 503
-    let head = RequestHead::understand(&request, &cx.connection)?; // 400, 414, 431
+    let head = RequestHead::understand(request, &cx.connection)?; // 400, 414, 431
     if !snapshot.ready {
         return Err(ProxyError::NotReady); // 503
     }
-    let route = find_route(snapshot, cx, &head.host_name, &request)?; // 400, 404
-    let permit = decide(worker, snapshot, route, cx, &request)?; // 400, 401, 403, 429
+    let route = find_route(snapshot, cx, &head.host_name, request)?; // 400, 404
+    let permit = decide(worker, snapshot, route, cx, request)?; // 400, 401, 403, 429
     if head.asks_for_websocket && route.takes_websocket() {
-        cx.handshake = Some(Box::new(Handshake::of(&request, &route.route.auth)));
+        cx.handshake = Some(Box::new(Handshake::of(request, &route.route.auth)));
     }
-    let upstream_head = headers::prepare(&request, &head, route, &permit, cx);
-    forward::send(worker, upstream_head, request, (route, &permit), cx).await // 408, 413, 502, 504
+    Ok((head, route, permit))
 }
 
 fn find_route<'a>(

@@ -19,6 +19,7 @@ mod handler;
 mod head_watch;
 mod headers;
 mod http2;
+mod leftover;
 mod limits;
 mod listener;
 mod outflow;

@@ -1,8 +1,12 @@
 //! HTTP/2 towards callers: by real clients, and by frames that no real client sends.
 
-use crate::harness::{Client, Gateway, GatewayBuilder, KEY, PATIENCE, Upstream, wait_until};
+use crate::harness::{
+    Client, Gateway, GatewayBuilder, Http2Caller, KEY, PATIENCE, Upstream, run, wait_until,
+};
+use bytes::Bytes;
 use std::io::Read;
 use std::process::Command;
+use std::time::Duration;
 
 fn key() -> String {
     format!("x-api-key: {KEY}")
@@ -74,6 +78,22 @@ fn many_streams_of_many_connections_are_served() {
         gateway.metric("keygate_http_requests_total", &[("route", "app")]),
         4000.0
     );
+}
+
+#[test]
+fn a_body_may_end_with_a_frame_that_has_nothing_in_it() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::before(upstream.address);
+    run(async {
+        let caller = Http2Caller::connect(gateway.address).await;
+        let (answer, mut body) = caller.send("PUT", false).await;
+        body.send_data("all of it".into(), false).unwrap();
+        body.send_data(Bytes::new(), true).unwrap();
+        // Well before the time that a pause may take.
+        let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+        assert_eq!(answer.unwrap().unwrap().status(), 200);
+    });
+    assert_eq!(upstream.last().body, b"all of it");
 }
 
 /// A peer that sends frames as told.
@@ -406,5 +426,5 @@ fn an_answer_in_drops_is_reset_when_it_is_too_slow_on_the_whole() {
 
 /// Lets time pass where time is what is tested.
 fn pause() {
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(50));
 }

@@ -33,6 +33,7 @@ mod management;
 mod merge_patch;
 mod notices;
 mod paths;
+mod peers;
 mod people;
 mod real_life;
 mod reload;

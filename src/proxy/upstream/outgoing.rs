@@ -158,6 +158,8 @@ impl Outgoing {
         loop {
             if self.piece.is_empty() && !self.ended {
                 match self.poll_piece(cx) {
+                    // It was empty, as the last one of HTTP/2 often is. Nothing written would be taken for a dead connection.
+                    Poll::Ready(Ok(())) if !self.ended && self.has_nothing_to_write() => continue,
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Stopped::Body)),
                     // The head does not wait for the body.

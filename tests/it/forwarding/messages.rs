@@ -522,6 +522,35 @@ fn a_refused_requests_body_is_never_read_as_a_request() {
 }
 
 #[test]
+fn a_refusal_either_reads_the_body_away_or_says_that_it_closes() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::before(upstream.address);
+    let head = |length: usize, more: &str| {
+        format!("POST / HTTP/1.1\r\nhost: a\r\n{more}content-length: {length}\r\n\r\n")
+    };
+    // Behind the head, in a packet of its own.
+    let mut client = gateway.client();
+    for _ in 0..3 {
+        client.send(head(2, ""));
+        client.send("{}");
+        let answer = client.read();
+        assert_eq!((answer.status, answer.header("connection")), (401, None));
+    }
+    client.send(request("GET /", &[], ""));
+    assert_eq!(client.read().status, 200);
+    // Never, too large, or only if it is asked for.
+    let expect = "expect: 100-continue\r\n";
+    for (length, more) in [(2, ""), (65_537, ""), (2, expect)] {
+        let mut client = gateway.client();
+        client.send(head(length, more));
+        let answer = client.read();
+        let closes = answer.header("connection") == Some("close");
+        assert!(answer.status == 401 && closes, "{length} {more}");
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
 fn a_refusal_is_not_reset_under_a_large_body() {
     let upstream = Upstream::ok();
     let gateway = Gateway::before(upstream.address);
