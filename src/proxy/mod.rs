@@ -2,6 +2,7 @@
 //! Read `handler.rs` first: the request path, top to bottom.
 
 mod body;
+mod body_watch;
 mod client_io;
 mod connection;
 mod context;
