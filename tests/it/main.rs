@@ -19,6 +19,7 @@ mod forwarding;
 mod hardening;
 mod harness;
 mod headers;
+mod hostile;
 mod http2;
 mod keys_api;
 mod keys_import;
