@@ -58,6 +58,19 @@ pub fn lax_reading(path: &str) -> Result<Cow<'_, str>, PathFault> {
     }
 }
 
+/// How a path reads to a service that decodes it more often than once; `None` where that changes nothing. `read` is a
+/// [`lax_reading`], so it has no separators or dot segments that come out of it.
+pub fn deeper_reading(read: &str) -> Option<String> {
+    let mut current = decode_again(read.as_bytes()).ok()??;
+    for _ in 0..MOST_ROUNDS {
+        match decode_again(&current) {
+            Ok(Some(next)) => current = next,
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Some(merge(&String::from_utf8_lossy(&current)))
+}
+
 /// What one pass over the bytes tells.
 struct Survey {
     /// No byte that a lax service reads differently.
@@ -263,6 +276,14 @@ mod tests {
         for (path, want) in cases {
             assert_eq!(lax_reading(path), Err(want), "{path}");
         }
+    }
+
+    #[test]
+    fn letters_that_are_encoded_twice_are_read_too() {
+        assert_eq!(deeper_reading("/%61dmin;x/y").as_deref(), Some("/admin/y"));
+        assert_eq!(deeper_reading("/%2561").as_deref(), Some("/a"));
+        assert_eq!(deeper_reading("/admin"), None);
+        assert_eq!(deeper_reading("/100%"), None);
     }
 
     #[test]

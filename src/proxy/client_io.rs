@@ -14,11 +14,11 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// See the head of this file.
 pub(super) struct ClientIo {
-    stream: Option<TokioIo<Socket>>,
+    stream: Option<TokioIo<Watched>>,
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     /// Our answer to an unreadable head, and how much of it is written.
@@ -30,7 +30,11 @@ pub(super) struct ClientIo {
 impl ClientIo {
     pub(super) fn new(stream: Socket, worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
         Self {
-            stream: Some(TokioIo::new(stream)),
+            stream: Some(TokioIo::new(Watched {
+                socket: stream,
+                connection: Rc::clone(&connection),
+                beyond: Vec::new(),
+            })),
             worker,
             connection,
             refusal: None,
@@ -38,7 +42,7 @@ impl ClientIo {
         }
     }
 
-    fn socket(&mut self) -> io::Result<Pin<&mut TokioIo<Socket>>> {
+    fn socket(&mut self) -> io::Result<Pin<&mut TokioIo<Watched>>> {
         self.stream
             .as_mut()
             .map(Pin::new)
@@ -63,12 +67,17 @@ impl ClientIo {
     }
 
     /// Hands out what was kept of the next request, now that it is its turn.
-    fn next_head(&mut self, mut buffer: ReadBufCursor<'_>) {
+    fn next_head(&mut self, mut buffer: ReadBufCursor<'_>) -> io::Result<()> {
         let room = self.next.len().min(buffer.remaining());
         let taken = self.connection.head_came(&self.next[..room]);
+        // While nobody has looked at the head, its request is refused for it.
+        if self.connection.is_in_request() && self.connection.is_misframed() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         buffer.put_slice(&self.next[..taken]);
         self.next.drain(..taken);
         self.connection.holds_next.set(!self.next.is_empty());
+        Ok(())
     }
 
     /// Reads what may be a head, with a look at it before hyper has it.
@@ -81,7 +90,8 @@ impl ClientIo {
         let mut scratch = worker.scratch.borrow_mut();
         let room = scratch.len().min(buffer.remaining());
         let mut read = ReadBuf::new(&mut scratch[..room]);
-        ready!(Pin::new(self.socket()?.get_mut().inner_mut()).poll_read(cx, &mut read))?;
+        let watched = self.socket()?.get_mut().inner_mut();
+        ready!(Pin::new(&mut watched.socket).poll_read(cx, &mut read))?;
         if !read.filled().is_empty() {
             if self.connection.is_preface(read.filled()) {
                 return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
@@ -96,6 +106,21 @@ impl ClientIo {
                     return Poll::Pending;
                 }
             }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what belongs to a body; what stands behind it is kept.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.socket()?.poll_read(cx, buffer))?;
+        let beyond = &mut self.socket()?.get_mut().inner_mut().beyond;
+        if !beyond.is_empty() {
+            self.next = std::mem::take(beyond);
+            self.connection.holds_next.set(true);
         }
         Poll::Ready(Ok(()))
     }
@@ -127,6 +152,64 @@ impl ClientIo {
     }
 }
 
+/// The socket while a body comes in: read where hyper wants it, with a look at where the body ends.
+struct Watched {
+    socket: Socket,
+    connection: Rc<Connection>,
+    /// What stood behind the body.
+    beyond: Vec<u8>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        let read = &buffer.filled()[before..];
+        let Some(taken) = self.connection.body_came(read) else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        };
+        if taken < read.len() {
+            self.beyond = read[taken..].to_vec();
+            buffer.set_filled(before + taken);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
 /// A socket that takes nothing and says so is dead.
 fn some(written: usize) -> io::Result<usize> {
     if written == 0 {
@@ -139,7 +222,7 @@ fn some(written: usize) -> io::Result<usize> {
 impl Drop for ClientIo {
     fn drop(&mut self) {
         self.connection
-            .hand_back(self.stream.take().map(TokioIo::into_inner));
+            .hand_back(self.stream.take().map(|stream| stream.into_inner().socket));
     }
 }
 
@@ -154,11 +237,10 @@ impl Read for ClientIo {
             if self.connection.is_all_there() {
                 return Poll::Pending;
             }
-            self.next_head(buffer);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(self.next_head(buffer));
         }
         if self.connection.is_in_request() && !self.connection.is_all_there() {
-            return self.socket()?.poll_read(cx, buffer);
+            return self.poll_body(cx, buffer);
         }
         self.poll_head(cx, buffer)
     }

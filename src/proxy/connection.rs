@@ -275,17 +275,31 @@ impl Connection {
 
     /// Bytes of a head came, or the first of the next one; how many of them belong to this request.
     pub(super) fn head_came(&self, bytes: &[u8]) -> usize {
-        if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) {
+        let mut watch = self.watch.borrow_mut();
+        // The rest of a body that nobody read is not the next head.
+        if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) && !watch.is_in_body() {
             self.phase.set(Phase::Head);
             self.read_deadline.set(None);
-            *self.watch.borrow_mut() = HeadWatch::default();
+            *watch = HeadWatch::default();
         }
-        self.watch.borrow_mut().take(bytes)
+        watch.take(bytes)
+    }
+
+    /// Bytes of a body came, and maybe of what stands behind it; how many of them are the body's. `None`: it is none.
+    pub(super) fn body_came(&self, bytes: &[u8]) -> Option<usize> {
+        let mut watch = self.watch.borrow_mut();
+        let taken = watch.take(bytes);
+        (!watch.malformed).then_some(taken)
+    }
+
+    /// Whether the body that came with the head is framed in no way that counts.
+    pub(super) fn is_misframed(&self) -> bool {
+        self.watch.borrow().malformed
     }
 
     /// Whether the end of a request that is not over has been seen, so that the next bytes are not for it.
     pub(super) fn is_all_there(&self) -> bool {
-        self.phase.get() != Phase::Idle && self.watch.borrow().over
+        self.phase.get() != Phase::Idle && self.watch.borrow().is_over()
     }
 
     /// The first byte of a connection of HTTP/2.
@@ -556,11 +570,12 @@ impl<H: Driven> Future for Driver<H> {
             *this.told = true;
             this.http.as_mut().last_requests();
         }
+        // Before: a request that is answered at once may end while hyper is asked, and leave the next one waiting.
+        connection.keep_waker(cx);
         // An error here is the caller's doing (gone, or refused by the parser) and has been accounted for.
         if this.http.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Done);
         }
-        connection.keep_waker(cx);
         let expired = ready!(poll_deadline(&connection, this.timer, cx));
         Poll::Ready(expired)
     }

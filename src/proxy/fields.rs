@@ -42,7 +42,10 @@ pub(super) fn of_request(name: &HeaderName) -> Field {
         | "proxy"
         | "proxy-connection"
         | "proxy-authorization"
-        | "http2-settings" => Field::HopByHop,
+        | "http2-settings"
+        // What some take for a field of framing or routing, and would then read another message than was sent.
+        | "transfer_encoding"
+        | "content_length" => Field::HopByHop,
         _ if is_claim(name) => Field::Claim,
         _ => Field::EndToEnd,
     }
@@ -117,10 +120,16 @@ const NOT_IN_TRAILERS: [&str; 14] = [
     "upgrade",
 ];
 
+/// Whether a name is a token (RFC 9110 §5.6.2). The `http` crate lets quotes pass, which HTTP/1.1 does not.
+pub(super) fn is_token(name: &HeaderName) -> bool {
+    memchr::memchr(b'"', name.as_str().as_bytes()).is_none()
+}
+
 /// Whether a field may stand in trailers.
 pub(super) fn may_trail(name: &HeaderName) -> bool {
+    let quoted = !is_token(name);
     let name = name.as_str();
-    !identity::is_spelling_of(name, &NOT_IN_TRAILERS) && !is_claim(name)
+    !quoted && !identity::is_spelling_of(name, &NOT_IN_TRAILERS) && !is_claim(name)
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! A look at a request's head before hyper reads it, for what hyper does not tell: whether the head says both how long
 //! its body is and that it is chunked, which request smuggling lives on (RFC 9112 §11.2), whether a line of it ends without a
-//! carriage return, and whether its target has a fragment. And where the request ends, if it has come in one piece: what
-//! stands behind it is the next head, and is watched in its turn. Behind a body that came in several pieces the next head may come
-//! unwatched; hyper frames it in one way.
+//! carriage return, and whether its target has a fragment. And where the request ends: what stands behind it is the next
+//! head, and is watched in its turn.
 
-use super::upstream::chunked;
+use super::body_watch::{BodyWatch, Malformed};
 
 const LENGTH: &[u8] = b"content-length";
 const CODING: &[u8] = b"transfer-encoding";
@@ -41,11 +40,12 @@ pub(super) struct HeadWatch {
     pub(super) coding: bool,
     /// A line ended in a bare line feed, which others take for a part of the line (RFC 9112 §2.2 lets a server do both).
     pub(super) bare: bool,
-    /// The value of `Content-Length`, if it is a number.
-    declared: Option<u64>,
+    /// The value of `Content-Length`.
+    declared: u64,
     last: u8,
-    /// The request's end has been seen: nothing more belongs to it.
-    pub(super) over: bool,
+    body: BodyWatch,
+    /// The body's framing is none, or its length cannot be told.
+    pub(super) malformed: bool,
 }
 
 impl HeadWatch {
@@ -76,28 +76,37 @@ impl HeadWatch {
         None
     }
 
-    /// The next bytes; how many of them belong to this request, as far as can be told.
+    /// The next bytes; how many of them belong to this request. All of them once it is malformed.
     pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
-        if self.place == Place::Body {
-            return if self.over { 0 } else { bytes.len() };
+        let mut head = 0;
+        if self.place != Place::Body {
+            match self.feed(bytes) {
+                None => return bytes.len(),
+                Some(end) => head = end,
+            }
+            self.body = match (self.coding, self.length) {
+                (false, false) => BodyWatch::Over,
+                (false, true) => BodyWatch::length(self.declared),
+                (true, _) => BodyWatch::chunks(),
+            };
         }
-        let Some(head) = self.feed(bytes) else {
-            return bytes.len();
-        };
-        let body = self.body_in(&bytes[head..]);
-        self.over = body.is_some();
-        body.map_or(bytes.len(), |body| head + body)
+        match self.body.take(&bytes[head..]) {
+            Ok(taken) if !self.malformed => head + taken,
+            Ok(_) | Err(Malformed) => {
+                self.malformed = true;
+                bytes.len()
+            }
+        }
     }
 
-    /// How many of these bytes, which stand behind the head, are the body; `None`: its end is not among them.
-    fn body_in(&self, bytes: &[u8]) -> Option<usize> {
-        match (self.coding, self.length) {
-            (false, false) => Some(0),
-            (false, true) => usize::try_from(self.declared?)
-                .ok()
-                .filter(|length| *length <= bytes.len()),
-            (true, _) => chunked::length(bytes),
-        }
+    /// Whether the request's end has been seen, so that nothing more belongs to it.
+    pub(super) fn is_over(&self) -> bool {
+        self.place == Place::Body && self.body == BodyWatch::Over && !self.malformed
+    }
+
+    /// Whether the head has ended, and more of its body is to come.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.place == Place::Body && !self.is_over()
     }
 
     /// A whole field line that begins with none of the letters that matter: most lines do.
@@ -123,11 +132,11 @@ impl HeadWatch {
             let name = line[..colon].trim_ascii();
             if name.eq_ignore_ascii_case(LENGTH) {
                 self.length = true;
-                let value = line[colon + 1..].trim_ascii();
-                self.declared = std::str::from_utf8(value)
-                    .ok()
-                    .filter(|_| line.len() < LONGEST)
-                    .and_then(|digits| digits.parse().ok());
+                let value = std::str::from_utf8(line[colon + 1..].trim_ascii());
+                let declared = value.ok().and_then(|digits| digits.parse().ok());
+                // The rest of a longer line is not kept.
+                self.malformed |= declared.is_none() || line.len() == LONGEST;
+                self.declared = declared.unwrap_or_default();
             }
             self.coding |= name.eq_ignore_ascii_case(CODING);
         }
@@ -201,7 +210,7 @@ mod tests {
         let rest = |text: &str| {
             let mut watch = HeadWatch::default();
             let taken = watch.take(text.as_bytes());
-            watch.over.then(|| text.as_bytes()[taken..].to_vec())
+            watch.is_over().then(|| text.as_bytes()[taken..].to_vec())
         };
         let cases = [
             ("GET / HTTP/1.1\r\n\r\nGET", Some("GET")),
@@ -213,6 +222,10 @@ mod tests {
             ),
             ("POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nab", None),
             ("POST / HTTP/1.1\r\ncontent-length: x\r\n\r\nab", None),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\nGET",
+                None,
+            ),
             (
                 "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nGET",
                 Some("GET"),

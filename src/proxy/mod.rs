@@ -6,6 +6,7 @@ mod arrival;
 mod attempt;
 mod balance;
 mod body;
+mod body_watch;
 mod client_address;
 mod client_io;
 mod connection;

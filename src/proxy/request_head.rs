@@ -60,9 +60,17 @@ impl<'a> RequestHead<'a> {
             return Err(ProxyError::HeadersTooLarge);
         }
         survey.check_framing(request.version(), connection)?;
+        if request.version() == Version::HTTP_2 && !request.headers().keys().all(fields::is_token) {
+            return Err(ProxyError::BadRequest("a field's name is no token"));
+        }
         if connection.has_bare_line_feed() {
             return Err(ProxyError::BadRequest(
                 "a line of the head ends without a carriage return",
+            ));
+        }
+        if connection.is_misframed() {
+            return Err(ProxyError::BadRequest(
+                "the request's body is not framed as it must be",
             ));
         }
         if survey.for_this_hop.len() > MOST_OPTIONS {
@@ -80,6 +88,17 @@ impl<'a> RequestHead<'a> {
             return Err(ProxyError::BadRequest(
                 "the request target is in a form that is not for gateways",
             ));
+        }
+        // RFC 9113 §8.3.1; in HTTP/1.1 a whole URL may have no path.
+        let bare = |target: &http::uri::PathAndQuery| target.as_str().starts_with('?');
+        if request.version() == Version::HTTP_2 && uri.path_and_query().is_some_and(bare) {
+            return Err(ProxyError::BadRequest(
+                "the path does not begin with a slash",
+            ));
+        }
+        // RFC 9112 §3.2.4.
+        if uri.path() == "*" && *request.method() != Method::OPTIONS {
+            return Err(ProxyError::BadRequest("only OPTIONS may ask for *"));
         }
         let written = survey.host(request.version(), authority)?;
         // The absolute form's authority wins over Host (RFC 9112 §3.2.2); both must be valid.

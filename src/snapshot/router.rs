@@ -7,7 +7,7 @@ use super::limits::{Bucket, Buckets, LimitOwner};
 use super::workspaces::Workspaces;
 use crate::domain::id::Id;
 use crate::domain::method;
-use crate::domain::path::{PathFault, lax_reading};
+use crate::domain::path::{PathFault, deeper_reading, lax_reading};
 use crate::domain::route::{HostMatch, PathMatch, Route};
 use crate::domain::upstream::Protocol;
 use crate::domain::workspace::Lineage;
@@ -172,15 +172,15 @@ impl Router {
     ///
     /// `host` is lower case and without port, see [`crate::domain::host::host_name`]; `path` is as it was sent.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Result<usize, RouteFault> {
-        let lax = lax_reading(path)?;
-        let strict = self.read(host, path, method);
-        if lax != path && self.read(host, &lax, method) != strict {
+        let [strict, lax] = self.readings(host, path, method)?;
+        if strict != lax {
             return Err(RouteFault::TwoReadings);
         }
         strict.ok_or(RouteFault::None)
     }
 
-    /// The places that the two readings of a path lead to: as it stands, and as a lax service may read it.
+    /// The places that the two readings of a path lead to: as it stands, and as a lax service may read it. If those agree,
+    /// and something is encoded more than once, the second is that of a service that decodes to the end.
     pub fn readings(
         &self,
         host: &str,
@@ -188,7 +188,16 @@ impl Router {
         method: &Method,
     ) -> Result<[Option<usize>; 2], PathFault> {
         let lax = lax_reading(path)?;
-        Ok([path, &lax].map(|path| self.read(host, path, method)))
+        let strict = self.read(host, path, method);
+        if lax == path {
+            return Ok([strict, strict]);
+        }
+        let once = self.read(host, &lax, method);
+        let other = match deeper_reading(&lax) {
+            Some(deeper) if once == strict => self.read(host, &deeper, method),
+            Some(_) | None => once,
+        };
+        Ok([strict, other])
     }
 
     fn read(&self, host: &str, path: &str, method: &Method) -> Option<usize> {

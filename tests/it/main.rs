@@ -22,6 +22,7 @@ mod grpc;
 mod hardening;
 mod harness;
 mod headers;
+mod hostile;
 mod http2;
 mod keys_api;
 mod keys_import;

@@ -71,6 +71,10 @@ pub(in crate::proxy) fn take(
             Ok(None)
         };
     };
+    // However much of it came at once.
+    if length > LARGEST_HEAD || has_bare_line_feed(&buffer[..length]) {
+        return Err(Malformed);
+    }
     let survey = Survey::of(&parsed, buffer)?;
     let status = StatusCode::from_u16(parsed.code.ok_or(Malformed)?).map_err(|_| Malformed)?;
     // Values are slices of the buffer, not copies.
@@ -83,6 +87,11 @@ pub(in crate::proxy) fn take(
         framing,
         keep_alive,
     }))
+}
+
+/// Whether a line ends without a carriage return. `httparse` takes it for a line's end, others for a part of a value.
+pub(super) fn has_bare_line_feed(lines: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', lines).any(|at| at == 0 || lines[at - 1] != b'\r')
 }
 
 /// What one pass over the fields finds.
@@ -304,6 +313,8 @@ mod tests {
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
             "HTTP/1.1 200 OK\r\nbad header: x\r\n\r\n",
             "HTTP/1.1 200 OK\r\nx: a\r\n b\r\n\r\n",
+            "HTTP/1.1 200 OK\ncontent-length: 5\n\n",
+            "HTTP/1.1 200 OK\r\nx: y\nz: 1\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",
             "hello\r\n\r\n",
         ] {

@@ -1,7 +1,7 @@
 //! The chunked coding of an answer (RFC 9112 §7.1), decoded where it lies: data comes out as slices of the read buffer.
 //! Strict where leniency has hurt others: line ends are CR LF, a chunk ends where its size says, extensions are short.
 
-use super::answer::Malformed;
+use super::answer::{Malformed, has_bare_line_feed};
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -10,19 +10,6 @@ const LONGEST_SIZE_LINE: usize = 1024;
 /// Most bytes of trailers.
 const LARGEST_TRAILERS: usize = 16 * 1024;
 const MOST_TRAILERS: usize = 64;
-
-/// How many of these bytes a chunked body takes; `None`: it does not end among them, or is malformed.
-pub(in crate::proxy) fn length(bytes: &[u8]) -> Option<usize> {
-    let mut buffer = BytesMut::from(bytes);
-    let mut decoder = Decoder::default();
-    loop {
-        match decoder.next(&mut buffer).ok()? {
-            Piece::Data(_) => {}
-            Piece::More => return None,
-            Piece::Trailers(_) | Piece::End => return Some(bytes.len() - buffer.len()),
-        }
-    }
-}
 
 /// Where in the coding the reader stands.
 #[derive(Debug, Default)]
@@ -100,6 +87,9 @@ impl Decoder {
             httparse::Status::Partial if buffer.len() > LARGEST_TRAILERS => return Err(Malformed),
             httparse::Status::Partial => return Ok(Piece::More),
         };
+        if has_bare_line_feed(&buffer[..length]) {
+            return Err(Malformed);
+        }
         let _ = buffer.split_to(length);
         *self = Self::Done;
         Ok(if headers.is_empty() {
@@ -196,7 +186,7 @@ mod tests {
     #[test]
     fn odd_chunks_are_refused() {
         let long = [b"1;".as_slice(), &[b'a'; 2000]].concat();
-        let cases: [&[u8]; 12] = [
+        let cases: [&[u8]; 14] = [
             b"5\nhello\r\n0\r\n\r\n",
             b"5\r\nhello0\r\n\r\n",
             b"5\r\nhello\n0\r\n\r\n",
@@ -208,6 +198,8 @@ mod tests {
             b"5 5\r\n",
             b"11111111111111111\r\n",
             b"1;a\rb\r\nx",
+            b"0\r\nx: y\n\r\n",
+            b"0\r\n\n",
             &long,
         ];
         for text in cases {
