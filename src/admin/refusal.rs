@@ -3,9 +3,10 @@
 //! their number: whoever is refused in a flood fills no disk, and the end of a flood is told of too.
 
 use super::server::AdminParts;
-use super::throttle::{Network, Tally, take_one};
+use super::throttle::{Tally, take_one};
 use crate::clock::Clock;
 use crate::domain::actor::Actor;
+use crate::domain::network::Network;
 use crate::store::{Fact, Store, StoreError, StoreSlot};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -3,8 +3,8 @@
 use super::error::AdminError;
 use super::refusal::Refusals;
 use crate::clock::Clock;
+use crate::domain::network::Network;
 use moka::sync::Cache;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,19 +20,6 @@ const QUARTER: Duration = Duration::from_mins(15);
 /// Requests of one network: so many at once, then one each so many nanoseconds.
 const BURST: i64 = 2000;
 const EACH_NANOS: i64 = 1_000_000;
-
-/// An IPv4 address, or an IPv6 network of 64 bits: what one household has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Network(IpAddr);
-
-impl Network {
-    pub(super) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from(v4.octets())),
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        })
-    }
-}
 
 /// What is counted for a while and then from zero again.
 #[derive(Debug, Default)]
@@ -174,6 +161,7 @@ mod tests {
     use super::*;
     use crate::clock::TestClock;
     use crate::domain::time::Timestamp;
+    use std::net::IpAddr;
 
     fn throttle() -> (Throttle, Arc<TestClock>) {
         let clock = Arc::new(TestClock::at(Timestamp::from_millis(0)));

@@ -1,5 +1,6 @@
 //! The config file: what was typed (`raw`) becomes what is valid ([`Config`]), or every fault at once.
 
+mod admission;
 mod load;
 mod managed;
 mod raw;
@@ -21,8 +22,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use admission::{Admission, ForwardedBy, MinRate, ProxyTrust};
 pub use load::{load, parse};
 pub use managed::{
     AuditConfig, EmailConfig, Mailbox, SessionConfig, SmtpLogin, SmtpSecurity, SmtpServer,
@@ -47,6 +50,8 @@ pub struct Config {
     pub management: Management,
     /// What is told upstream about the caller.
     pub forwarding: Forwarding,
+    /// What is turned away before it is looked at.
+    pub admission: Admission,
     /// Services.
     pub upstreams: Vec<Upstream>,
     /// Routes; [`Route::upstream`] counts in `upstreams`.
@@ -101,6 +106,8 @@ pub struct Listener {
     pub reuse_port_handover: bool,
     /// Caps and timeouts.
     pub limits: ListenerLimits,
+    /// Whom it believes about where a request comes from.
+    pub trust: Arc<ProxyTrust>,
     /// `None`: cleartext.
     pub tls: Option<ListenerTls>,
 }
@@ -110,22 +117,37 @@ pub struct Listener {
 pub struct ListenerLimits {
     /// Open connections at a time, all threads together.
     pub max_connections: usize,
+    /// Those of one address (IPv6: of one network of 64 bits); `None`: any number.
+    pub max_connections_per_address: Option<usize>,
     /// Bytes of a request's header fields, names and values.
     pub max_header_bytes: usize,
     /// Header fields of a request.
     pub max_headers: usize,
     /// Bytes of a request target.
     pub max_uri_bytes: usize,
-    /// From the first byte of a request's head (or from accept) to its last.
+    /// From accept to the first byte of the PROXY header or, without one, of a request.
+    pub first_byte_timeout: Duration,
+    /// From the first byte of a request's head to its last.
     pub header_timeout: Duration,
     /// Longest pause between two requests on a connection.
     pub idle_timeout: Duration,
     /// Longest pause while a request's body is awaited or the answer cannot be written.
     pub body_timeout: Duration,
+    /// How fast a body must move, either direction; `None`: at any pace.
+    pub min_body_rate: Option<MinRate>,
     /// Whether HTTP/2 is spoken too.
     pub http2: bool,
     /// Requests at a time on one connection of HTTP/2.
     pub max_streams: u32,
+}
+
+impl ListenerLimits {
+    /// How long a peer may keep us waiting that has moved so many bytes and was waited for so long already.
+    pub fn stall(&self, bytes: u64, waited: Duration) -> Duration {
+        let slack = |rate: MinRate| rate.allows(bytes).saturating_sub(waited);
+        let most = self.min_body_rate.map_or(self.body_timeout, slack);
+        most.min(self.body_timeout)
+    }
 }
 
 /// The management port.

@@ -9,6 +9,7 @@ pub mod key;
 pub mod limit;
 pub mod method;
 pub mod name;
+pub mod network;
 pub mod path;
 pub mod role;
 pub mod route;

@@ -5,10 +5,13 @@ use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::fields::may_trail;
 use super::grpc;
+use super::outflow::Outflow;
 use super::upstream::exchange;
 use super::upstream::pool::Lease;
+use crate::config::MinRate;
 use crate::gate::Denied;
 use crate::gate::identity::is_spelling_of;
+use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
@@ -46,8 +49,12 @@ struct Pause {
     longest: Duration,
     /// No later than this, pauses or not.
     deadline: Option<Instant>,
+    /// What all pauses together may amount to.
+    rate: Option<MinRate>,
     timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// Since when there is nothing to read.
+    waiting: Option<Instant>,
+    waited: Duration,
 }
 
 impl Pause {
@@ -55,22 +62,24 @@ impl Pause {
         Self {
             longest,
             deadline,
+            rate: None,
             timer: None,
-            waiting: false,
+            waiting: None,
+            waited: Duration::ZERO,
         }
     }
 
-    /// Ready when the pause has been too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let until = || {
-            let pause = Instant::now() + self.longest;
-            self.deadline.map_or(pause, |deadline| deadline.min(pause))
-        };
-        if !self.waiting {
-            self.waiting = true;
+    /// Ready when the pause has been too long, for so many bytes before it.
+    fn poll(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waiting.is_none() {
+            let now = Instant::now();
+            self.waiting = Some(now);
+            let slack = |rate: MinRate| rate.allows(bytes).saturating_sub(self.waited);
+            let until = now + self.rate.map_or(self.longest, slack).min(self.longest);
+            let until = self.deadline.map_or(until, |deadline| deadline.min(until));
             match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(until()),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(until()))),
+                Some(timer) => timer.as_mut().reset(until),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(until))),
             }
         }
         self.timer
@@ -79,7 +88,9 @@ impl Pause {
     }
 
     fn over(&mut self) {
-        self.waiting = false;
+        if let (Some(since), Some(_)) = (self.waiting.take(), self.rate) {
+            self.waited += since.elapsed();
+        }
     }
 }
 
@@ -109,6 +120,14 @@ impl RequestBody {
         Self(None)
     }
 
+    /// A body that may take its time between two pieces: it is a stream of messages, and not an upload.
+    pub(super) fn at_any_pace(mut self) -> Self {
+        if let Some(body) = &mut self.0 {
+            body.pause.rate = None;
+        }
+        self
+    }
+
     pub(super) fn is_none(&self) -> bool {
         self.0.is_none()
     }
@@ -121,7 +140,8 @@ impl RequestBody {
         (most, longest_pause): (Option<u64>, Duration),
         keys: Vec<HeaderName>,
     ) -> Self {
-        let pause = Pause::new(longest_pause, None);
+        let mut pause = Pause::new(longest_pause, None);
+        pause.rate = connection.limits.min_body_rate;
         Self(Some(Box::new(Streaming {
             incoming,
             fate,
@@ -156,7 +176,8 @@ impl Body for RequestBody {
         let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                ready!(body.pause.poll(cx));
+                ready!(body.pause.poll(body.fate.bytes.get(), cx));
+                body.connection.shed(Shed::SlowBody);
                 body.fate.fault.set(Some(ProxyError::RequestTimeout));
                 return Poll::Ready(Some(Err(BodyError::Paused)));
             }
@@ -263,6 +284,9 @@ impl AnswerBody {
 
     /// Leaves the request's context here until the last byte.
     pub(super) fn attend(&mut self, cx: Box<RequestContext>) {
+        if let Some(outflow) = &cx.outflow {
+            outflow.handed(0);
+        }
         self.cx = Some(cx);
     }
 
@@ -275,6 +299,10 @@ impl AnswerBody {
         {
             lease.give_back(&body.incoming, now);
         }
+    }
+
+    fn outflow(&self) -> Option<&Outflow> {
+        self.cx.as_ref()?.outflow.as_deref()
     }
 
     /// The key has ended: so does the answer, before its end, or as gRPC ends a call.
@@ -317,7 +345,7 @@ impl UpstreamBody {
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
             }
             Poll::Pending => {
-                ready!(self.pause.poll(cx));
+                ready!(self.pause.poll(0, cx));
                 Poll::Ready(Some(Err(BodyError::Paused)))
             }
         }
@@ -340,6 +368,9 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(outflow) = self.outflow() {
+            outflow.asked();
+        }
         if let Some(denied) = self.cx.as_ref().and_then(|cx| cx.is_cut()) {
             return Poll::Ready(self.cut(denied));
         }
@@ -363,6 +394,9 @@ impl Body for AnswerBody {
             Some(Ok(frame)) => {
                 if let (Some(data), Some(context)) = (frame.data_ref(), &mut self.cx) {
                     context.bytes_out += data.len() as u64;
+                    if let Some(outflow) = &context.outflow {
+                        outflow.handed(data.len() as u64);
+                    }
                 }
             }
             Some(Err(BodyError::Paused)) => {

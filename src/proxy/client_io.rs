@@ -179,7 +179,7 @@ impl Write for ClientIo {
         }
         ready!(self.poll_interim(cx))?;
         let written = self.socket()?.poll_write(cx, bytes);
-        self.connection.wrote(written.is_ready());
+        self.connection.wrote(&written);
         written
     }
 
@@ -198,7 +198,7 @@ impl Write for ClientIo {
         }
         ready!(self.poll_interim(cx))?;
         let written = self.socket()?.poll_write_vectored(cx, slices);
-        self.connection.wrote(written.is_ready());
+        self.connection.wrote(&written);
         written
     }
 

@@ -7,6 +7,7 @@
 //! Long for its state: timers, refusals, drain and lingering all hang on what the connection is doing, and are kept where
 //! that can be seen at once.
 
+use super::arrival::Caller;
 use super::client_io::ClientIo;
 use super::context::RequestContext;
 use super::error::ProxyError;
@@ -14,15 +15,16 @@ use super::handler;
 use super::head_watch::HeadWatch;
 use super::http2;
 use super::listener::ListenerState;
+use super::outflow::Outflow;
 use super::socket::Socket;
-use super::tls::{self, ClientIdentity, Shaken};
+use super::tls::{ClientIdentity, Shaken};
 use super::upgrade::Tunnel;
 use super::upstream::answer::AnswerHead;
 use super::worker::Worker;
-use crate::config::ListenerLimits;
+use crate::config::{ListenerLimits, ProxyTrust};
 use crate::domain::method;
-use crate::snapshot::handle::OpenListener;
 use crate::telemetry::access::connection_members;
+use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -53,6 +55,8 @@ const REQUEST_LINE: usize = 64;
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Nothing has come.
+    Fresh,
     /// Nothing of a next request has come.
     Idle,
     /// Some of a request's head has come.
@@ -63,9 +67,13 @@ enum Phase {
 
 /// What one connection's parts (socket, timer, requests) know together.
 pub(super) struct Connection {
+    /// Who made it; a PROXY header has been believed.
     pub(super) peer: SocketAddr,
     /// The peer's address for `X-Forwarded-For`.
     pub(super) peer_ip: Box<str>,
+    /// The peer is a proxy that is believed about where a request comes from.
+    pub(super) trust: Option<Arc<ProxyTrust>>,
+    listener: Arc<ListenerState>,
     /// The connection's part of an access line.
     pub(super) log_members: Box<str>,
     pub(super) limits: ListenerLimits,
@@ -73,7 +81,13 @@ pub(super) struct Connection {
     /// Requests under way: one at most but for HTTP/2.
     open: Cell<usize>,
     read_deadline: Cell<Option<Instant>>,
-    write_deadline: Cell<Option<Instant>>,
+    /// Since when the caller takes no bytes, and until when it may.
+    stall: Cell<Option<(Instant, Instant)>>,
+    /// How long it took none since the connection was idle, and how many it took.
+    stalled: Cell<Duration>,
+    written: Cell<u64>,
+    /// How the answer flows out that is being worked on; HTTP/2 only.
+    outflow: RefCell<Option<Rc<Outflow>>>,
     draining: Cell<bool>,
     cut: Cell<bool>,
     /// The last answer has ended, but its bytes may not have left yet.
@@ -106,22 +120,27 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(
-        listener: &ListenerState,
+    pub(super) fn new(
+        listener: &Arc<ListenerState>,
         limits: ListenerLimits,
-        peer: SocketAddr,
-        (secure, client): (bool, Option<ClientIdentity>),
+        caller: Caller,
     ) -> Self {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = SocketAddr::new(caller.peer.ip().to_canonical(), caller.peer.port());
+        let members = connection_members(&listener.name, peer, caller.trust.is_some());
         Self {
             peer,
             peer_ip: peer.ip().to_string().into(),
-            log_members: connection_members(&listener.name, peer).into(),
+            trust: caller.trust,
+            log_members: members.into(),
+            listener: Arc::clone(listener),
             limits,
-            phase: Cell::new(Phase::Idle),
+            phase: Cell::new(Phase::Fresh),
             open: Cell::new(0),
-            read_deadline: Cell::new(Some(Instant::now() + limits.header_timeout)),
-            write_deadline: Cell::new(None),
+            read_deadline: Cell::new(Some(caller.since + limits.first_byte_timeout)),
+            stall: Cell::new(None),
+            stalled: Cell::new(Duration::ZERO),
+            written: Cell::new(0),
+            outflow: RefCell::new(None),
             draining: Cell::new(false),
             cut: Cell::new(false),
             unflushed: Cell::new(false),
@@ -134,11 +153,16 @@ impl Connection {
             holds_next: Cell::new(false),
             fresh: Cell::new(true),
             leftover: RefCell::new(None),
-            secure,
-            client,
+            secure: caller.secure,
+            client: caller.client,
             tunnel: RefCell::new(None),
             ahead: RefCell::default(),
         }
+    }
+
+    /// Counts that this connection, or a request of it, was ended or refused.
+    pub(super) fn shed(&self, reason: Shed) {
+        self.listener.shed.count(reason);
     }
 
     /// The connection goes on with a WebSocket once its answer is written.
@@ -168,7 +192,12 @@ impl Connection {
     }
 
     pub(super) fn request_begins(&self) {
-        self.open.set(self.open.get() + 1);
+        let open = self.open.get();
+        if open == 0 {
+            self.stalled.set(Duration::ZERO);
+            self.written.set(0);
+        }
+        self.open.set(open + 1);
         self.phase.set(Phase::Request);
         self.read_deadline.set(None);
     }
@@ -241,7 +270,7 @@ impl Connection {
 
     /// Bytes of a head came, or the first of the next one; how many of them belong to this request.
     pub(super) fn head_came(&self, bytes: &[u8]) -> usize {
-        if self.phase.get() == Phase::Idle {
+        if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) {
             self.phase.set(Phase::Head);
             self.read_deadline.set(None);
             *self.watch.borrow_mut() = HeadWatch::default();
@@ -252,6 +281,14 @@ impl Connection {
     /// Whether the end of a request that is not over has been seen, so that the next bytes are not for it.
     pub(super) fn is_all_there(&self) -> bool {
         self.phase.get() != Phase::Idle && self.watch.borrow().over
+    }
+
+    /// The first byte of a connection of HTTP/2.
+    pub(super) fn first_byte_came(&self) {
+        if self.phase.get() == Phase::Fresh {
+            self.phase.set(Phase::Idle);
+            self.read_deadline.set(None);
+        }
     }
 
     pub(super) fn is_in_request(&self) -> bool {
@@ -275,14 +312,38 @@ impl Connection {
     }
 
     /// The socket took bytes, or would not.
-    pub(super) fn wrote(&self, took: bool) {
-        match (took, self.write_deadline.get()) {
-            (false, None) => self
-                .write_deadline
-                .set(Some(Instant::now() + self.limits.body_timeout)),
-            (true, Some(_)) => self.write_deadline.set(None),
-            (false, Some(_)) | (true, None) => {}
+    pub(super) fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        match (written, self.stall.get()) {
+            (Poll::Pending, Some(_)) => {}
+            (Poll::Pending, None) => {
+                let now = Instant::now();
+                let most = self.limits.stall(self.written.get(), self.stalled.get());
+                self.stall.set(Some((now, now + most)));
+            }
+            (Poll::Ready(took), stall) => {
+                let took = took.as_ref().map_or(0, |bytes| *bytes as u64);
+                self.written.set(self.written.get() + took);
+                if let Some((since, _)) = stall {
+                    self.stalled.set(self.stalled.get() + since.elapsed());
+                    self.stall.set(None);
+                }
+            }
         }
+    }
+
+    /// Whether the caller takes no bytes.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stall.get().is_some()
+    }
+
+    /// One stream of HTTP/2 is worked on, or none.
+    pub(super) fn enter(&self, outflow: Option<&Rc<Outflow>>) {
+        *self.outflow.borrow_mut() = outflow.map(Rc::clone);
+    }
+
+    /// The stream that is worked on.
+    pub(super) fn outflow(&self) -> Option<Rc<Outflow>> {
+        self.outflow.borrow().clone()
     }
 
     /// Interim answers that wait to be written.
@@ -300,6 +361,7 @@ impl Connection {
     fn deadline(&self) -> Option<Instant> {
         if self.read_deadline.get().is_none() {
             let limit = match self.phase.get() {
+                Phase::Fresh => Some(self.limits.first_byte_timeout),
                 Phase::Idle => Some(self.limits.idle_timeout),
                 Phase::Head => Some(self.limits.header_timeout),
                 Phase::Request => None,
@@ -307,10 +369,23 @@ impl Connection {
             self.read_deadline
                 .set(limit.map(|limit| Instant::now() + limit));
         }
-        match (self.read_deadline.get(), self.write_deadline.get()) {
+        let write = self.stall.get().map(|(_, until)| until);
+        match (self.read_deadline.get(), write) {
             (Some(read), Some(write)) => Some(read.min(write)),
             (read, write) => read.or(write),
         }
+    }
+
+    /// A deadline has passed: what that means, counted.
+    fn too_late(&self) -> End {
+        let (reason, end) = match (self.stall.get(), self.phase.get()) {
+            (Some(_), _) => (Shed::SlowRead, End::Cut),
+            (None, Phase::Fresh) => (Shed::FirstByte, End::Cut),
+            (None, Phase::Head) => (Shed::SlowHeader, End::HeadTooSlow),
+            (None, Phase::Idle | Phase::Request) => return End::Cut,
+        };
+        self.shed(reason);
+        end
     }
 
     fn keep_waker(&self, cx: &Context<'_>) {
@@ -328,28 +403,11 @@ impl Connection {
 pub(super) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<ListenerState>,
-    settings: OpenListener,
-    stream: TcpStream,
-    peer: SocketAddr,
+    limits: ListenerLimits,
+    Shaken { socket, http2, .. }: Shaken,
+    caller: Caller,
 ) {
-    // Without it small answers may wait for the peer's delayed acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let Shaken {
-        socket,
-        client,
-        http2,
-    } = match &settings.tls {
-        None => Shaken::clear(stream),
-        Some(server) => {
-            let shaken = worker.unless_cut(tls::accept(&listener, server, stream));
-            match shaken.await.flatten() {
-                Some(shaken) => shaken,
-                None => return,
-            }
-        }
-    };
-    let known = (settings.tls.is_some(), client);
-    let connection = Rc::new(Connection::new(&listener, settings.limits, peer, known));
+    let connection = Rc::new(Connection::new(&listener, limits, caller));
     let number = worker.register(&connection);
     if worker.is_draining() {
         connection.drain();
@@ -391,16 +449,13 @@ async fn finish(
     }
 }
 
-/// One connection too many: said, not just closed. Bounded by the time the caller gets to hang up.
+/// Tells a caller that there is no room. Bounded by the time it gets to hang up.
 pub(super) async fn turn_away(
-    worker: Rc<Worker>,
-    listener: Arc<ListenerState>,
-    limits: ListenerLimits,
+    worker: &Rc<Worker>,
+    connection: Rc<Connection>,
     mut stream: TcpStream,
-    peer: SocketAddr,
 ) {
-    let connection = Rc::new(Connection::new(&listener, limits, peer, (false, None)));
-    let answer = refuse(&worker, &connection, ProxyError::Overloaded);
+    let answer = refuse(worker, &connection, ProxyError::Overloaded);
     let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
     linger(Socket::Clear(stream)).await;
 }
@@ -524,13 +579,7 @@ fn poll_deadline(
         // It may have been set for a deadline that has moved on since.
         match connection.deadline() {
             Some(deadline) if deadline <= Instant::now() => {
-                let slow_head = connection.phase.get() == Phase::Head
-                    && connection.write_deadline.get().is_none();
-                return Poll::Ready(if slow_head {
-                    End::HeadTooSlow
-                } else {
-                    End::Cut
-                });
+                return Poll::Ready(connection.too_late());
             }
             Some(_) => {}
             None => return Poll::Pending,

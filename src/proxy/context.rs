@@ -1,8 +1,10 @@
 //! What each stage learned about a request. Dropped when the last byte of the answer has been handed on, or when the
 //! caller is gone; then, once, it is accounted for.
 
+use super::client_address::Origin;
 use super::connection::Connection;
 use super::grpc;
+use super::outflow::Outflow;
 use super::streams::{self, Stream, WatchedCall};
 use super::upstream::answer::AnswerHead;
 use super::websocket::Handshake;
@@ -41,6 +43,10 @@ pub(super) struct RequestContext {
     pub(super) worker: Rc<Worker>,
     pub(super) view: Rc<View>,
     pub(super) connection: Rc<Connection>,
+    /// What a trusted proxy says of where it comes from.
+    pub(super) origin: Option<Box<Origin>>,
+    /// How its answer flows out; HTTP/2 only.
+    pub(super) outflow: Option<Rc<Outflow>>,
     /// `X-Request-Id`, the caller's own if it is harmless.
     pub(super) request_id: HeaderValue,
     /// Wall time at the head.
@@ -92,7 +98,11 @@ impl RequestContext {
         let view = worker.view();
         let now = worker.clock.now();
         let path = view.snapshot.log_path.then(|| request.uri().path().into());
+        let origin = connection.trust.as_deref();
+        let origin = origin.map(|trust| Box::new(Origin::of(request.headers(), trust)));
         Box::new(Self {
+            origin,
+            outflow: connection.outflow(),
             request_id: request_id(worker, &view, request, now),
             started: worker.clock.monotonic_nanos(),
             worker: Rc::clone(worker),
@@ -135,7 +145,7 @@ impl RequestContext {
         let stream = Stream::new(
             (mark, rehashed, permit.expires_at()),
             (Rc::clone(&self.view), route),
-            (method.clone(), self.peer()),
+            (method.clone(), self.client()),
             kind,
             self.alone.then(|| Rc::clone(&self.connection)),
         );
@@ -175,9 +185,10 @@ impl RequestContext {
         self.code = Some(code);
     }
 
-    /// The caller's address.
-    pub(super) fn peer(&self) -> IpAddr {
-        self.connection.peer.ip()
+    /// The caller's true address.
+    pub(super) fn client(&self) -> IpAddr {
+        let said = self.origin.as_ref().and_then(|origin| origin.client());
+        said.unwrap_or(self.connection.peer.ip())
     }
 
     pub(super) fn routed(&mut self, place: usize) {
@@ -208,7 +219,7 @@ impl RequestContext {
     pub(super) fn counted(&mut self, decision: Decision, route: SymbolId) {
         let place = self
             .worker
-            .count(decision, (self.key, route), (self.now, self.peer()));
+            .count(decision, (self.key, route), (self.now, self.client()));
         if decision == Decision::Permitted {
             self.place = place;
         }
@@ -289,6 +300,7 @@ impl RequestContext {
             time: self.now,
             request_id: self.request_id.to_str().unwrap_or_default(),
             connection: &self.connection.log_members,
+            client: self.connection.trust.is_some().then(|| self.client()),
             method: method::label(self.method),
             route: route.map(|route| route.route.name.as_str()),
             key: self.key.map(|key| key.id),

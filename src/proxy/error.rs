@@ -6,7 +6,9 @@ use super::limits;
 use crate::gate::Denied;
 use crate::snapshot::handle::Challenges;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use std::fmt::{self, Write};
 
@@ -43,6 +45,12 @@ pub(super) enum ProxyError {
     /// The listener has all the connections it may have.
     #[error("the gateway has too many connections")]
     Overloaded,
+    /// The thread is late.
+    #[error("the gateway has more requests than it can serve")]
+    Late,
+    /// The caller's network has shown too many wrong keys; seconds to wait.
+    #[error("too many requests of this network had a wrong API key")]
+    TooManyFailures(u32),
     /// The keys have not been loaded yet.
     #[error("the gateway has not loaded its keys yet")]
     NotReady,
@@ -149,6 +157,12 @@ impl ProxyError {
                 closing(S::REQUEST_TIMEOUT, "request_timeout", "Request timeout")
             }
             Self::Overloaded => closing(S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::Late => row(S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::TooManyFailures(_) => row(
+                S::TOO_MANY_REQUESTS,
+                "too_many_failures",
+                "Too many failures",
+            ),
             Self::NotReady => row(S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Upstream(fault) => match fault {
                 UpstreamFault::Dns | UpstreamFault::Connect => row(
@@ -176,6 +190,24 @@ impl ProxyError {
     /// The stable code.
     pub(super) fn code(self) -> &'static str {
         self.row().code
+    }
+
+    /// Seconds after which it is worth another try; a limit tells its own.
+    fn wait(self) -> Option<u32> {
+        match self {
+            Self::Late => Some(1),
+            Self::TooManyFailures(seconds) => Some(seconds),
+            Self::BadRequest(_)
+            | Self::Denied(_)
+            | Self::NoRoute
+            | Self::BodyTooLarge
+            | Self::UriTooLong
+            | Self::HeadersTooLarge
+            | Self::RequestTimeout
+            | Self::Overloaded
+            | Self::NotReady
+            | Self::Upstream(_) => None,
+        }
     }
 
     /// The fault behind a status that hyper's parser gave by itself.
@@ -211,6 +243,9 @@ impl ProxyError {
         }
         if let Self::Denied(Denied::RateLimited(standing)) = self {
             limits::retry_after(headers, standing);
+        }
+        if let Some(seconds) = self.wait() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Self::Upstream(fault) = self {
             headers.insert(PROXY_STATUS, HeaderValue::from_static(fault.proxy_status()));

@@ -138,10 +138,10 @@ fn attach_body(
     } else {
         connection.limits.body_timeout
     };
-    Ok((
-        RequestBody::streaming(body, Rc::clone(&fate), connection, (most, patience), keys),
-        Some(fate),
-    ))
+    let body = RequestBody::streaming(body, Rc::clone(&fate), connection, (most, patience), keys);
+    // Its messages come when they come.
+    let body = if cx.grpc { body.at_any_pace() } else { body };
+    Ok((body, Some(fate)))
 }
 
 /// Tries the endpoints in turn until one takes a connection, and sends. A kept connection that turns out to be dead costs

@@ -9,7 +9,7 @@ use super::request_head::RequestHead;
 use super::upgrade::{self, Tunnel};
 use super::websocket::{self, Handshake};
 use super::worker::Worker;
-use super::{forward, grpc, headers};
+use super::{admission, forward, grpc, headers};
 use crate::domain::key::{Algorithm, KeyHash};
 use crate::gate::authorize::{self, Permit};
 use crate::gate::{Denied, extract, verify};
@@ -81,6 +81,7 @@ async fn serve(
     cx: &mut RequestContext,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, ProxyError> {
+    admission::admit(worker, snapshot, cx)?; // 429, 503
     let head = RequestHead::understand(&request, &cx.connection)?; // 400, 414, 431
     if !snapshot.ready {
         return Err(ProxyError::NotReady); // 503
@@ -129,7 +130,7 @@ fn decide(
     request: &Request<Incoming>,
 ) -> Result<Permit, ProxyError> {
     let (method, headers) = (request.method(), request.headers());
-    let (when_where, nanos) = ((cx.now, cx.peer()), cx.started);
+    let (when_where, nanos) = ((cx.now, cx.client()), cx.started);
     let mut location = None;
     let decided = extract::find(&route.route.auth, headers, request.uri().query())
         .map_err(|denied| (denied, None))
@@ -174,6 +175,7 @@ fn decide(
         }
         Err((denied, key)) => {
             cx.key = key;
+            admission::note_refusal(worker, snapshot, cx, denied);
             if let Denied::RateLimited(standing) = denied {
                 cx.limited(Some(standing), false);
             }

@@ -2,6 +2,7 @@
 //! forwarding go in. And the last touch on every answer.
 
 use super::body::AnswerBody;
+use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::REQUEST_ID;
 use super::fields::{self, Field};
@@ -170,27 +171,40 @@ fn begin_trace(upstream: &mut UpstreamHead, cx: &RequestContext) {
 
 fn say_who_forwards(upstream: &mut UpstreamHead, head: &RequestHead<'_>, cx: &RequestContext) {
     let forwarding = &cx.view.snapshot.forwarding;
-    upstream.add("x-forwarded-for", cx.connection.peer_ip.as_bytes());
-    let proto: &[u8] = if cx.connection.secure {
-        b"https"
-    } else {
-        b"http"
-    };
-    upstream.add("x-forwarded-proto", proto);
+    let origin = cx.origin.as_deref();
+    let way = origin.map_or(&[][..], |origin| &origin.way);
+    // Of a trusted proxy's list stays what is believed of it; nothing of what the caller wrote is.
+    upstream.push(b"x-forwarded-for: ");
+    for address in way {
+        // Writing to a Vec cannot fail.
+        let _ = write!(upstream.bytes, "{address}, ");
+    }
+    upstream.push(cx.connection.peer_ip.as_bytes());
+    upstream.push(b"\r\n");
+    let secure = origin.and_then(|origin| origin.secure);
+    upstream.add(
+        "x-forwarded-proto",
+        scheme(secure.unwrap_or(cx.connection.secure)),
+    );
     if let Some(client) = &cx.connection.client {
         upstream.add("x-keygate-client-subject", client.subject.as_bytes());
         upstream.add("client-cert", client.certificate.as_bytes());
     }
-    if let Some(host) = head.host {
+    let asked = origin.and_then(|origin| origin.host.as_deref());
+    if let Some(host) = asked.or(head.host) {
         upstream.add("x-forwarded-host", host.as_bytes());
     }
     upstream.add("x-request-id", cx.request_id.as_bytes());
     if forwarding.forwarded {
-        write_forwarded(upstream, head.host, cx.peer(), proto);
+        write_forwarded(upstream, way, head.host, &cx.connection);
     }
     if forwarding.via {
         upstream.add("via", b"1.1 keygate");
     }
+}
+
+fn scheme(secure: bool) -> &'static [u8] {
+    if secure { b"https" } else { b"http" }
 }
 
 /// The lowest bits as hex digits, as many as there are places.
@@ -205,19 +219,35 @@ fn write_hex(places: &mut [u8], bits: u128) {
     }
 }
 
-/// RFC 7239 §4; an IPv6 address is quoted and in brackets.
-fn write_forwarded(upstream: &mut UpstreamHead, host: Option<&str>, peer: IpAddr, proto: &[u8]) {
-    // Writing to a Vec cannot fail.
-    let _ = match peer {
-        IpAddr::V4(v4) => write!(upstream.bytes, "forwarded: for={v4}"),
-        IpAddr::V6(v6) => write!(upstream.bytes, "forwarded: for=\"[{v6}]\""),
-    };
+/// RFC 7239 §4: the way until here, and the last part of it as we have seen it.
+fn write_forwarded(
+    upstream: &mut UpstreamHead,
+    way: &[IpAddr],
+    host: Option<&str>,
+    connection: &Connection,
+) {
+    upstream.push(b"forwarded: ");
+    for address in way {
+        write_node(upstream, *address);
+        upstream.push(b", ");
+    }
+    write_node(upstream, connection.peer.ip());
     if let Some(host) = host {
+        // Writing to a Vec cannot fail.
         let _ = write!(upstream.bytes, ";host=\"{host}\"");
     }
     upstream.push(b";proto=");
-    upstream.push(proto);
+    upstream.push(scheme(connection.secure));
     upstream.push(b"\r\n");
+}
+
+/// An IPv6 address is quoted and in brackets.
+fn write_node(upstream: &mut UpstreamHead, address: IpAddr) {
+    // Writing to a Vec cannot fail.
+    let _ = match address {
+        IpAddr::V4(v4) => write!(upstream.bytes, "for={v4}"),
+        IpAddr::V6(v6) => write!(upstream.bytes, "for=\"[{v6}]\""),
+    };
 }
 
 /// Path and query as they go upstream: the bytes that came, but for a stripped prefix and cut-out keys.

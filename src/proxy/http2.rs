@@ -8,6 +8,7 @@
 use super::body::AnswerBody;
 use super::connection::{Connection, Driven, Driver, End};
 use super::handler;
+use super::outflow::Watched;
 use super::socket::Socket;
 use super::worker::Worker;
 use bytes::Bytes;
@@ -40,7 +41,7 @@ const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs streams on this worker's thread.
 #[derive(Clone)]
-struct OnThisThread(Rc<Worker>);
+struct OnThisThread(Rc<Worker>, Rc<Connection>);
 
 impl<F> Executor<F> for OnThisThread
 where
@@ -48,7 +49,8 @@ where
     F::Output: 'static,
 {
     fn execute(&self, stream: F) {
-        self.0.tasks.spawn_local(stream);
+        let watched = Watched::new(stream, Rc::clone(&self.1));
+        self.0.tasks.spawn_local(watched);
     }
 }
 
@@ -73,7 +75,7 @@ pub(super) async fn drive(
     };
     let limits = connection.limits;
     let list = limits.max_header_bytes + limits.max_uri_bytes + 32 * limits.max_headers;
-    let mut builder = http2::Builder::new(OnThisThread(Rc::clone(worker)));
+    let mut builder = http2::Builder::new(OnThisThread(Rc::clone(worker), Rc::clone(connection)));
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()
@@ -121,11 +123,16 @@ impl Read for Http2Io {
     ) -> Poll<io::Result<()>> {
         if !self.read.is_empty() {
             let now = self.read.len().min(buffer.remaining());
+            self.connection.first_byte_came();
             let now = self.read.split_to(now);
             buffer.put_slice(&now);
             return Poll::Ready(Ok(()));
         }
-        self.socket().poll_read(cx, buffer)
+        let read = self.socket().poll_read(cx, buffer);
+        if read.is_ready() {
+            self.connection.first_byte_came();
+        }
+        read
     }
 }
 
@@ -136,7 +143,7 @@ impl Write for Http2Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.socket().poll_write(cx, bytes);
-        self.connection.wrote(written.is_ready());
+        self.connection.wrote(&written);
         written
     }
 
@@ -146,7 +153,7 @@ impl Write for Http2Io {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.socket().poll_write_vectored(cx, slices);
-        self.connection.wrote(written.is_ready());
+        self.connection.wrote(&written);
         written
     }
 

@@ -1,9 +1,11 @@
 //! Sockets that accept traffic: bound once to find a taken port, then once per thread; capped; drained before closing.
 
-use super::connection;
+use super::arrival::{self, Caller};
 use super::worker::Worker;
 use crate::config::Listener;
-use crate::telemetry::metrics::{HandshakeMetrics, Metrics};
+use crate::domain::network::Network;
+use crate::telemetry::metrics::{HandshakeMetrics, Metrics, Shed, ShedMetrics};
+use dashmap::DashMap;
 use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::Cell;
@@ -46,6 +48,9 @@ pub(super) struct ListenerState {
     pub(super) address: SocketAddr,
     open: AtomicUsize,
     gauge: IntGauge,
+    /// Connections by whose they are, where that has a cap; nobody has none.
+    pub(super) by_address: DashMap<Network, usize>,
+    pub(super) shed: ShedMetrics,
     /// Handshakes under way.
     pub(super) shaking: AtomicUsize,
     pub(super) handshakes: HandshakeMetrics,
@@ -76,6 +81,8 @@ pub fn bind(listeners: &[Listener], metrics: &Metrics) -> Result<Vec<BoundListen
             address,
             open: AtomicUsize::new(0),
             gauge: metrics.connections(&listener.name),
+            by_address: DashMap::new(),
+            shed: metrics.shed(&listener.name),
             shaking: AtomicUsize::new(0),
             handshakes: metrics.handshakes(&listener.name),
         };
@@ -207,22 +214,18 @@ fn welcome(worker: &Rc<Worker>, state: &Arc<ListenerState>, stream: TcpStream, p
     let Some(listener) = view.snapshot.listeners.get(state.place).cloned() else {
         return;
     };
-    let limits = listener.limits;
-    if let Some(seat) = Seat::take(state, limits.max_connections) {
-        let served =
-            connection::serve(Rc::clone(worker), Arc::clone(state), listener, stream, peer);
-        worker.tasks.spawn_local(async move {
+    let (worker, state) = (Rc::clone(worker), Arc::clone(state));
+    let tasks = worker.tasks.clone();
+    if let Some(seat) = Seat::take(&state, listener.limits.max_connections) {
+        let served = arrival::serve(worker, state, listener, stream, peer);
+        tasks.spawn_local(async move {
             served.await;
             drop(seat);
         });
-    } else if listener.tls.is_some() {
-        // There is nothing to say before a handshake, and that would cost more than the connection.
-    } else if let Some(place) = worker.turning_away() {
-        let refused =
-            connection::turn_away(Rc::clone(worker), Arc::clone(state), limits, stream, peer);
-        worker.tasks.spawn_local(async move {
-            refused.await;
-            drop(place);
-        });
+        return;
     }
+    state.shed.count(Shed::MaxConnections);
+    tasks.spawn_local(async move {
+        arrival::turn_away(&worker, &state, &listener, stream, Caller::at(peer)).await;
+    });
 }

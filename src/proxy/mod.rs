@@ -1,7 +1,10 @@
 //! THE DATA PLANE: one thread per core, each with its own runtime, listeners and upstream connections.
 //! Read `handler.rs` first: the request path, top to bottom.
 
+mod admission;
+mod arrival;
 mod body;
+mod client_address;
 mod client_io;
 mod connection;
 mod context;
@@ -16,6 +19,9 @@ mod headers;
 mod http2;
 mod limits;
 mod listener;
+mod outflow;
+mod overload;
+pub mod proxy_protocol;
 mod request_head;
 mod socket;
 mod streams;

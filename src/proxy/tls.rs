@@ -3,6 +3,7 @@
 use super::listener::ListenerState;
 use super::socket::Socket;
 use crate::snapshot::tls::TlsServer;
+use crate::telemetry::metrics::Shed;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
@@ -61,6 +62,7 @@ pub(super) async fn accept(
     let _place = Shaking(listener);
     if taken >= server.max_handshakes {
         listener.handshakes.shed.inc();
+        listener.shed.count(Shed::Handshake);
         return None;
     }
     let shaken = TlsAcceptor::from(Arc::clone(&server.config)).accept(stream);
@@ -82,6 +84,7 @@ pub(super) async fn accept(
         }
         Err(_) => {
             listener.handshakes.timeout.inc();
+            listener.shed.count(Shed::Handshake);
             None
         }
     }

@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::counting::Counts;
 use super::listener::{self, BindError, BoundListener, ListenerState};
+use super::overload::Load;
 use super::streams::Streams;
 use super::upstream::pool::Pools;
 use super::upstream::resolve::Resolver;
@@ -150,6 +151,7 @@ pub(super) struct Worker {
     pub(super) streams: Streams,
     reaping: Cell<bool>,
     turned_away: Cell<usize>,
+    pub(super) load: Load,
     /// Whether a flush of the log is planned.
     flushing: Cell<bool>,
     /// Where heads are read into, before hyper gets them.
@@ -185,6 +187,7 @@ impl Worker {
             view: RefCell::new(view),
             reaping: Cell::new(false),
             turned_away: Cell::new(0),
+            load: Load::default(),
             flushing: Cell::new(false),
             scratch: RefCell::new(vec![0; SCRATCH]),
             head_buffers: RefCell::default(),

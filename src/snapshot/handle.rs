@@ -1,11 +1,12 @@
 //! The handle that both halves hold: the snapshot in force, the key table, and how the last reload went.
 
 use super::events::Queue;
+use super::failures::Failures;
 use super::key::Symbols;
 use super::keys::{KeyChange, KeyTable};
 use super::router::Router;
 use super::tls::TlsServer;
-use crate::config::{Forwarding, ListenerLimits};
+use crate::config::{Admission, Forwarding, ListenerLimits, ProxyTrust};
 use crate::domain::consumer::Consumer;
 use crate::domain::key::KeyFormat;
 use crate::domain::time::Timestamp;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub consumers: Vec<Consumer>,
     /// What goes upstream about the caller.
     pub forwarding: Forwarding,
+    /// What is turned away before it is looked at.
+    pub admission: Admission,
     /// Caps by listener, in the order of the config.
     pub listeners: Vec<OpenListener>,
     /// `WWW-Authenticate`, made once.
@@ -68,6 +71,8 @@ impl Challenges {
 pub struct OpenListener {
     /// Caps and timeouts.
     pub limits: ListenerLimits,
+    /// Whom it believes about where a request comes from.
+    pub trust: Arc<ProxyTrust>,
     /// `None`: cleartext.
     pub tls: Option<Arc<TlsServer>>,
 }
@@ -124,6 +129,8 @@ pub struct Shared {
     pub keys: KeyTable,
     /// Numbers of scopes and routes.
     pub symbols: Symbols,
+    /// Networks that present wrong keys.
+    pub failures: Failures,
     /// What keys did, on its way to the store.
     pub events: Queue,
 }
@@ -140,6 +147,7 @@ impl Shared {
             applied: watch::Sender::new(0),
             keys,
             symbols,
+            failures: Failures::default(),
             events: Queue::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod endpoints;
 pub mod events;
+pub mod failures;
 pub mod handle;
 pub mod key;
 pub mod keys;

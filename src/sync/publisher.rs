@@ -2,7 +2,7 @@
 
 use super::fixed::Fixed;
 use crate::clock::Clock;
-use crate::config::{Config, Forwarding, Listener};
+use crate::config::{Admission, Config, Forwarding, Listener};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::RecordedUse;
@@ -54,6 +54,7 @@ struct Published {
     key_format: KeyFormat,
     consumers: Vec<Consumer>,
     forwarding: Forwarding,
+    admission: Admission,
     listeners: Vec<Listener>,
     log_path: bool,
 }
@@ -66,6 +67,7 @@ impl Published {
             key_format: config.key_format.clone(),
             consumers: config.consumers.clone(),
             forwarding: config.forwarding.clone(),
+            admission: config.admission,
             listeners: config.listeners.clone(),
             log_path: config.log.access_path,
         }
@@ -347,6 +349,7 @@ impl State {
             let server = listener.tls.as_ref();
             OpenListener {
                 limits: listener.limits,
+                trust: Arc::clone(&listener.trust),
                 tls: server.map(|server| tls.compile(&listener.name, server)),
             }
         });
@@ -365,6 +368,7 @@ impl State {
             key_format: config.key_format.clone(),
             consumers: config.consumers.clone(),
             forwarding: config.forwarding.clone(),
+            admission: config.admission,
             listeners,
             challenges: Challenges::new(&config.forwarding.realm),
             log_path: config.log_path,

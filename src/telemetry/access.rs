@@ -9,7 +9,8 @@ use crate::domain::path::lax_reading;
 use crate::domain::time::Timestamp;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// A full buffer is handed over at once.
@@ -26,6 +27,8 @@ pub struct AccessRecord<'a> {
     pub request_id: &'a str,
     /// What is the same for all requests of a connection: see [`connection_members`].
     pub connection: &'a str,
+    /// Where the request comes from, if that is not the same for all requests of the connection.
+    pub client: Option<IpAddr>,
     /// A standard method or `OTHER`.
     pub method: &'static str,
     /// Name of the route; `None` when none was found.
@@ -52,10 +55,15 @@ pub struct AccessRecord<'a> {
     pub path: Option<&'a str>,
 }
 
-/// The members of a line that say which connection it was, as JSON without braces; made once for a connection.
-pub fn connection_members(listener: &str, peer: SocketAddr) -> String {
+/// The members of a line that say which connection it was, as JSON without braces; made once for a connection. Where the
+/// requests of a `proxy` come from, each of them says.
+pub fn connection_members(listener: &str, peer: SocketAddr, proxy: bool) -> String {
     let listener = serde_json::Value::from(listener);
-    format!("\"listener\":{listener},\"peer.address\":\"{peer}\"")
+    let members = format!("\"listener\":{listener},\"peer.address\":\"{peer}\"");
+    if proxy {
+        return members;
+    }
+    format!("{members},\"client.address\":\"{}\"", peer.ip())
 }
 
 impl AccessRecord<'_> {
@@ -72,6 +80,10 @@ impl AccessRecord<'_> {
         push(out, b"\",\"method\":\"", self.method);
         out.extend_from_slice(b"\",");
         out.extend_from_slice(self.connection.as_bytes());
+        if let Some(client) = self.client {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, ",\"client.address\":\"{client}\"");
+        }
         push_optional(out, b",\"route\":", self.route);
         match self.key {
             Some(id) => push_optional(out, b",\"key.id\":", Some(id.text(Kind::Key).as_str())),
@@ -236,6 +248,7 @@ mod tests {
             time: Timestamp::from_millis(1_798_761_600_042),
             request_id: "req_1",
             connection: CONNECTION,
+            client: None,
             method: "GET",
             route: Some("billing"),
             key: Some(Id::from_bits(1)),
@@ -267,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_name_of_a_listener_is_escaped() {
-        let members = connection_members("my \"x\" \\", "127.0.0.1:5000".parse().unwrap());
+        let members = connection_members("my \"x\" \\", "127.0.0.1:5000".parse().unwrap(), false);
         let mut out = Vec::new();
         AccessRecord {
             connection: &members,
@@ -277,6 +290,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(json["listener"], "my \"x\" \\");
         assert_eq!(json["peer.address"], "127.0.0.1:5000");
+        assert_eq!(json["client.address"], "127.0.0.1");
     }
 
     #[test]

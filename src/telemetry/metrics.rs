@@ -39,6 +39,7 @@ pub struct Metrics {
     upstream_up: IntGaugeVec,
     connections: IntGaugeVec,
     handshakes: IntCounterVec,
+    shed: IntCounterVec,
     certificates: IntGaugeVec,
     keys: IntGaugeVec,
     reloads: IntCounterVec,
@@ -110,6 +111,7 @@ impl Metrics {
             )?,
             connections: table.gauges("connections", "Open downstream connections.", &["listener", "state"])?,
             handshakes: table.handshakes()?,
+            shed: table.shed()?,
             certificates: table.certificates()?,
             keys: table.gauges("keys", "Keys known, by status.", &["status"])?,
             reloads: table.counters("config_reloads_total", "Reloads of the config file, by result.", &["result"])?,
@@ -198,6 +200,11 @@ impl Metrics {
             timeout: of("timeout"),
             shed: of("shed"),
         }
+    }
+
+    /// What a listener turns away.
+    pub fn shed(&self, listener: &str) -> ShedMetrics {
+        ShedMetrics(Shed::ALL.map(|reason| self.shed.with_label_values(&[listener, reason.name()])))
     }
 
     /// Sets when the certificates of listeners end, in milliseconds; others are forgotten.
@@ -303,6 +310,14 @@ impl Table<'_> {
             "tls_handshakes_total",
             "TLS handshakes with callers, by result.",
             &["listener", "result"],
+        )
+    }
+
+    fn shed(&self) -> prometheus::Result<IntCounterVec> {
+        self.counters(
+            "shed_total",
+            "Connections and requests that were turned away or ended to keep the gateway well, by reason.",
+            &["listener", "reason"],
         )
     }
 
@@ -513,6 +528,74 @@ pub struct HandshakeMetrics {
     pub shed: IntCounter,
 }
 
+/// Why a connection or a request was turned away or ended; the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// The listener has all the connections it may have.
+    MaxConnections,
+    /// The address has.
+    MaxConnectionsPerAddress,
+    /// No PROXY header where there must be one, or not from a trusted proxy.
+    ProxyProtocol,
+    /// Nothing came.
+    FirstByte,
+    /// The handshake took too long, or there were too many at a time.
+    Handshake,
+    /// The head of a request took too long.
+    SlowHeader,
+    /// The body of a request took too long.
+    SlowBody,
+    /// The caller did not take the answer, or not fast enough.
+    SlowRead,
+    /// The thread was late.
+    Overload,
+    /// Too many wrong keys from its network.
+    Throttled,
+}
+
+impl Shed {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::MaxConnections,
+        Self::MaxConnectionsPerAddress,
+        Self::ProxyProtocol,
+        Self::FirstByte,
+        Self::Handshake,
+        Self::SlowHeader,
+        Self::SlowBody,
+        Self::SlowRead,
+        Self::Overload,
+        Self::Throttled,
+    ];
+
+    /// The label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "max_connections",
+            Self::MaxConnectionsPerAddress => "max_connections_per_address",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::FirstByte => "first_byte",
+            Self::Handshake => "handshake",
+            Self::SlowHeader => "slow_header",
+            Self::SlowBody => "slow_body",
+            Self::SlowRead => "slow_read",
+            Self::Overload => "overload",
+            Self::Throttled => "throttled",
+        }
+    }
+}
+
+/// What one listener turns away, by reason.
+#[derive(Debug)]
+pub struct ShedMetrics([IntCounter; Shed::ALL.len()]);
+
+impl ShedMetrics {
+    /// Counts one.
+    pub fn count(&self, reason: Shed) {
+        self.0[reason as usize].inc();
+    }
+}
+
 /// The handles of one upstream.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
@@ -537,6 +620,9 @@ mod tests {
     fn decisions_stand_in_the_order_of_their_slots() {
         for (place, decision) in Decision::ALL.iter().enumerate() {
             assert_eq!(*decision as usize, place);
+        }
+        for (place, reason) in Shed::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, place);
         }
     }
 

@@ -267,6 +267,24 @@ fn rate_limited() {
 }
 
 #[test]
+fn too_many_failures() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address)
+        .top("admission: { failed_attempts: { rate: 1/h, burst: 1 } }")
+        .start();
+    let guess = gateway.request("GET /", &["x-api-key: a-wrong-key"]);
+    assert_eq!(guess.status, 401);
+    let answer = with_key(&gateway, KEY);
+    let detail = problem(&answer, 429, "too_many_failures");
+    assert_eq!(
+        detail,
+        "too many requests of this network had a wrong API key"
+    );
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((3590..=3600).contains(&wait), "{wait}");
+}
+
+#[test]
 fn no_route() {
     let upstream = Upstream::ok();
     let gateway = GatewayBuilder::new(upstream.address)

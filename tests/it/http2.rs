@@ -95,10 +95,14 @@ struct Frame {
 
 impl Peer {
     fn connect(gateway: &Gateway) -> Self {
+        Self::with_settings(gateway, &[])
+    }
+
+    fn with_settings(gateway: &Gateway, settings: &[u8]) -> Self {
         let mut client = gateway.client();
         client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let mut peer = Self(client);
-        peer.send(SETTINGS, 0, 0, &[]);
+        peer.send(SETTINGS, 0, 0, settings);
         peer
     }
 
@@ -335,4 +339,72 @@ fn a_silent_connection_is_closed_and_a_stop_waits_for_streams() {
     wait_until("nobody is there", PATIENCE, || {
         gateway.metric("keygate_connections", &open) == 0.0
     });
+}
+
+/// `SETTINGS_INITIAL_WINDOW_SIZE`: what a peer takes of each answer before it says more.
+const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
+const SMALL_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 5];
+const WINDOW_UPDATE: u8 = 8;
+
+#[test]
+fn an_answer_that_its_peer_does_not_take_is_reset_and_others_go_on() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        "/" => b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789".to_vec(),
+        _ => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+    });
+    let gateway = GatewayBuilder::new(upstream.address)
+        .listener("body_timeout: 300ms, idle_timeout: 20s")
+        .start();
+    let shed = || gateway.metric("keygate_shed_total", &[]);
+    let slow_read = || {
+        let labels = [("listener", "main"), ("reason", "slow_read")];
+        gateway.metric("keygate_shed_total", &labels)
+    };
+    let get = with(&[("x-api-key", KEY)]);
+    let mut peer = Peer::with_settings(&gateway, &NO_WINDOW);
+    peer.request(1, &get);
+    assert_eq!(peer.status(1), "200");
+    assert_eq!(peer.status(1), "reset");
+    assert_eq!((slow_read(), shed()), (1.0, 1.0));
+    peer.request(3, &with(&[("x-api-key", KEY), (":path", "/empty")]));
+    assert_eq!(peer.status(3), "204");
+    // A window that is enough, late.
+    peer.request(5, &get);
+    assert_eq!(peer.status(5), "200");
+    peer.send(WINDOW_UPDATE, 0, 5, &[0, 0, 1, 0]);
+    assert_eq!(peer.until(0).map(|frame| frame.payload.len()), Some(10));
+    assert_eq!((slow_read(), shed()), (1.0, 1.0));
+}
+
+#[test]
+fn an_answer_in_drops_is_reset_when_it_is_too_slow_on_the_whole() {
+    let upstream = Upstream::answering(|_| {
+        let body = "x".repeat(200_000);
+        format!("HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n{body}").into_bytes()
+    });
+    let gateway = GatewayBuilder::new(upstream.address)
+        .listener("min_body_rate: { bytes: 1MiB, grace: 1s }")
+        .start();
+    let mut peer = Peer::with_settings(&gateway, &SMALL_WINDOW);
+    peer.request(1, &with(&[("x-api-key", KEY)]));
+    assert_eq!(peer.status(1), "200");
+    // A byte each, which would go on for days.
+    let mut drops = 0;
+    while peer.until(0).is_some() && drops < 10_000 {
+        drops += 1;
+        pause();
+        if !peer.send(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]) {
+            break;
+        }
+        let labels = [("listener", "main"), ("reason", "slow_read")];
+        if gateway.metric("keygate_shed_total", &labels) > 0.0 {
+            return;
+        }
+    }
+    panic!("{drops} drops");
+}
+
+/// Lets time pass where time is what is tested.
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(50));
 }

@@ -5,10 +5,12 @@
 
 mod admin_bodies;
 mod admin_codes;
+mod admission;
 mod audit;
 mod backup;
 mod canary;
 mod cli;
+mod client_address;
 mod codes;
 mod consumers;
 mod crash;

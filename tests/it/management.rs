@@ -175,6 +175,7 @@ fn metrics_have_the_documented_names_and_labels() {
         ("keygate_upstream_up", &["upstream", "endpoint"]),
         ("keygate_connections", &["listener", "state"]),
         ("keygate_tls_handshakes_total", &["listener", "result"]),
+        ("keygate_shed_total", &["listener", "reason"]),
         ("keygate_keys", &["status"]),
         ("keygate_config_last_reload_successful", &[]),
         ("keygate_revision_observed", &[]),

@@ -7,7 +7,9 @@ use crate::admin::error::AdminError;
 use crate::admin::limits::LimitsView;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
-use crate::config::{Config, ListenerLimits, SmtpSecurity, StoreLocation};
+use crate::config::{
+    Admission, Config, ListenerLimits, MinRate, ProxyTrust, SmtpSecurity, StoreLocation,
+};
 use crate::domain::id::Kind;
 use crate::domain::role::Permission;
 use crate::domain::route::{HostMatch, Location, PathMatch, Route};
@@ -109,6 +111,7 @@ pub(in crate::admin) async fn show_config(
     let listeners: Vec<Value> = open
         .map(|(one, open)| {
             let mut fields = listener(&open.limits);
+            fields.extend(trust(&open.trust));
             fields.insert("tls".into(), open.tls.as_deref().map_or(Value::Null, tls));
             fields.insert("name".into(), one.name.as_str().into());
             fields.insert("address".into(), one.address.to_string().into());
@@ -142,6 +145,7 @@ pub(in crate::admin) async fn show_config(
                 "realm": snapshot.forwarding.realm,
             }),
         ),
+        ("admission", admission(snapshot.admission)),
     ];
     for (name, value) in reloaded {
         all.insert(name.into(), value);
@@ -234,15 +238,50 @@ fn listener(limits: &ListenerLimits) -> Map<String, Value> {
     Map::from_iter(
         [
             ("max_connections", json!(limits.max_connections)),
+            (
+                "max_connections_per_address",
+                json!(limits.max_connections_per_address),
+            ),
             ("max_header_bytes", json!(limits.max_header_bytes)),
             ("max_headers", json!(limits.max_headers)),
             ("max_uri_bytes", json!(limits.max_uri_bytes)),
+            (
+                "first_byte_timeout",
+                duration(limits.first_byte_timeout).into(),
+            ),
             ("header_timeout", duration(limits.header_timeout).into()),
             ("idle_timeout", duration(limits.idle_timeout).into()),
             ("body_timeout", duration(limits.body_timeout).into()),
+            ("min_body_rate", json!(limits.min_body_rate.map(rate))),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     )
+}
+
+fn rate(rate: MinRate) -> Value {
+    json!({"bytes": rate.bytes, "grace": duration(rate.grace)})
+}
+
+fn trust(trust: &ProxyTrust) -> [(String, Value); 3] {
+    let proxies = trust.proxies.iter().map(ToString::to_string);
+    let protocol = if trust.proxy_protocol {
+        "required"
+    } else {
+        "off"
+    };
+    [
+        ("trusted_proxies", proxies.collect()),
+        ("client_address", trust.header.name().into()),
+        ("proxy_protocol", protocol.into()),
+    ]
+    .map(|(name, value): (&str, Value)| (name.to_owned(), value))
+}
+
+fn admission(admission: Admission) -> Value {
+    json!({
+        "failed_attempts": admission.failed_attempts.map(LimitsView::of),
+        "max_lag": admission.max_lag.map(duration),
+    })
 }
 
 fn upstream(upstream: &Upstream) -> Value {

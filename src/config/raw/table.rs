@@ -15,6 +15,7 @@ pub(crate) const ROOT: Table = Table {
         "key_format",
         "log",
         "forwarding",
+        "admission",
         "listeners",
         "management",
         "store",
@@ -55,23 +56,39 @@ pub(crate) const FORWARDING: Table = Table {
     later: &[],
 };
 
+pub(crate) const ADMISSION: Table = Table {
+    known: &["failed_attempts", "max_lag"],
+    later: &[],
+};
+
+pub(crate) const MIN_RATE: Table = Table {
+    known: &["bytes", "grace"],
+    later: &[],
+};
+
 pub(crate) const LISTENER: Table = Table {
     known: &[
         "address",
         "name",
         "reuse_port_handover",
+        "trusted_proxies",
+        "client_address",
+        "proxy_protocol",
         "max_connections",
+        "max_connections_per_address",
         "max_header_bytes",
         "max_headers",
         "max_uri_bytes",
+        "first_byte_timeout",
         "header_timeout",
         "idle_timeout",
         "body_timeout",
+        "min_body_rate",
         "http2",
         "max_streams",
         "tls",
     ],
-    later: &["kind", "proxy_protocol", "trusted_proxies"],
+    later: &["kind"],
 };
 
 pub(crate) const LISTENER_TLS: Table = Table {

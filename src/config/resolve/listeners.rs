@@ -1,7 +1,7 @@
 //! Sockets that accept: listeners and the management port.
 
 use super::seen::Seen;
-use super::tls;
+use super::{admission, tls};
 use crate::config::raw::{Fields, Item, table};
 use crate::config::{Listener, ListenerLimits, Management, SessionConfig, value};
 use crate::domain::secret::Secret;
@@ -51,6 +51,7 @@ fn listener(item: &Item<'_>) -> Option<Listener> {
     let name = fields.read("name", value::name);
     let reuse_port_handover = fields.flag("reuse_port_handover", false);
     let limits = limits(&fields);
+    let trust = admission::trust(&fields);
     let tls = tls::tls(&fields, limits.http2);
     let address = address?;
     Some(Listener {
@@ -58,6 +59,7 @@ fn listener(item: &Item<'_>) -> Option<Listener> {
         address,
         reuse_port_handover,
         limits,
+        trust,
         tls,
     })
 }
@@ -66,12 +68,15 @@ fn limits(fields: &Fields<'_>) -> ListenerLimits {
     let seconds = Duration::from_secs;
     ListenerLimits {
         max_connections: fields.number("max_connections", 1..=MAX_CONNECTIONS, 16384),
+        max_connections_per_address: admission::per_address(fields, MAX_CONNECTIONS),
         max_header_bytes: fields.size("max_header_bytes", KIB..=KIB * KIB, 32 * 1024),
         max_headers: fields.number("max_headers", 1..=1000, 100),
         max_uri_bytes: fields.size("max_uri_bytes", 64..=MAX_URI, 8 * 1024),
+        first_byte_timeout: fields.duration("first_byte_timeout", seconds(10)),
         header_timeout: fields.duration("header_timeout", seconds(10)),
         idle_timeout: fields.duration("idle_timeout", seconds(75)),
         body_timeout: fields.duration("body_timeout", seconds(60)),
+        min_body_rate: admission::min_rate(fields),
         http2: fields.flag("http2", true),
         max_streams: u32::try_from(fields.number("max_streams", 1..=10_000, 100)).unwrap_or(100),
     }

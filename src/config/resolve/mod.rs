@@ -1,6 +1,7 @@
 //! From what was typed to what is valid: each item is read on its own, then what items say about each other is checked.
 //! A bad item is reported and left out, so the [`Config`] made here counts only if there was no fault.
 
+mod admission;
 mod auth;
 mod key_fields;
 mod keys;
@@ -47,6 +48,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
             .unwrap_or(DRAIN_TIMEOUT),
         log: log(&fields.section("log", &table::LOG)),
         forwarding: forwarding(&fields.section("forwarding", &table::FORWARDING)),
+        admission: admission::admission(&fields.section("admission", &table::ADMISSION)),
         listeners: listeners::listeners(&fields),
         management: listeners::management(&fields.section("management", &table::MANAGEMENT)),
         upstreams: upstreams::upstreams(&fields),
@@ -164,7 +166,11 @@ fn consumers(root: &Fields<'_>) -> Vec<Consumer> {
 
 /// How many requests may come.
 fn limits(fields: &Fields<'_>) -> Option<Limit> {
-    let item = fields.get("limits")?;
+    limit(&fields.get("limits")?)
+}
+
+/// A rate and a burst.
+fn limit(item: &Item<'_>) -> Option<Limit> {
     let fields = item.fields(&table::LIMITS);
     let rate = fields
         .required("rate")
@@ -173,7 +179,7 @@ fn limits(fields: &Fields<'_>) -> Option<Limit> {
     let number = burst
         .as_ref()
         .and_then(|item| item.number(&(1..=u64::from(Limit::MOST))));
-    let at = burst.as_ref().unwrap_or(&item);
+    let at = burst.as_ref().unwrap_or(item);
     at.checked(Limit::new(rate?, number))
 }
 

@@ -244,11 +244,20 @@ const SECTIONS: &[Case] = &[
             "1:22: management.token: a secret is given as `file:path` or `env:NAME`, never in this file",
         ],
     ),
+    (
+        "admission: {failed_attempts: {rate: 100, burst: 0}, max_lag: 1ms, max_requests: 1}",
+        &[
+            "1:37: admission.failed_attempts.rate: expected a rate such as `100/s`",
+            "1:49: admission.failed_attempts.burst: expected a whole number from 1 to 1000000",
+            "1:62: admission.max_lag: must be from 50ms to 1m (or `off` for no limit)",
+            "1:67: admission.max_requests: unknown field `max_requests`; known: failed_attempts, max_lag",
+        ],
+    ),
     ("tracing: null", &["1:1: tracing: not supported yet"]),
     (
         "1: 2",
         &[
-            "1:1: 1: unknown field `1`; known: threads, drain_timeout, key_format, log, forwarding, listeners, management, store, data_dir, vault, inactivity, audit, usage, webhooks, notifications, upstreams, routes, consumers, keys",
+            "1:1: 1: unknown field `1`; known: threads, drain_timeout, key_format, log, forwarding, admission, listeners, management, store, data_dir, vault, inactivity, audit, usage, webhooks, notifications, upstreams, routes, consumers, keys",
         ],
     ),
 ];
@@ -277,6 +286,32 @@ const LISTENER_CASES: &[Case] = &[
             "1:41: listeners[0].tls: `cert` and `key`, or `certificates`, are required",
             "1:45: listeners[0].kind: not supported yet",
             "1:57: listeners[0].tsl: unknown field `tsl`; did you mean `tls`?",
+        ],
+    ),
+    (
+        "listeners: [{address: 127.0.0.1:1, trusted_proxies: [10.0.0.1/8, x], client_address: x-real-ip, proxy_protocol: v1}]",
+        &[
+            "1:54: listeners[0].trusted_proxies[0]: has bits behind its prefix; write `10.0.0.0/8` or a single address",
+            "1:66: listeners[0].trusted_proxies[1]: expected an address or a network, such as `10.0.0.0/8`",
+            "1:86: listeners[0].client_address: expected `x_forwarded_for` or `forwarded`",
+            "1:113: listeners[0].proxy_protocol: expected `off` or `required`",
+        ],
+    ),
+    (
+        "listeners: [{address: 127.0.0.1:1, proxy_protocol: required, trusted_proxies: []}]",
+        &[
+            "1:52: listeners[0].proxy_protocol: needs `trusted_proxies`: those who may say where a connection comes from",
+        ],
+    ),
+    (
+        "listeners: [{address: 127.0.0.1:1, max_connections_per_address: 0, first_byte_timeout: 0s, min_body_rate: {bytes: 0B, grace: 0s, rate: 1}}, {address: 127.0.0.1:2, min_body_rate: 240B}]",
+        &[
+            "1:65: listeners[0].max_connections_per_address: expected a whole number from 1 to 10000000, or `off`",
+            "1:88: listeners[0].first_byte_timeout: must be longer than 0",
+            "1:115: listeners[0].min_body_rate.bytes: must be from 1B to 1073741824B",
+            "1:126: listeners[0].min_body_rate.grace: must be from 1s to 1h",
+            "1:130: listeners[0].min_body_rate.rate: unknown field `rate`; did you mean `grace`?",
+            "1:179: listeners[1].min_body_rate: expected a mapping",
         ],
     ),
     (

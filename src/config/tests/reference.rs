@@ -20,12 +20,14 @@ keys: [{name: example, hash: blake3:3b1f0c5d7e9a2468ace013579bdf02468ace13579bdf
 ";
 
 /// Where each table of fields is found in the reference.
-const TABLES: [(&str, &Table); 21] = [
+const TABLES: [(&str, &Table); 23] = [
     ("", &table::ROOT),
     ("key_format", &table::KEY_FORMAT),
     ("log", &table::LOG),
     ("forwarding", &table::FORWARDING),
+    ("admission", &table::ADMISSION),
     ("listeners.0", &table::LISTENER),
+    ("listeners.0.min_body_rate", &table::MIN_RATE),
     ("management", &table::MANAGEMENT),
     ("management.sessions", &table::SESSIONS),
     ("vault", &table::VAULT),

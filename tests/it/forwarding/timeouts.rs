@@ -217,7 +217,7 @@ fn half_a_head_is_answered_and_closed_in_time() {
 #[test]
 fn a_connection_that_says_nothing_is_closed_without_a_word() {
     let gateway = GatewayBuilder::new(Upstream::ok().address)
-        .listener("header_timeout: 200ms")
+        .listener("first_byte_timeout: 200ms")
         .start();
     let mut client = Client::connect(gateway.address);
     assert_eq!(client.rest(), b"");

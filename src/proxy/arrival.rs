@@ -1,0 +1,194 @@
+//! What happens to a connection before its first request: who says where it comes from, whether there is room for one more
+//! of that address, and the handshake.
+
+use super::connection::{self, Connection};
+use super::listener::ListenerState;
+use super::proxy_protocol::{self, Header};
+use super::tls::{self, ClientIdentity, Shaken};
+use super::worker::Worker;
+use crate::config::ProxyTrust;
+use crate::domain::network::Network;
+use crate::snapshot::handle::OpenListener;
+use crate::telemetry::metrics::Shed;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+/// Who is at the other end of a connection.
+pub(super) struct Caller {
+    /// Its address; a PROXY header has been believed.
+    pub(super) peer: SocketAddr,
+    /// It is a proxy, which is believed about where requests come from.
+    pub(super) trust: Option<Arc<ProxyTrust>>,
+    /// Whether nobody on the way can read along.
+    pub(super) secure: bool,
+    /// Who it is by its certificate.
+    pub(super) client: Option<ClientIdentity>,
+    /// Since when its first byte is waited for.
+    pub(super) since: Instant,
+}
+
+impl Caller {
+    /// One of whom only the address counts.
+    pub(super) fn at(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            trust: None,
+            secure: false,
+            client: None,
+            since: Instant::now(),
+        }
+    }
+}
+
+/// Serves a connection from accept to its end.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    listener: Arc<ListenerState>,
+    settings: OpenListener,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) {
+    // Without it small answers may wait for the peer's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let mut caller = Caller::at(peer);
+    let met = meet(&worker, &listener, &settings, &mut stream, &mut caller);
+    if !met.await {
+        return;
+    }
+    // The connections of a proxy are those of many.
+    let is_proxy = settings.trust.covers(caller.peer.ip());
+    let most = settings.limits.max_connections_per_address;
+    let _place = if let Some(most) = most.filter(|_| !is_proxy) {
+        let Some(place) = Place::take(&listener, caller.peer, most) else {
+            listener.shed.count(Shed::MaxConnectionsPerAddress);
+            return turn_away(&worker, &listener, &settings, stream, caller).await;
+        };
+        Some(place)
+    } else {
+        None
+    };
+    let Some(shaken) = shake(&worker, &listener, &settings, stream, &mut caller).await else {
+        return;
+    };
+    connection::serve(worker, listener, settings.limits, shaken, caller).await;
+}
+
+/// Finds out whose connection it is; false: it is none that we take.
+async fn meet(
+    worker: &Worker,
+    listener: &ListenerState,
+    settings: &OpenListener,
+    stream: &mut TcpStream,
+    caller: &mut Caller,
+) -> bool {
+    let trusted = settings.trust.covers(caller.peer.ip());
+    if !settings.trust.proxy_protocol {
+        caller.trust = trusted.then(|| Arc::clone(&settings.trust));
+        return true;
+    }
+    if !trusted {
+        listener.shed.count(Shed::ProxyProtocol);
+        return false;
+    }
+    let end = caller.since + settings.limits.first_byte_timeout;
+    let read = timeout_at(end, proxy_protocol::read(stream));
+    match worker.unless_cut(read).await {
+        Some(Ok(Ok(Header::From(peer)))) => {
+            caller.peer = peer;
+            caller.trust = settings
+                .trust
+                .covers(peer.ip())
+                .then(|| Arc::clone(&settings.trust));
+        }
+        // Where it comes from is not known, so nobody is there who could be believed.
+        Some(Ok(Ok(Header::NoClient))) => {}
+        Some(Ok(Err(fault))) => {
+            if fault.kind() == io::ErrorKind::InvalidData {
+                listener.shed.count(Shed::ProxyProtocol);
+            }
+            return false;
+        }
+        Some(Err(_late)) => {
+            listener.shed.count(Shed::FirstByte);
+            return false;
+        }
+        None => return false,
+    }
+    caller.since = Instant::now();
+    true
+}
+
+/// The handshake, where there is one.
+async fn shake(
+    worker: &Worker,
+    listener: &ListenerState,
+    settings: &OpenListener,
+    stream: TcpStream,
+    caller: &mut Caller,
+) -> Option<Shaken> {
+    let Some(server) = &settings.tls else {
+        return Some(Shaken::clear(stream));
+    };
+    let shaken = worker.unless_cut(tls::accept(listener, server, stream));
+    let mut shaken = shaken.await.flatten()?;
+    caller.secure = true;
+    caller.client = shaken.client.take();
+    caller.since = Instant::now();
+    Some(shaken)
+}
+
+/// One connection too many: said where that costs nothing more than the connection, not just closed.
+pub(super) async fn turn_away(
+    worker: &Rc<Worker>,
+    listener: &Arc<ListenerState>,
+    settings: &OpenListener,
+    stream: TcpStream,
+    caller: Caller,
+) {
+    // There is nothing to say before a handshake.
+    if settings.tls.is_some() {
+        return;
+    }
+    let Some(_place) = worker.turning_away() else {
+        return;
+    };
+    let connection = Connection::new(listener, settings.limits, caller);
+    connection::turn_away(worker, Rc::new(connection), stream).await;
+}
+
+/// A place among the connections of one address; given back when dropped.
+struct Place {
+    listener: Arc<ListenerState>,
+    network: Network,
+}
+
+impl Place {
+    fn take(listener: &Arc<ListenerState>, peer: SocketAddr, most: usize) -> Option<Self> {
+        let network = Network::of(peer.ip());
+        let mut open = listener.by_address.entry(network).or_insert(0);
+        if *open >= most {
+            return None;
+        }
+        *open += 1;
+        drop(open);
+        Some(Self {
+            listener: Arc::clone(listener),
+            network,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.listener
+            .by_address
+            .remove_if_mut(&self.network, |_, open| {
+                *open -= 1;
+                *open == 0
+            });
+    }
+}
