@@ -43,10 +43,21 @@ pub(super) fn of_request(name: &HeaderName) -> Field {
         | "proxy-connection"
         | "proxy-authorization"
         | "http2-settings" => Field::HopByHop,
+        _ if identity::is_spelling_of(name, &ENDS_HERE) => Field::HopByHop,
         _ if is_claim(name) => Field::Claim,
         _ => Field::EndToEnd,
     }
 }
+
+/// Fields that end here in underscore spelling too: a service that takes it for the other would frame or answer by it.
+const ENDS_HERE: [&str; 6] = [
+    "content-length",
+    "transfer-encoding",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "http2-settings",
+];
 
 /// The kind of an answer's field, by its name in any case.
 pub(super) fn of_answer(name: &str) -> Field {
@@ -134,6 +145,8 @@ mod tests {
             ("keep-alive", Field::HopByHop),
             ("x-consumer-id", Field::Claim),
             ("x_consumer_id", Field::Claim),
+            ("content_length", Field::HopByHop),
+            ("transfer_encoding", Field::HopByHop),
             ("x_forwarded-for", Field::Claim),
             ("forwarded", Field::Claim),
             ("x-mine", Field::EndToEnd),
