@@ -3,7 +3,9 @@
 use super::connection::Connection;
 use super::error::ProxyError;
 use super::fields::{self, Field};
+use super::head_watch::HeadWatch;
 use super::websocket;
+use crate::config::ListenerLimits;
 use crate::domain::host::host_name;
 use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Version};
@@ -48,7 +50,15 @@ impl<'a> RequestHead<'a> {
         request: &'a Request<B>,
         connection: &Connection,
     ) -> Result<Self, ProxyError> {
-        let limits = &connection.limits;
+        Self::read(request, &connection.limits, &connection.watched())
+    }
+
+    /// As [`RequestHead::understand`], with what it wants of the connection: the caps, and what its lines were seen to say.
+    pub(super) fn read<B>(
+        request: &'a Request<B>,
+        limits: &ListenerLimits,
+        watched: &HeadWatch,
+    ) -> Result<Self, ProxyError> {
         let uri = request.uri();
         let authority = uri.authority().map(http::uri::Authority::as_str);
         let target = uri.path_and_query().map_or(0, |path| path.as_str().len());
@@ -59,8 +69,8 @@ impl<'a> RequestHead<'a> {
         if request.headers().len() > limits.max_headers || survey.bytes > limits.max_header_bytes {
             return Err(ProxyError::HeadersTooLarge);
         }
-        survey.check_framing(request.version(), connection)?;
-        if connection.has_bare_line_feed() {
+        survey.check_framing(request.version(), watched)?;
+        if watched.bare {
             return Err(ProxyError::BadRequest(
                 "a line of the head ends without a carriage return",
             ));
@@ -68,7 +78,7 @@ impl<'a> RequestHead<'a> {
         if survey.for_this_hop.len() > MOST_OPTIONS {
             return Err(ProxyError::BadRequest("Connection names too many fields"));
         }
-        if connection.has_fragment() {
+        if watched.fragment {
             return Err(ProxyError::BadRequest("the request target has a fragment"));
         }
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
@@ -139,7 +149,7 @@ impl<'a> Survey<'a> {
     }
 
     /// RFC 9112 §6: one `chunked` and no length, or one length, or neither. hyper has checked the length's form.
-    fn check_framing(&self, version: Version, connection: &Connection) -> Result<(), ProxyError> {
+    fn check_framing(&self, version: Version, watched: &HeadWatch) -> Result<(), ProxyError> {
         let Some(coding) = self.coding else {
             return Ok(());
         };
@@ -149,7 +159,7 @@ impl<'a> Survey<'a> {
                 "Transfer-Encoding must be one `chunked`, in HTTP/1.1",
             ));
         }
-        if connection.is_framed_twice() {
+        if watched.length && watched.coding {
             return Err(ProxyError::BadRequest(
                 "Content-Length and Transfer-Encoding exclude each other",
             ));
