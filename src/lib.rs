@@ -27,6 +27,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gate;
 pub mod http;
 pub mod notify;

@@ -46,6 +46,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     // `lib` only lists modules; `main` uses `keygate::cli`, see `MAIN_MAY_USE`.
     ("lib", &[]),
     ("main", &[]),
+    // For tests and cargo-fuzz only; no room may use it.
+    ("fuzzing", ALL),
     // Layer 6
     ("cli", ALL),
     ("app", ALL),

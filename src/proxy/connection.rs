@@ -28,7 +28,7 @@ use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -220,17 +220,6 @@ impl Connection {
         }
     }
 
-    /// Whether the head had both a length and a transfer coding; hyper shows only the latter.
-    pub(super) fn is_framed_twice(&self) -> bool {
-        let watch = self.watch.borrow();
-        watch.length && watch.coding
-    }
-
-    /// Whether the head's target had a fragment; hyper cuts it off.
-    pub(super) fn has_fragment(&self) -> bool {
-        self.watch.borrow().fragment
-    }
-
     /// Passes an interim answer on, in front of whatever is written next. Not into the bytes of an answer that have yet to
     /// leave: rather none than one in the wrong place.
     pub(super) fn interim(&self, answer: &AnswerHead) {
@@ -268,9 +257,9 @@ impl Connection {
         self.preface.borrow().is_some() || self.tunnel.borrow().is_some()
     }
 
-    /// Whether a line of the head ended without a carriage return.
-    pub(super) fn has_bare_line_feed(&self) -> bool {
-        self.watch.borrow().bare
+    /// What the lines of the head say.
+    pub(super) fn watched(&self) -> Ref<'_, HeadWatch> {
+        self.watch.borrow()
     }
 
     /// Bytes of a head came, or the first of the next one; how many of them belong to this request.

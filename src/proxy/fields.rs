@@ -43,9 +43,13 @@ pub(super) fn of_request(name: &HeaderName) -> Field {
         | "proxy-connection"
         | "proxy-authorization"
         | "http2-settings"
-        // What some take for a field of framing or routing, and would then read another message than was sent.
+        // In the spelling that some services take for the same: they would frame or answer by it.
         | "transfer_encoding"
-        | "content_length" => Field::HopByHop,
+        | "content_length"
+        | "keep_alive"
+        | "proxy_connection"
+        | "proxy_authorization"
+        | "http2_settings" => Field::HopByHop,
         _ if is_claim(name) => Field::Claim,
         _ => Field::EndToEnd,
     }
@@ -143,6 +147,8 @@ mod tests {
             ("keep-alive", Field::HopByHop),
             ("x-consumer-id", Field::Claim),
             ("x_consumer_id", Field::Claim),
+            ("content_length", Field::HopByHop),
+            ("transfer_encoding", Field::HopByHop),
             ("x_forwarded-for", Field::Claim),
             ("forwarded", Field::Claim),
             ("x-mine", Field::EndToEnd),

@@ -116,7 +116,7 @@ impl HeadWatch {
             && end.is_some()
             && !matches!(
                 line.first(),
-                None | Some(b'c' | b'C' | b't' | b'T' | b'\r' | b' ' | b'\t')
+                None | Some(b'c' | b'C' | b't' | b'T' | b'\r' | b' ' | b'\t' | b'\x0c')
             )
     }
 

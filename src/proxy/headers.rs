@@ -9,6 +9,7 @@ use super::fields::{self, Field};
 use super::limits;
 use super::request_head::RequestHead;
 use crate::domain::path::strip_prefix;
+use crate::domain::route::{AuthPolicy, Route};
 use crate::domain::upstream::HostHeader;
 use crate::gate::authorize::Permit;
 use crate::gate::extract;
@@ -34,7 +35,7 @@ pub(super) struct UpstreamHead {
 
 impl UpstreamHead {
     /// An empty head; `buffer` is reused.
-    fn begin(mut buffer: Vec<u8>) -> Self {
+    pub(super) fn begin(mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         Self {
             bytes: buffer,
@@ -57,6 +58,62 @@ impl UpstreamHead {
         self.host = start..self.bytes.len();
         self.host_is_endpoint = host.is_none();
         self.push(b"\r\n");
+    }
+
+    /// Says all that the service is told in the caller's own words; whether a trace is among it.
+    pub(super) fn carry_over<B>(
+        &mut self,
+        request: &Request<B>,
+        head: &RequestHead<'_>,
+        route: &Route,
+        host: &HostHeader,
+    ) -> bool {
+        let host = match host {
+            HostHeader::Fixed(host) => Some(host.as_bytes()),
+            HostHeader::Preserve => head.host.map(str::as_bytes),
+            HostHeader::Endpoint => None,
+        };
+        let target = Target::of(request, route);
+        self.request_line(request.method().as_str(), &target, host);
+        self.pass_on(request, head, &route.auth)
+    }
+
+    /// Passes the fields of a request on that are meant for the service; whether one of them says a trace.
+    fn pass_on<B>(
+        &mut self,
+        request: &Request<B>,
+        head: &RequestHead<'_>,
+        policy: &AuthPolicy,
+    ) -> bool {
+        let protocols = extract::protocol_prefix(policy);
+        let (mut traced, mut cookies) = (false, None);
+        for (name, value) in request.headers() {
+            traced |= name == TRACEPARENT;
+            // HTTP/2 may take a cookie apart; HTTP/1.1 has one field for all of it (RFC 9113 §8.2.3).
+            if name == COOKIE && request.version() == Version::HTTP_2 {
+                join(cookies.get_or_insert_with(Vec::new), value.as_bytes());
+                continue;
+            }
+            if protocols.is_some() && name == SEC_WEBSOCKET_PROTOCOL {
+                continue;
+            }
+            let passes = fields::of_request(name) == Field::EndToEnd
+                && !extract::is_key_field(policy, name, value)
+                && !head.for_this_hop.contains(name);
+            if passes {
+                self.add(name.as_str(), value.as_bytes());
+            }
+        }
+        if let Some(cookies) = cookies {
+            self.add("cookie", &cookies);
+        }
+        if let Some(prefix) = protocols
+            && !head.for_this_hop.contains(&SEC_WEBSOCKET_PROTOCOL)
+            && let Some(rest) = Offer::of(request.headers(), prefix).rest
+        {
+            self.add("sec-websocket-protocol", rest.as_bytes());
+        }
+        traced
     }
 
     /// Adds a field.
@@ -103,41 +160,9 @@ pub(super) fn prepare<B>(
     permit: &Permit,
     cx: &RequestContext,
 ) -> UpstreamHead {
-    let target = Target::of(request, route);
+    let host = &route.upstream.config.host_header;
     let mut upstream = UpstreamHead::begin(cx.worker.head_buffer());
-    let host = match &route.upstream.config.host_header {
-        HostHeader::Fixed(host) => Some(host.as_bytes()),
-        HostHeader::Preserve => head.host.map(str::as_bytes),
-        HostHeader::Endpoint => None,
-    };
-    let protocols = extract::protocol_prefix(&route.route.auth);
-    upstream.request_line(request.method().as_str(), &target, host);
-    let (mut traced, mut cookies) = (false, None);
-    for (name, value) in request.headers() {
-        traced |= name == TRACEPARENT;
-        // HTTP/2 may take a cookie apart; HTTP/1.1 has one field for all of it (RFC 9113 §8.2.3).
-        if name == COOKIE && request.version() == Version::HTTP_2 {
-            join(cookies.get_or_insert_with(Vec::new), value.as_bytes());
-            continue;
-        }
-        if protocols.is_some() && name == SEC_WEBSOCKET_PROTOCOL {
-            continue;
-        }
-        let passes = fields::of_request(name) == Field::EndToEnd
-            && !extract::is_key_field(&route.route.auth, name, value)
-            && !head.for_this_hop.contains(name);
-        if passes {
-            upstream.add(name.as_str(), value.as_bytes());
-        }
-    }
-    if let Some(cookies) = cookies {
-        upstream.add("cookie", &cookies);
-    }
-    if let Some(prefix) = protocols
-        && let Some(rest) = Offer::of(request.headers(), prefix).rest
-    {
-        upstream.add("sec-websocket-protocol", rest.as_bytes());
-    }
+    let traced = upstream.carry_over(request, head, &route.route, host);
     permit.identify(route, |name, value| upstream.add(name, value));
     if cx.handshake.is_some() {
         upstream.add("upgrade", b"websocket");
@@ -259,16 +284,16 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn of<B>(request: &'a Request<B>, route: &CompiledRoute) -> Self {
+    fn of<B>(request: &'a Request<B>, route: &Route) -> Self {
         let uri = request.uri();
-        let path = match &route.route.strip_prefix {
+        let path = match &route.strip_prefix {
             // The router has matched this prefix, so it is there.
             Some(prefix) => strip_prefix(uri.path(), prefix).unwrap_or(uri.path()),
             None => uri.path(),
         };
         let stripped = uri
             .query()
-            .and_then(|query| extract::strip_query(&route.route.auth, query));
+            .and_then(|query| extract::strip_query(&route.auth, query));
         Self {
             path,
             query: uri.query(),

@@ -15,6 +15,8 @@ mod counting;
 mod error;
 mod fields;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod grpc;
 mod handler;
 mod head_watch;

@@ -3,7 +3,9 @@
 use super::connection::Connection;
 use super::error::ProxyError;
 use super::fields::{self, Field};
+use super::head_watch::HeadWatch;
 use super::websocket;
+use crate::config::ListenerLimits;
 use crate::domain::host::host_name;
 use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Version};
@@ -48,7 +50,15 @@ impl<'a> RequestHead<'a> {
         request: &'a Request<B>,
         connection: &Connection,
     ) -> Result<Self, ProxyError> {
-        let limits = &connection.limits;
+        Self::read(request, &connection.limits, &connection.watched())
+    }
+
+    /// As [`RequestHead::understand`], with what it wants of the connection: the caps, and what its lines were seen to say.
+    pub(super) fn read<B>(
+        request: &'a Request<B>,
+        limits: &ListenerLimits,
+        watched: &HeadWatch,
+    ) -> Result<Self, ProxyError> {
         let uri = request.uri();
         let authority = uri.authority().map(http::uri::Authority::as_str);
         let target = uri.path_and_query().map_or(0, |path| path.as_str().len());
@@ -59,16 +69,16 @@ impl<'a> RequestHead<'a> {
         if request.headers().len() > limits.max_headers || survey.bytes > limits.max_header_bytes {
             return Err(ProxyError::HeadersTooLarge);
         }
-        survey.check_framing(request.version(), connection)?;
+        survey.check_framing(request.version(), watched)?;
         if request.version() == Version::HTTP_2 && !request.headers().keys().all(fields::is_token) {
             return Err(ProxyError::BadRequest("a field's name is no token"));
         }
-        if connection.has_bare_line_feed() {
+        if watched.bare {
             return Err(ProxyError::BadRequest(
                 "a line of the head ends without a carriage return",
             ));
         }
-        if connection.is_misframed() {
+        if watched.malformed {
             return Err(ProxyError::BadRequest(
                 "the request's body is not framed as it must be",
             ));
@@ -76,7 +86,7 @@ impl<'a> RequestHead<'a> {
         if survey.for_this_hop.len() > MOST_OPTIONS {
             return Err(ProxyError::BadRequest("Connection names too many fields"));
         }
-        if connection.has_fragment() {
+        if watched.fragment {
             return Err(ProxyError::BadRequest("the request target has a fragment"));
         }
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
@@ -158,7 +168,7 @@ impl<'a> Survey<'a> {
     }
 
     /// RFC 9112 §6: one `chunked` and no length, or one length, or neither. hyper has checked the length's form.
-    fn check_framing(&self, version: Version, connection: &Connection) -> Result<(), ProxyError> {
+    fn check_framing(&self, version: Version, watched: &HeadWatch) -> Result<(), ProxyError> {
         let Some(coding) = self.coding else {
             return Ok(());
         };
@@ -168,7 +178,7 @@ impl<'a> Survey<'a> {
                 "Transfer-Encoding must be one `chunked`, in HTTP/1.1",
             ));
         }
-        if connection.is_framed_twice() {
+        if watched.length && watched.coding {
             return Err(ProxyError::BadRequest(
                 "Content-Length and Transfer-Encoding exclude each other",
             ));

@@ -137,10 +137,8 @@ impl Metrics {
             log_dropped: table.add(IntCounter::new("log_dropped_total", "Log lines dropped under pressure.")?)?,
             last_used_pending: table
                 .gauge("last_used_pending", "Keys whose last use is not in the store yet.")?,
-            usage_dropped: table.add(IntCounter::new(
-                "usage_dropped_total",
-                "Requests left out of the usage kept in the store, because too many waited for it.",
-            )?)?,
+            usage_dropped: table.add(IntCounter::new("usage_dropped_total",
+                "Requests left out of the usage kept in the store, because too many waited for it.")?)?,
             streams_cut: table.streams_cut()?,
             registry: registry.clone(),
         };

@@ -13,7 +13,7 @@ const MOST_TRAILERS: usize = 64;
 
 /// Where in the coding the reader stands.
 #[derive(Debug, Default)]
-pub(super) enum Decoder {
+pub(in crate::proxy) enum Decoder {
     /// Before a chunk's size.
     #[default]
     Size,
@@ -29,7 +29,7 @@ pub(super) enum Decoder {
 
 /// What comes out.
 #[derive(Debug, PartialEq)]
-pub(super) enum Piece {
+pub(in crate::proxy) enum Piece {
     Data(Bytes),
     Trailers(HeaderMap),
     End,
@@ -39,7 +39,7 @@ pub(super) enum Piece {
 
 impl Decoder {
     /// The next piece of the body, taken off the front of the buffer.
-    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Piece, Malformed> {
+    pub(in crate::proxy) fn next(&mut self, buffer: &mut BytesMut) -> Result<Piece, Malformed> {
         loop {
             match self {
                 Self::Size => {
@@ -83,6 +83,10 @@ impl Decoder {
         let (length, headers) = match httparse::parse_headers(buffer, &mut slots)
             .map_err(|_| Malformed)?
         {
+            // However many of them came at once.
+            httparse::Status::Complete((length, _)) if length > LARGEST_TRAILERS => {
+                return Err(Malformed);
+            }
             httparse::Status::Complete((length, fields)) => (length, trailer_map(fields)?),
             httparse::Status::Partial if buffer.len() > LARGEST_TRAILERS => return Err(Malformed),
             httparse::Status::Partial => return Ok(Piece::More),
