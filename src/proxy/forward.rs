@@ -53,16 +53,19 @@ pub(super) async fn send(
         choice,
     };
     let deadline = shorter(route.route.timeout, patience).map(|limit| Instant::now() + limit);
-    let watched = cx.watched_call();
-    let sent = in_time(worker, &mut sending, (route, deadline), cx);
-    let sent = match watched {
-        None => sent.await,
+    // Each way makes its own future: one that is moved is copied, and they are large.
+    let sent = match (cx.watched_call(), deadline) {
+        (None, None) => retry::send(worker, &mut sending, route, cx).await,
+        (None, Some(deadline)) => in_time(worker, &mut sending, (route, deadline), cx).await,
         // A call may send for hours before its answer begins.
-        Some(call) => tokio::select! {
-            biased;
-            denied = call.cut() => return Err(denied.into()),
-            sent = sent => sent,
-        },
+        (Some(call), _) => {
+            let deadline = deadline.unwrap_or_else(|| Instant::now() + AS_LONG_AS_IT_TAKES);
+            tokio::select! {
+                biased;
+                denied = call.cut() => return Err(denied.into()),
+                sent = in_time(worker, &mut sending, (route, deadline), cx) => sent,
+            }
+        }
     };
     match sent {
         Ok((answer, lease)) => {
@@ -101,13 +104,10 @@ fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 async fn in_time(
     worker: &Rc<Worker>,
     sending: &mut Sending<'_>,
-    (route, deadline): (&CompiledRoute, Option<Instant>),
+    (route, deadline): (&CompiledRoute, Instant),
     cx: &mut RequestContext,
 ) -> Result<(AnswerHead, Lease), UpstreamFault> {
-    let sent = retry::send(worker, sending, route, cx);
-    let Some(deadline) = deadline else {
-        return sent.await;
-    };
+    let sent = Box::pin(retry::send(worker, sending, route, cx));
     let in_time = tokio::time::timeout_at(deadline, sent).await;
     in_time.unwrap_or_else(|_| {
         out_of_time(sending, route, cx);
