@@ -26,6 +26,15 @@ pub fn index(method: &Method) -> usize {
         .unwrap_or(STANDARD.len())
 }
 
+/// Whether a method is a standard one but for the case of its letters: another one by RFC 9110 §9.1, and the same to many
+/// services.
+pub fn is_misspelt(method: &Method) -> bool {
+    index(method) == STANDARD.len()
+        && STANDARD
+            .iter()
+            .any(|standard| standard.as_str().eq_ignore_ascii_case(method.as_str()))
+}
+
 /// The name of a slot as a metric label: the method, or `OTHER`.
 pub fn label(slot: usize) -> &'static str {
     match slot {

@@ -58,17 +58,23 @@ pub fn lax_reading(path: &str) -> Result<Cow<'_, str>, PathFault> {
     }
 }
 
-/// How a path reads to a service that decodes it more often than once; `None` where that changes nothing. `read` is a
-/// [`lax_reading`], so it has no separators or dot segments that come out of it.
+/// How a path reads to a service that decodes it more often than once, or that parses it again once it is decoded, so that a
+/// `?` or `#` in it ends it (CVE-2024-38474); `None` where that changes nothing. `read` is a [`lax_reading`], so it has no
+/// separators or dot segments that come out of it.
 pub fn deeper_reading(read: &str) -> Option<String> {
-    let mut current = decode_again(read.as_bytes()).ok()??;
-    for _ in 0..MOST_ROUNDS {
+    let mut current = Cow::Borrowed(read.as_bytes());
+    for _ in 0..=MOST_ROUNDS {
         match decode_again(&current) {
-            Ok(Some(next)) => current = next,
+            Ok(Some(next)) => current = Cow::Owned(next),
             Ok(None) | Err(_) => break,
         }
     }
-    Some(merge(&String::from_utf8_lossy(&current)))
+    let end = memchr::memchr2(b'?', b'#', &current);
+    if end.is_none() && matches!(current, Cow::Borrowed(_)) {
+        return None;
+    }
+    let path = &current[..end.unwrap_or(current.len())];
+    Some(merge(&String::from_utf8_lossy(path)))
 }
 
 /// What one pass over the bytes tells.
@@ -283,6 +289,8 @@ mod tests {
         assert_eq!(deeper_reading("/%61dmin;x/y").as_deref(), Some("/admin/y"));
         assert_eq!(deeper_reading("/%2561").as_deref(), Some("/a"));
         assert_eq!(deeper_reading("/admin"), None);
+        assert_eq!(deeper_reading("/admin?x").as_deref(), Some("/admin"));
+        assert_eq!(deeper_reading("/a/%23b").as_deref(), Some("/a/"));
         assert_eq!(deeper_reading("/100%"), None);
     }
 

@@ -1,13 +1,17 @@
 //! Bodies on their way, both directions: counted, capped, timed while they pause, never held whole.
+//!
+//! Long because both directions share what times them, and each way a body can end is told here.
 
 use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::fields::may_trail;
 use super::grpc;
+use super::leftover;
 use super::outflow::Outflow;
 use super::upstream::incoming::{Broken, Incoming as Answer};
 use super::upstream::pool::Lease;
+use super::worker::Worker;
 use crate::config::MinRate;
 use crate::gate::Denied;
 use crate::gate::identity::is_spelling_of;
@@ -108,7 +112,9 @@ pub(super) struct BodyFate {
 pub(super) struct RequestBody(Option<Box<Streaming>>);
 
 struct Streaming {
-    incoming: Incoming,
+    /// Always there, until it is dropped.
+    incoming: Option<Incoming>,
+    worker: Rc<Worker>,
     fate: Rc<BodyFate>,
     connection: Rc<Connection>,
     most: Option<u64>,
@@ -139,7 +145,7 @@ impl RequestBody {
 
     /// A body that is passed on as it comes, up to so many bytes and with pauses no longer than that; without the fields of `keys` in its trailers.
     pub(super) fn streaming(
-        incoming: Incoming,
+        (incoming, worker): (Incoming, &Rc<Worker>),
         fate: Rc<BodyFate>,
         connection: Rc<Connection>,
         (most, longest_pause): (Option<u64>, Duration),
@@ -148,7 +154,8 @@ impl RequestBody {
         let mut pause = Pause::new(longest_pause, None);
         pause.rate = connection.limits.min_body_rate;
         Self(Some(Box::new(Streaming {
-            incoming,
+            incoming: Some(incoming),
+            worker: Rc::clone(worker),
             fate,
             connection,
             most,
@@ -170,7 +177,14 @@ impl RequestBody {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        if !self.ended && !self.incoming.is_end_stream() {
+        let incoming = self.incoming.take();
+        let left = |incoming: &Incoming| !self.ended && !incoming.is_end_stream();
+        let Some(incoming) = incoming.filter(left) else {
+            return;
+        };
+        if self.http2 {
+            leftover::hold(&self.worker, incoming);
+        } else {
             self.connection.body_left();
         }
     }
@@ -187,7 +201,10 @@ impl Body for RequestBody {
         let Some(body) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
+        let Some(incoming) = &mut body.incoming else {
+            return Poll::Ready(None);
+        };
+        let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(body.pause.poll(body.fate.bytes.get(), cx));
@@ -200,7 +217,7 @@ impl Body for RequestBody {
         let Some(frame) = frame else {
             body.ended = true;
             // hyper takes a reset without an error for the end, which is none of the body's (RFC 9113 §8.1).
-            if body.http2 && !body.incoming.is_end_stream() {
+            if body.http2 && !incoming.is_end_stream() {
                 let broken = ProxyError::BadRequest("the request body is broken or ended early");
                 body.fate.fault.set(Some(broken));
                 return Poll::Ready(Some(Err(BodyError::Unended)));
@@ -225,13 +242,15 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         self.0
             .as_ref()
-            .is_none_or(|body| body.incoming.is_end_stream())
+            .and_then(|body| body.incoming.as_ref())
+            .is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         self.0
             .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+            .and_then(|body| body.incoming.as_ref())
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

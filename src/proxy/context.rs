@@ -166,6 +166,11 @@ impl RequestContext {
         }
     }
 
+    /// Whether its connection carries nothing else meanwhile, as in HTTP/1.1.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     /// Why it must end before its end, if it must.
     pub(super) fn is_cut(&self) -> Option<Denied> {
         self.worker.streams.is_cut(self.stream?)

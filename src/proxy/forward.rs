@@ -7,6 +7,7 @@ use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::grpc;
 use super::headers::UpstreamHead;
+use super::leftover;
 use super::retry;
 use super::streams::Kind;
 use super::upstream::answer::{AnswerHead, Framing, Malformed};
@@ -72,6 +73,12 @@ pub(super) async fn send(
             cx.answered();
             if answer.framing == Framing::WebSocket {
                 return switch(answer, lease, cx).map_err(|fault| failed(fault, route, cx));
+            }
+            // To a caller of HTTP/2 any 2xx would say that it is a WebSocket (RFC 8441 §5).
+            if cx.handshake.as_ref().is_some_and(|one| one.is_by_connect())
+                && answer.status.is_success()
+            {
+                return Err(failed(UpstreamFault::Protocol, route, cx));
             }
             pass_on(answer, lease, sending.outgoing, (route, deadline), cx)
                 .map_err(|fault| failed(fault, route, cx))
@@ -139,7 +146,11 @@ fn attach_body(
     }
     let most = route.route.max_body;
     if most.is_some_and(|most| body.size_hint().lower() > most) {
-        cx.connection.body_left();
+        if cx.is_alone() {
+            cx.connection.body_left();
+        } else {
+            leftover::hold(&cx.worker, body);
+        }
         return Err(ProxyError::BodyTooLarge);
     }
     let fate = Rc::new(BodyFate::default());
@@ -158,7 +169,13 @@ fn attach_body(
     } else {
         connection.limits.body_timeout
     };
-    let body = RequestBody::streaming(body, Rc::clone(&fate), connection, (most, patience), keys);
+    let body = RequestBody::streaming(
+        (body, &cx.worker),
+        Rc::clone(&fate),
+        connection,
+        (most, patience),
+        keys,
+    );
     // Its messages come when they come.
     let body = if cx.grpc { body.at_any_pace() } else { body };
     Ok((body, Some(fate)))
@@ -166,8 +183,12 @@ fn attach_body(
 
 /// What kind of answer it is. Events have no length, which spares most answers the comparison.
 fn kind_of(head: &AnswerHead) -> Kind {
+    const EVENTS: &[u8] = b"text/event-stream";
     let endless = matches!(head.framing, Framing::Chunked | Framing::UntilClose);
-    let events = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/event-stream");
+    let events = |kind: &HeaderValue| {
+        let start = kind.as_bytes().get(..EVENTS.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(EVENTS))
+    };
     if endless && head.headers.get(CONTENT_TYPE).is_some_and(events) {
         Kind::Events
     } else {

@@ -89,7 +89,7 @@ async fn serve(
             forward::send(worker, upstream_head, request, (route, &permit), cx).await // 408, 413, 502, 504
         }
         Err(refusal) => {
-            leftover::read_away(request, &cx.connection).await;
+            leftover::read_away(worker, request, &cx.connection).await;
             Err(refusal)
         }
     }

@@ -7,10 +7,12 @@
 
 use super::body::AnswerBody;
 use super::connection::{Connection, Driven, Driver, End};
+use super::frame_watch::FrameWatch;
 use super::handler;
 use super::outflow::Watched;
 use super::socket::Socket;
 use super::worker::Worker;
+use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
@@ -22,8 +24,10 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// Bytes of a request's body that may be under way before they are read.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -35,6 +39,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PENDING_RESETS: usize = 20;
 /// Streams that the peer has made us reset.
 const OWN_RESETS: usize = 128;
+/// Bytes in front of a caller's first frame (RFC 9113 §3.4).
+const PREFACE: usize = 24;
 /// A silent peer is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
@@ -61,8 +67,17 @@ pub(super) async fn drive(
     socket: Socket,
     read: Bytes,
 ) -> End {
+    let mut watched = Counted {
+        socket,
+        connection: Rc::clone(connection),
+        frames: FrameWatch::new(PREFACE),
+        since: Instant::now(),
+    };
+    if !watched.keeps_within(&read) {
+        return End::Cut;
+    }
     let io = Http2Io {
-        socket: TokioIo::new(socket),
+        socket: TokioIo::new(watched),
         connection: Rc::clone(connection),
         read,
     };
@@ -102,15 +117,89 @@ where
     }
 }
 
+/// The caller's socket with an eye on its frames.
+struct Counted {
+    socket: Socket,
+    connection: Rc<Connection>,
+    frames: FrameWatch,
+    since: Instant,
+}
+
+impl Counted {
+    /// Whether these bytes of the peer's are within its budget; counted if not.
+    fn keeps_within(&mut self, bytes: &[u8]) -> bool {
+        let within = self.frames.feed(bytes, self.since.elapsed().as_secs());
+        if !within {
+            self.connection.shed(Shed::ControlFrames);
+        }
+        within
+    }
+
+    fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.frames.wrote(*bytes);
+        }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        if self.keeps_within(&buffer.filled()[before..]) {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.wrote(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.wrote(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
 /// The caller's socket as h2 sees it: notes when writing stalls.
 struct Http2Io {
-    socket: TokioIo<Socket>,
+    socket: TokioIo<Counted>,
     connection: Rc<Connection>,
     read: Bytes,
 }
 
 impl Http2Io {
-    fn socket(&mut self) -> Pin<&mut TokioIo<Socket>> {
+    fn socket(&mut self) -> Pin<&mut TokioIo<Counted>> {
         Pin::new(&mut self.socket)
     }
 }

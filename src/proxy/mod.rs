@@ -15,6 +15,7 @@ mod counting;
 mod error;
 mod fields;
 mod forward;
+mod frame_watch;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod grpc;

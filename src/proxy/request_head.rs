@@ -7,6 +7,7 @@ use super::head_watch::HeadWatch;
 use super::websocket;
 use crate::config::ListenerLimits;
 use crate::domain::host::host_name;
+use crate::domain::method;
 use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 use smallvec::SmallVec;
@@ -88,6 +89,9 @@ impl<'a> RequestHead<'a> {
         }
         if watched.fragment {
             return Err(ProxyError::BadRequest("the request target has a fragment"));
+        }
+        if method::is_misspelt(request.method()) {
+            return Err(ProxyError::BadRequest("methods are upper case"));
         }
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(ProxyError::BadRequest(

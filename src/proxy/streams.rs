@@ -109,6 +109,18 @@ impl Stream {
         }
     }
 
+    /// The route as it is now, by its name; one that is gone counts as it was.
+    fn follow(&mut self, view: &Rc<View>) {
+        let (before, place) = &self.route;
+        let Some(old) = before.snapshot.router.routes().get(*place) else {
+            return;
+        };
+        let mut routes = view.snapshot.router.routes().iter();
+        if let Some(place) = routes.position(|route| route.symbol == old.symbol) {
+            self.route = (Rc::clone(view), place);
+        }
+    }
+
     /// Looks at the key again.
     fn recheck(&mut self, worker: &Worker, now: Timestamp, nanos: u64) {
         let (view, place) = &self.route;
@@ -161,8 +173,8 @@ pub(super) struct Streams {
     open: RefCell<Slab<Stream>>,
     /// Whether somebody looks.
     watched: Cell<bool>,
-    /// [`crate::snapshot::keys::KeyTable::changes`] at the last look.
-    seen: Cell<u64>,
+    /// [`crate::snapshot::keys::KeyTable::changes`] at the last look, and the revision of the configuration.
+    seen: Cell<(u64, u64)>,
 }
 
 impl Streams {
@@ -243,10 +255,15 @@ impl Worker {
 
     /// Checks what may have changed, and ends what must end.
     fn look(&self) {
-        let version = self.shared.keys.changes();
-        let changed = self.streams.seen.replace(version) != version;
+        let view = self.view();
+        let version = (self.shared.keys.changes(), view.snapshot.revision);
+        let before = self.streams.seen.replace(version);
+        let (changed, reloaded) = (before != version, before.1 != version.1);
         let (now, nanos) = (self.clock.now(), self.clock.monotonic_nanos());
         for (_, stream) in self.streams.open.borrow_mut().iter_mut() {
+            if reloaded {
+                stream.follow(&view);
+            }
             if changed || stream.expires_at.is_some_and(|end| now >= end) {
                 stream.recheck(self, now, nanos);
             }

@@ -60,6 +60,11 @@ impl Handshake {
         }
     }
 
+    /// Whether it was asked for by `CONNECT` of HTTP/2.
+    pub(super) fn is_by_connect(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// How the caller's side goes on, if not with the socket itself.
     pub(super) fn take_stream(&mut self) -> Option<OnUpgrade> {
         self.stream.take()

@@ -578,11 +578,13 @@ pub enum Shed {
     Overload,
     /// Too many wrong keys from its network.
     Throttled,
+    /// Too many frames of HTTP/2 that ask for nothing.
+    ControlFrames,
 }
 
 impl Shed {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::MaxConnections,
         Self::MaxConnectionsPerAddress,
         Self::ProxyProtocol,
@@ -593,6 +595,7 @@ impl Shed {
         Self::SlowRead,
         Self::Overload,
         Self::Throttled,
+        Self::ControlFrames,
     ];
 
     /// The label.
@@ -608,6 +611,7 @@ impl Shed {
             Self::SlowRead => "slow_read",
             Self::Overload => "overload",
             Self::Throttled => "throttled",
+            Self::ControlFrames => "control_frames",
         }
     }
 }

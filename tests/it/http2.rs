@@ -96,6 +96,30 @@ fn a_body_may_end_with_a_frame_that_has_nothing_in_it() {
     assert_eq!(upstream.last().body, b"all of it");
 }
 
+/// A caller that hears its refusal whatever it has to send.
+#[test]
+fn a_refusal_is_heard_by_who_is_still_sending() {
+    let upstream = Upstream::ok();
+    let gateway = GatewayBuilder::new(upstream.address)
+        .route("max_body: 1MiB")
+        .start();
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large");
+    std::fs::write(&large, vec![b'x'; 20_000_000]).unwrap();
+    let large = format!("@{}", large.display());
+    for _ in 0..10 {
+        let wrong = ["--http2-prior-knowledge", "-H", "x-api-key: wrong"];
+        for body in ["0123456789", large.as_str()] {
+            let (said, _) = curl(&gateway, &[&wrong[..], &["--data-binary", body]].concat());
+            assert_eq!(said, "400 2", "two keys are one too many");
+        }
+    }
+    for _ in 0..5 {
+        let more = ["--http2-prior-knowledge", "--data-binary", &large];
+        assert_eq!(curl(&gateway, &more).0, "413 2");
+    }
+}
+
 /// A peer that sends frames as told.
 struct Peer(Client);
 
@@ -341,6 +365,33 @@ fn a_flood_of_continuations_or_settings_is_cut_off() {
         1,
         "nothing of the floods went up"
     );
+}
+
+#[test]
+fn frames_that_ask_for_nothing_are_counted_though_somebody_reads_the_answers() {
+    let gateway = Gateway::before(Upstream::ok().address);
+    let kinds: [(u8, u32, &[u8]); 5] = [
+        (PING, 0, &[0; 8]),
+        (SETTINGS, 0, &[]),
+        (2, 1, &[0, 0, 0, 0, 1]),
+        (8, 0, &[0, 0, 0, 1]),
+        (0xbe, 0, b"unknown"),
+    ];
+    for (kind, stream, payload) in kinds {
+        let mut peer = Peer::connect(&gateway);
+        let mut reader = peer.0.stream().try_clone().unwrap();
+        let reading = std::thread::spawn(move || {
+            let _ = std::io::copy(&mut reader, &mut std::io::sink());
+        });
+        let sent = (0..200_000)
+            .take_while(|_| peer.send(kind, 0, stream, payload))
+            .count();
+        assert!((2000..200_000).contains(&sent), "{kind}: {sent}");
+        reading.join().unwrap();
+    }
+    let shed = [("listener", "main"), ("reason", "control_frames")];
+    assert_eq!(gateway.metric("keygate_shed_total", &shed), 5.0);
+    assert_eq!(gateway.get("/").status, 200);
 }
 
 #[test]

@@ -709,7 +709,7 @@ fn connect_and_trace_are_refused() {
 }
 
 #[test]
-fn methods_are_told_apart_by_case() {
+fn a_method_is_what_it_is_to_everybody() {
     let upstream = Upstream::ok();
     let gateway = start(
         &upstream,
@@ -720,12 +720,42 @@ fn methods_are_told_apart_by_case() {
     );
     for (line, route) in [
         ("GET /", "get"),
-        ("get /", "rest"),
-        ("Get /", "rest"),
         ("M-SEARCH /", "rest"),
+        ("m-search /", "rest"),
     ] {
         let (taken, _) = taken(&gateway, &upstream, line, "a");
         assert_eq!(taken, route, "{line}");
         assert!(line.starts_with(upstream.last().method()), "{line}");
+    }
+    // Many services read these as the standard ones, which the first route takes.
+    for line in ["get /", "Get /", "trace /", "dELETE /"] {
+        let request = format!("{line} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n");
+        bad(&gateway.raw(request), line);
+    }
+}
+
+#[test]
+fn a_path_that_ends_where_it_is_parsed_again_is_read_so_too() {
+    // CVE-2024-38474.
+    let upstream = Upstream::ok();
+    let gateway = start(
+        &upstream,
+        &[
+            ("admin", "match: { path: /raw/admin }"),
+            ("raw", "match: { path: /raw/ }"),
+        ],
+    );
+    for target in [
+        "/raw/admin%3Fx",
+        "/raw/admin%23",
+        "/raw/admin%253fx",
+        "/raw/admin%3f/y",
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nx-api-key: {KEY}\r\n\r\n");
+        bad(&gateway.raw(request), target);
+    }
+    for target in ["/raw/a%3Fx", "/raw/b%23admin"] {
+        let (route, _) = taken(&gateway, &upstream, &format!("GET {target}"), "a");
+        assert_eq!(route, "raw", "{target}");
     }
 }

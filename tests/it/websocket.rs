@@ -103,6 +103,21 @@ fn one_on_a_stream_of_http_2_becomes_one_of_http_1() {
 }
 
 #[test]
+fn over_http_2_a_service_that_does_not_agree_is_a_502() {
+    let gateway = builder(Upstream::ok().address).start();
+    let refused = peer_says("websocket_http2.py", &[&gateway.address.to_string(), KEY]);
+    assert_eq!(refused.trim(), "502 False");
+}
+
+#[test]
+fn a_route_that_takes_it_no_more_ends_it() {
+    let mut gateway = builder(echo().address).start();
+    let mut client = open(&gateway);
+    gateway.edit("GET: app:read", "GET: app:other");
+    assert_eq!(client.rest(), b"\x88\x14\x03\xf0insufficient_scope");
+}
+
+#[test]
 fn bytes_go_up_once_the_service_has_agreed_and_not_before() {
     let upstream =
         Upstream::answering(|_| b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno".to_vec());

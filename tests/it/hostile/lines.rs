@@ -98,7 +98,12 @@ fn methods(cases: &mut Cases) {
         let bytes = format!("G{separator}T /m HTTP/1.1\r\nhost: a\r\n\r\n{REST}");
         cases.add("method", format!("G{separator}T"), bytes, BAD);
     }
-    for method in ["get", "Get", "GETX", "M-SEARCH", "!$%&'*+-.^_`|~", "PRI"] {
+    // To many services these are the standard ones.
+    for method in ["get", "Get", "delete", "trace", "cONNECT"] {
+        let bytes = format!("{method} /m HTTP/1.1\r\nhost: a\r\n\r\n{REST}");
+        cases.add("method", method, bytes, BAD);
+    }
+    for method in ["GETX", "M-SEARCH", "m-search", "!$%&'*+-.^_`|~", "PRI"] {
         let bytes = format!("{method} /m HTTP/1.1\r\nhost: a\r\n\r\n");
         let line = format!("{method} /m");
         cases.add("method", method, bytes, passed(&line, "none", ""));
