@@ -246,3 +246,17 @@ fn a_word_of_the_service_is_told_apart_from_one_of_ours() {
         is_tls_error(&gateway.get("/"), "tls_alert_received");
     }
 }
+
+#[test]
+fn health_checks_shake_hands_as_requests_do() {
+    let service = Service::new(GOOD, "");
+    let check = "health_check: { path: /, interval: 100ms, unhealthy: 1 }";
+    let gateway = service.behind("127.0.0.1", &format!("{CA}, {check}"));
+    let up = |gateway: &Gateway| gateway.metric("keygate_upstream_up", &[("upstream", "app")]);
+    wait_until("nginx has been asked", PATIENCE, || service.log().len() > 2);
+    assert_eq!((up(&gateway), gateway.get("/").status), (1.0, 200));
+    // Whoever is not believed is not well.
+    let doubting = service.behind("127.0.0.1", check);
+    wait_until("it is out", PATIENCE, || up(&doubting) == 0.0);
+    assert_eq!(doubting.get("/").code(), "no_healthy_endpoint");
+}
