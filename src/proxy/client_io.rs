@@ -6,6 +6,7 @@
 
 use super::connection::{Connection, refuse};
 use super::error::ProxyError;
+use super::observed::{Observed, Observer};
 use super::socket::Socket;
 use super::worker::Worker;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -14,11 +15,11 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// See the head of this file.
 pub(super) struct ClientIo {
-    stream: Option<TokioIo<Watched>>,
+    stream: Option<TokioIo<Observed<BodyEnd>>>,
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     /// Our answer to an unreadable head, and how much of it is written.
@@ -30,10 +31,12 @@ pub(super) struct ClientIo {
 impl ClientIo {
     pub(super) fn new(stream: Socket, worker: Rc<Worker>, connection: Rc<Connection>) -> Self {
         Self {
-            stream: Some(TokioIo::new(Watched {
+            stream: Some(TokioIo::new(Observed {
                 socket: stream,
-                connection: Rc::clone(&connection),
-                beyond: Vec::new(),
+                observer: BodyEnd {
+                    connection: Rc::clone(&connection),
+                    beyond: Vec::new(),
+                },
             })),
             worker,
             connection,
@@ -42,7 +45,7 @@ impl ClientIo {
         }
     }
 
-    fn socket(&mut self) -> io::Result<Pin<&mut TokioIo<Watched>>> {
+    fn socket(&mut self) -> io::Result<Pin<&mut TokioIo<Observed<BodyEnd>>>> {
         self.stream
             .as_mut()
             .map(Pin::new)
@@ -117,7 +120,7 @@ impl ClientIo {
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.socket()?.poll_read(cx, buffer))?;
-        let beyond = &mut self.socket()?.get_mut().inner_mut().beyond;
+        let beyond = &mut self.socket()?.get_mut().inner_mut().observer.beyond;
         if !beyond.is_empty() {
             self.next = std::mem::take(beyond);
             self.connection.holds_next.set(true);
@@ -152,61 +155,23 @@ impl ClientIo {
     }
 }
 
-/// The socket while a body comes in: read where hyper wants it, with a look at where the body ends.
-struct Watched {
-    socket: Socket,
+/// Looks where a body ends that hyper reads.
+struct BodyEnd {
     connection: Rc<Connection>,
     /// What stood behind the body.
     beyond: Vec<u8>,
 }
 
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+impl Observer for BodyEnd {
+    fn read(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let read = &buffer.filled()[before..];
-        let Some(taken) = self.connection.body_came(read) else {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        };
+        let taken = self.connection.body_came(read);
+        let taken = taken.ok_or(io::ErrorKind::InvalidData)?;
         if taken < read.len() {
             self.beyond = read[taken..].to_vec();
             buffer.set_filled(before + taken);
         }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use super::body::AnswerBody;
 use super::connection::{Connection, Driven, Driver, End};
 use super::frame_watch::FrameWatch;
 use super::handler;
+use super::observed::{Observed, Observer};
 use super::outflow::Watched;
 use super::socket::Socket;
 use super::worker::Worker;
@@ -24,9 +25,9 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 /// Bytes of a request's body that may be under way before they are read.
@@ -67,17 +68,16 @@ pub(super) async fn drive(
     socket: Socket,
     read: Bytes,
 ) -> End {
-    let mut watched = Counted {
-        socket,
+    let mut observer = Budget {
         connection: Rc::clone(connection),
         frames: FrameWatch::new(PREFACE),
         since: Instant::now(),
     };
-    if !watched.keeps_within(&read) {
+    if !observer.holds(&read) {
         return End::Cut;
     }
     let io = Http2Io {
-        socket: TokioIo::new(watched),
+        socket: TokioIo::new(Observed { socket, observer }),
         connection: Rc::clone(connection),
         read,
     };
@@ -117,89 +117,46 @@ where
     }
 }
 
-/// The caller's socket with an eye on its frames.
-struct Counted {
-    socket: Socket,
+/// Holds the peer's frames against its budget.
+struct Budget {
     connection: Rc<Connection>,
     frames: FrameWatch,
     since: Instant,
 }
 
-impl Counted {
-    /// Whether these bytes of the peer's are within its budget; counted if not.
-    fn keeps_within(&mut self, bytes: &[u8]) -> bool {
-        let within = self.frames.feed(bytes, self.since.elapsed().as_secs());
-        if !within {
+impl Budget {
+    /// Whether these bytes of the peer's are within it; counted if not.
+    fn holds(&mut self, bytes: &[u8]) -> bool {
+        let holds = self.frames.feed(bytes, self.since.elapsed().as_secs());
+        if !holds {
             self.connection.shed(Shed::ControlFrames);
         }
-        within
-    }
-
-    fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.frames.wrote(*bytes);
-        }
+        holds
     }
 }
 
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
-        if self.keeps_within(&buffer.filled()[before..]) {
-            return Poll::Ready(Ok(()));
+impl Observer for Budget {
+    fn read(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        if self.holds(&buffer.filled()[before..]) {
+            return Ok(());
         }
-        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.wrote(&written);
-        written
+        Err(io::ErrorKind::InvalidData.into())
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.wrote(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn wrote(&mut self, bytes: usize) {
+        self.frames.wrote(bytes);
     }
 }
 
 /// The caller's socket as h2 sees it: notes when writing stalls.
 struct Http2Io {
-    socket: TokioIo<Counted>,
+    socket: TokioIo<Observed<Budget>>,
     connection: Rc<Connection>,
     read: Bytes,
 }
 
 impl Http2Io {
-    fn socket(&mut self) -> Pin<&mut TokioIo<Counted>> {
+    fn socket(&mut self) -> Pin<&mut TokioIo<Observed<Budget>>> {
         Pin::new(&mut self.socket)
     }
 }

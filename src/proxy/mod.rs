@@ -26,6 +26,7 @@ mod http2;
 mod leftover;
 mod limits;
 mod listener;
+mod observed;
 mod outflow;
 mod overload;
 pub mod proxy_protocol;

@@ -1,7 +1,8 @@
 //! What a broken or hostile service answers: a 502, or an answer that visibly breaks off. Never another caller's answer, and
 //! never a clean end of what was cut short.
 
-use crate::harness::{Client, Gateway, GatewayBuilder, KEY, PATIENCE, hash_of, wait_until};
+use super::open_to_all;
+use crate::harness::{Client, Gateway, GatewayBuilder, KEY, PATIENCE, wait_until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -479,14 +480,7 @@ struct Stand {
 impl Stand {
     fn start() -> Self {
         let service = Service::start();
-        let rest = format!(
-            "upstreams: {{ app: {{ endpoints: [\"http://{}\"] }} }}\n\
-             routes: [{{ name: app, upstream: app, match: {{ path: / }}, auth: {{ required: false }} }}]\n\
-             keys: [{{ name: ci, hash: \"{}\", routes: [app] }}]\n",
-            service.address,
-            hash_of(KEY)
-        );
-        let gateway = GatewayBuilder::with_rest(&rest).one_thread().start();
+        let gateway = open_to_all(service.address);
         Self { service, gateway }
     }
 

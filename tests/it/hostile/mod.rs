@@ -13,6 +13,7 @@ mod strict;
 use crate::harness::{Client, Gateway, GatewayBuilder, KEY, PATIENCE, hash_of, peer, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Stdio;
 use strict::{Message, Strict};
@@ -116,7 +117,18 @@ const DELIVERIES: [Delivery; 8] = [
 const GOOD: &str = "/good";
 const PROBE: &str = "GET /probe HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// A gateway with an open route before the strict service.
+/// A gateway with an open route before a service.
+fn open_to_all(service: SocketAddr) -> Gateway {
+    let rest = format!(
+        "upstreams: {{ app: {{ endpoints: [\"http://{service}\"] }} }}\n\
+         routes: [{{ name: app, upstream: app, match: {{ path: / }}, auth: {{ required: false }} }}]\n\
+         keys: [{{ name: ci, hash: \"{}\", routes: [app] }}]\n",
+        hash_of(KEY)
+    );
+    GatewayBuilder::with_rest(&rest).one_thread().start()
+}
+
+/// It before the strict service.
 struct Stand {
     service: Strict,
     gateway: Gateway,
@@ -125,14 +137,7 @@ struct Stand {
 impl Stand {
     fn start() -> Self {
         let service = Strict::start();
-        let rest = format!(
-            "upstreams: {{ app: {{ endpoints: [\"http://{}\"] }} }}\n\
-             routes: [{{ name: app, upstream: app, match: {{ path: / }}, auth: {{ required: false }} }}]\n\
-             keys: [{{ name: ci, hash: \"{}\", routes: [app] }}]\n",
-            service.address,
-            hash_of(KEY)
-        );
-        let gateway = GatewayBuilder::with_rest(&rest).one_thread().start();
+        let gateway = open_to_all(service.address);
         Self { service, gateway }
     }
 

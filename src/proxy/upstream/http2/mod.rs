@@ -10,9 +10,10 @@ pub(in crate::proxy) mod stream;
 mod upload;
 mod watched;
 
-use self::watched::Watched;
+use self::watched::{Reads, watched};
 use crate::domain::upstream::{Endpoint, Pool};
 use crate::proxy::error::UpstreamFault;
+use crate::proxy::observed::Observed;
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::answer::LARGEST_HEAD;
 use crate::proxy::worker::Worker;
@@ -82,7 +83,7 @@ impl Shared {
         (socket, home): (Socket, Option<Home>),
     ) -> Result<Self, UpstreamFault> {
         let vitals = Rc::new(Vitals::default());
-        let socket = Watched::new(socket, Rc::clone(&vitals));
+        let socket = watched(socket, Rc::clone(&vitals));
         let (sender, mut connection) = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(0)
@@ -160,7 +161,7 @@ fn not_spoken(fault: &h2::Error) -> UpstreamFault {
 }
 
 /// Drives a connection to its end, which comes when nobody holds it any more, or when the service is gone.
-async fn drive(mut connection: Connection<Watched, Bytes>, vitals: Rc<Vitals>) {
+async fn drive(mut connection: Connection<Observed<Reads>, Bytes>, vitals: Rc<Vitals>) {
     let mut watch = connection.ping_pong().map(|ping| Watch::new(ping, &vitals));
     poll_fn(|cx| {
         if Pin::new(&mut connection).poll(cx).is_ready() {
