@@ -13,7 +13,7 @@ const CHECKS: u64 = 10_000;
 
 fn main() -> ExitCode {
     let check = common::Check::with_keys(1000);
-    let requests: Vec<_> = (0..1000).map(common::headers).collect();
+    let requests: Vec<_> = (0..1000).map(common::fields).collect();
     // The first round fills what is made once.
     for request in &requests {
         drop(check.run(request));

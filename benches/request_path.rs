@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Check, headers, plain_key, router};
+use common::{Check, fields, plain_key, router};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::Method;
 use keygate::domain::key::KeyFormat;
@@ -25,7 +25,7 @@ fn whole_check(c: &mut Criterion) {
     for count in [1, 100_000, 1_000_000] {
         let check = Check::with_keys(count);
         let requests: Vec<_> = (0..4096_u64)
-            .map(|n| headers(n.wrapping_mul(2_654_435_761) % count))
+            .map(|n| fields(n.wrapping_mul(2_654_435_761) % count))
             .collect();
         let mut next = 0;
         group.bench_function(BenchmarkId::from_parameter(count), |b| {

@@ -10,9 +10,10 @@
     reason = "a bench that cannot be set up has nothing to measure"
 )]
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderName, Method};
 use keygate::config;
 use keygate::domain::consumer::Consumer;
+use keygate::domain::fields::Fields;
 use keygate::domain::key::{Algorithm, KeyFormat, KeySpec, KeyState, Origin, PlainKey};
 use keygate::domain::method::MethodSet;
 use keygate::domain::route::LocationSet;
@@ -127,10 +128,10 @@ impl Check {
     }
 
     /// From a request's fields to a permit.
-    pub(crate) fn run(&self, headers: &HeaderMap) -> Permit {
+    pub(crate) fn run(&self, fields: &Fields) -> Permit {
         let route = &self.router.routes()[0];
         let when_where = (NOW, IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let presented = extract::find(&route.route.auth, headers, None)
+        let presented = extract::find(&route.route.auth, fields, None)
             .unwrap()
             .unwrap();
         let verified = verify::check(&self.table, &self.format, &presented, when_where)
@@ -143,13 +144,14 @@ impl Check {
 }
 
 /// A request's fields with the key of this number.
-pub(crate) fn headers(number: u64) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert("host", HeaderValue::from_static("api.example.com"));
-    headers.insert("accept", HeaderValue::from_static("*/*"));
-    headers.insert(
-        "x-api-key",
-        HeaderValue::from_str(plain_key(number).expose()).unwrap(),
-    );
-    headers
+pub(crate) fn fields(number: u64) -> Fields {
+    let mut fields = Fields::default();
+    for (name, value) in [
+        ("host", "api.example.com"),
+        ("accept", "*/*"),
+        ("x-api-key", plain_key(number).expose()),
+    ] {
+        fields.push(&HeaderName::from_static(name), value.as_bytes());
+    }
+    fields
 }

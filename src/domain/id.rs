@@ -156,6 +156,11 @@ pub struct IdText {
 impl IdText {
     const MAX: usize = 5 + ENCODED_LEN;
 
+    /// The text's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         // Only ASCII is ever written.

@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod balance;
 pub mod consumer;
+pub mod fields;
 pub mod host;
 pub mod id;
 pub mod inactivity;

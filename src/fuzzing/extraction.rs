@@ -1,6 +1,7 @@
 //! Finding keys and cutting them out: what is found is all there was, and nothing of it is left behind.
 
 use super::decoded;
+use crate::domain::fields::Fields;
 use crate::domain::key::MAX_PRESENTED_LEN;
 use crate::domain::route::{AuthPolicy, Location};
 use crate::domain::scope::ScopeDemand;
@@ -118,7 +119,7 @@ fn what_is_found_was_all(policy: &AuthPolicy, headers: &HeaderMap, query: &str) 
     let mut said: Vec<_> = all.into_iter().flat_map(|(_, keys)| keys).collect();
     said.retain(|key| !key.is_empty());
     let differ = said.windows(2).any(|pair| pair[0] != pair[1]);
-    match find(policy, headers, Some(query)) {
+    match find(policy, &Fields::from(headers), Some(query)) {
         Err(Denied::Ambiguous) => assert!(doubled || differ, "refused as ambiguous: {said:?}"),
         Ok(None) => assert!(!doubled && said.is_empty(), "not found: {said:?}"),
         Ok(Some(key)) => {
@@ -139,15 +140,16 @@ fn nothing_is_left(policy: &AuthPolicy, headers: &HeaderMap, query: &str) {
     let mut left = HeaderMap::new();
     for (name, value) in headers {
         let protocols = protocol_prefix(policy).is_some() && *name == SEC_WEBSOCKET_PROTOCOL;
-        if !protocols && !is_key_field(policy, name, value) {
+        if !protocols && !is_key_field(policy, name.as_str().as_bytes(), value.as_bytes()) {
             left.append(name, value.clone());
         }
     }
-    let offer = protocol_prefix(policy).map(|prefix| Offer::of(headers, prefix));
+    let offer = protocol_prefix(policy).map(|prefix| Offer::of(&Fields::from(headers), prefix));
     if let Some(value) = offer.and_then(|offer| offer.rest) {
         left.append(SEC_WEBSOCKET_PROTOCOL, value);
     }
-    let found = find(policy, &left, Some(&rest));
+    let fields = Fields::from(&left);
+    let found = find(policy, &fields, Some(&rest));
     assert!(
         matches!(found, Ok(None)),
         "a key is left in {rest:?} {left:?}"

@@ -15,7 +15,7 @@ mod paths;
 mod tests;
 
 pub use crate::proxy::fuzzing::{
-    answer_head, chunked, client_address, head_watch, proxy_protocol, request_head,
+    answer_head, chunked, client_address, proxy_protocol, request_framing, request_head,
 };
 pub use configuration::config;
 pub use extraction::extraction;

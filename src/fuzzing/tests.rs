@@ -66,8 +66,8 @@ fn extraction() {
 }
 
 #[test]
-fn head_watch() {
-    holds("head_watch", super::head_watch);
+fn request_framing() {
+    holds("request_framing", super::request_framing);
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use super::limit::{self, Standing};
 use super::verify::{Refusal, Verified};
 use super::{Denied, identity, verify};
+use crate::domain::fields::Fields;
 use crate::domain::id::Id;
 use crate::domain::key::KeyHash;
 use crate::domain::time::Timestamp;
 use crate::snapshot::key::{Key, KeyMark};
 use crate::snapshot::keys::KeyTable;
 use crate::snapshot::router::CompiledRoute;
-use http::{HeaderMap, Method, header};
+use http::Method;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -130,10 +131,10 @@ pub(super) fn decide(key: &Key, route: &CompiledRoute, method: &Method) -> Resul
 pub fn check_anonymous(
     route: &CompiledRoute,
     method: &Method,
-    headers: &HeaderMap,
+    fields: &Fields,
     nanos: u64,
 ) -> Result<Permit, Denied> {
-    passes_anonymous(route, method, headers)?;
+    passes_anonymous(route, method, fields)?;
     let standing = limit::take(&limit::of(None, Some(route)), nanos)?;
     Ok(Permit {
         key: None,
@@ -145,18 +146,18 @@ pub fn check_anonymous(
 pub(super) fn passes_anonymous(
     route: &CompiledRoute,
     method: &Method,
-    headers: &HeaderMap,
+    fields: &Fields,
 ) -> Result<(), Denied> {
     let policy = &route.route.auth;
-    if !policy.required || policy.preflight && is_preflight(method, headers) {
+    if !policy.required || policy.preflight && is_preflight(method, fields) {
         return Ok(());
     }
     Err(Denied::Missing)
 }
 
 /// A browser's preflight: `OPTIONS` with both of the fields that the Fetch standard (§3.2.2) puts on it.
-fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+fn is_preflight(method: &Method, fields: &Fields) -> bool {
     *method == Method::OPTIONS
-        && headers.contains_key(header::ORIGIN)
-        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && fields.has("origin")
+        && fields.has("access-control-request-method")
 }

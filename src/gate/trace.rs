@@ -3,6 +3,7 @@
 
 use super::limit::{self, Standing};
 use super::{Denied, authorize, extract, identity, verify};
+use crate::domain::fields::Fields;
 use crate::domain::key::KeyFormat;
 use crate::domain::path::strip_prefix;
 use crate::domain::route::Location;
@@ -12,7 +13,7 @@ use crate::snapshot::key::Key;
 use crate::snapshot::keys::KeyTable;
 use crate::snapshot::router::{CompiledRoute, RouteFault};
 use extract::Presented;
-use http::{HeaderMap, Method};
+use http::Method;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub struct Question<'a> {
     /// Its query, without `?`.
     pub query: Option<&'a str>,
     /// Its header fields.
-    pub headers: &'a HeaderMap,
+    pub fields: &'a Fields,
     /// Its key.
     pub key: Given<'a>,
     /// When, and from where.
@@ -257,10 +258,10 @@ fn decide<'a>(
     route: &'a CompiledRoute,
     question: &Question<'_>,
 ) -> Result<Verdict, Denied> {
-    let (policy, headers, query) = (&route.route.auth, question.headers, question.query);
+    let (policy, fields, query) = (&route.route.auth, question.fields, question.query);
     let first = policy.locations.first();
-    let found = extract::find(policy, headers, query)?;
-    trace.location = extract::place(policy, headers, query).or(match question.key {
+    let found = extract::find(policy, fields, query)?;
+    trace.location = extract::place(policy, fields, query).or(match question.key {
         Given::InRequest => None,
         Given::Secret(_) | Given::Key(_) | Given::Gone => first,
     });
@@ -277,7 +278,7 @@ fn decide<'a>(
             find(keys, format, &Presented::said(secret, location))?
         }
         (Given::InRequest, None) => {
-            authorize::passes_anonymous(route, question.method, headers)?;
+            authorize::passes_anonymous(route, question.method, fields)?;
             limit::peek(&limit::of(None, Some(route)), question.nanos)?;
             return Ok(Verdict::Anonymous);
         }
@@ -299,7 +300,7 @@ fn find(
 }
 
 fn outgoing(route: &CompiledRoute, question: &Question<'_>, key: Option<&Key>) -> Outgoing {
-    let (policy, headers, query) = (&route.route.auth, question.headers, question.query);
+    let (policy, fields, query) = (&route.route.auth, question.fields, question.query);
     let path = match &route.route.strip_prefix {
         Some(prefix) => strip_prefix(question.path, prefix).unwrap_or(question.path),
         None => question.path,
@@ -315,15 +316,19 @@ fn outgoing(route: &CompiledRoute, question: &Question<'_>, key: Option<&Key>) -
         Some(rest) => Some(rest).filter(|rest| !rest.is_empty()),
         None => query.map(str::to_owned),
     };
-    let claims = headers
-        .keys()
-        .filter(|name| identity::is_claim(name.as_str()));
+    let mut claims: Vec<String> = Vec::new();
+    for (name, _) in fields.iter().filter(|(name, _)| identity::is_claim(name)) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        if !claims.contains(&name) {
+            claims.push(name);
+        }
+    }
     Outgoing {
         path: path.to_owned(),
         query: rest,
         identity,
-        cut: extract::cut(policy, headers, query),
-        claims: claims.map(ToString::to_string).collect(),
+        cut: extract::cut(policy, fields, query),
+        claims,
     }
 }
 

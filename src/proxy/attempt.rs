@@ -24,7 +24,7 @@ pub(super) struct Sending<'a> {
     pub(super) outgoing: Outgoing,
     /// What became of its body, if it has one.
     pub(super) fate: Option<Rc<BodyFate>>,
-    pub(super) method: Method,
+    pub(super) method: &'a Method,
     pub(super) choice: Choice<'a>,
 }
 
@@ -41,7 +41,7 @@ impl Sending<'_> {
         lease: Lease,
         cx: &RequestContext,
     ) -> Result<(AnswerHead, Lease), Failed> {
-        exchange(&mut self.outgoing, &self.method, route, lease, cx).await
+        exchange(&mut self.outgoing, self.method, route, lease, cx).await
     }
 
     /// Why the caller's body ended early, if it did.

@@ -7,6 +7,7 @@ use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::fields::may_trail;
 use super::grpc;
+use super::http1::{BrokenBody, Wire};
 use super::leftover;
 use super::outflow::Outflow;
 use super::upstream::incoming::{Broken, Incoming as Answer};
@@ -40,15 +41,71 @@ pub(super) enum BodyError {
     /// The caller took its request back.
     #[error("the body did not come to its end")]
     Unended,
-    /// The caller's connection failed.
+    /// The caller's connection failed, or what it sends is not what it said.
     #[error(transparent)]
-    Caller(#[from] hyper::Error),
+    Caller(#[from] CallerFault),
     /// The key that it was asked for with has ended.
     #[error("the API key has ended")]
     KeyEnded,
     /// The upstream's connection failed.
     #[error(transparent)]
     Upstream(#[from] Broken),
+}
+
+/// What a caller sends behind a head, whatever is spoken.
+pub(super) enum CallerBody {
+    None,
+    Http1(Rc<Wire>),
+    Http2(Incoming),
+}
+
+/// Why a caller's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallerFault {
+    #[error(transparent)]
+    Http1(#[from] BrokenBody),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+}
+
+impl Body for CallerBody {
+    type Data = Bytes;
+    type Error = CallerFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallerFault>>> {
+        match self.get_mut() {
+            Self::None => Poll::Ready(None),
+            Self::Http1(wire) => {
+                let frame = ready!(wire.poll_body(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(CallerFault::from)))
+            }
+            Self::Http2(incoming) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(CallerFault::from)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Http1(wire) => wire.is_body_done(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::None => SizeHint::with_exact(0),
+            Self::Http1(wire) => wire
+                .body_left()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Http2(incoming) => incoming.size_hint(),
+        }
+    }
 }
 
 /// Measures pauses: armed only when there is really nothing to read.
@@ -113,7 +170,7 @@ pub(super) struct RequestBody(Option<Box<Streaming>>);
 
 struct Streaming {
     /// Always there, until it is dropped.
-    incoming: Option<Incoming>,
+    incoming: Option<CallerBody>,
     worker: Rc<Worker>,
     fate: Rc<BodyFate>,
     connection: Rc<Connection>,
@@ -145,7 +202,7 @@ impl RequestBody {
 
     /// A body that is passed on as it comes, up to so many bytes and with pauses no longer than that; without the fields of `keys` in its trailers.
     pub(super) fn streaming(
-        (incoming, worker): (Incoming, &Rc<Worker>),
+        (incoming, worker): (CallerBody, &Rc<Worker>),
         fate: Rc<BodyFate>,
         connection: Rc<Connection>,
         (most, longest_pause): (Option<u64>, Duration),
@@ -178,7 +235,7 @@ impl RequestBody {
 impl Drop for Streaming {
     fn drop(&mut self) {
         let incoming = self.incoming.take();
-        let left = |incoming: &Incoming| !self.ended && !incoming.is_end_stream();
+        let left = |incoming: &CallerBody| !self.ended && !incoming.is_end_stream();
         let Some(incoming) = incoming.filter(left) else {
             return;
         };
@@ -258,7 +315,7 @@ impl Body for RequestBody {
 fn without_forbidden_trailers(frame: Frame<Bytes>, keys: &[HeaderName]) -> Frame<Bytes> {
     let is_key = |name: &HeaderName| {
         keys.iter()
-            .any(|key| is_spelling_of(name.as_str(), &[key.as_str()]))
+            .any(|key| is_spelling_of(name.as_str().as_bytes(), &[key.as_str()]))
     };
     match frame.into_trailers() {
         Ok(mut trailers) => {
@@ -437,6 +494,9 @@ impl Body for AnswerBody {
             None => self.ended(),
             Some(Ok(frame)) => {
                 if let (Some(data), Some(context)) = (frame.data_ref(), &mut self.cx) {
+                    if context.bytes_out > 0 {
+                        context.lasts();
+                    }
                     context.bytes_out += data.len() as u64;
                     if let Some(outflow) = &context.outflow {
                         outflow.handed(data.len() as u64);

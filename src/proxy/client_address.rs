@@ -2,17 +2,13 @@
 //! as far as each one was written by somebody who is believed. What stands further left anybody may have written.
 
 use crate::config::{ForwardedBy, ProxyTrust};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use crate::domain::fields::Fields;
 use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Longest way that is followed; a longer one has proxies in a circle.
 const MOST_HOPS: usize = 30;
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// What a trusted proxy says of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,10 +23,10 @@ pub(super) struct Origin {
 
 impl Origin {
     /// What the fields of a trusted proxy say.
-    pub(super) fn of(headers: &HeaderMap, trust: &ProxyTrust) -> Self {
+    pub(super) fn of(fields: &Fields, trust: &ProxyTrust) -> Self {
         match trust.header {
-            ForwardedBy::XForwardedFor => Self::by_x_forwarded(headers, trust),
-            ForwardedBy::Forwarded => Self::by_forwarded(headers, trust),
+            ForwardedBy::XForwardedFor => Self::by_x_forwarded(fields, trust),
+            ForwardedBy::Forwarded => Self::by_forwarded(fields, trust),
         }
     }
 
@@ -39,29 +35,28 @@ impl Origin {
         self.way.first().copied()
     }
 
-    fn by_x_forwarded(headers: &HeaderMap, trust: &ProxyTrust) -> Self {
-        let lines = headers.get_all(X_FORWARDED_FOR);
-        let items = lines.iter().rev().flat_map(|line| {
-            let items = line.as_bytes().rsplit(|byte| *byte == b',');
+    fn by_x_forwarded(fields: &Fields, trust: &ProxyTrust) -> Self {
+        let lines = fields.get_all("x-forwarded-for");
+        let items = lines.rev().flat_map(|line| {
+            let items = line.rsplit(|byte| *byte == b',');
             items.map(<[u8]>::trim_ascii)
         });
-        let proto = single(headers, &X_FORWARDED_PROTO);
+        let proto = single(fields, "x-forwarded-proto");
         Self {
             way: walk(
                 items.map(|item| address(std::str::from_utf8(item).ok()?)),
                 trust,
             ),
             secure: proto.and_then(is_secure),
-            host: single(headers, &X_FORWARDED_HOST).and_then(host),
+            host: single(fields, "x-forwarded-host").and_then(host),
         }
     }
 
-    fn by_forwarded(headers: &HeaderMap, trust: &ProxyTrust) -> Self {
-        let lines = headers.get_all(http::header::FORWARDED);
+    fn by_forwarded(fields: &Fields, trust: &ProxyTrust) -> Self {
+        let lines = fields.get_all("forwarded");
         let elements: SmallVec<[Option<Element<'_>>; 4]> = lines
-            .iter()
             .rev()
-            .flat_map(|line| FromTheRight(Some(line.as_bytes())))
+            .flat_map(|line| FromTheRight(Some(line)))
             .map(Element::read)
             .take(MOST_HOPS)
             .collect();
@@ -132,10 +127,10 @@ fn host(text: &str) -> Option<Box<str>> {
 }
 
 /// The value of a field that is there once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut all = headers.get_all(name).iter();
+fn single<'a>(fields: &'a Fields, name: &'a str) -> Option<&'a str> {
+    let mut all = fields.get_all(name);
     match (all.next(), all.next()) {
-        (Some(value), None) => HeaderValue::to_str(value).ok(),
+        (Some(value), None) => std::str::from_utf8(value).ok(),
         (None | Some(_), _) => None,
     }
 }
@@ -214,6 +209,7 @@ fn unquoted(value: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
     use proptest::prelude::*;
 
     fn trust(header: ForwardedBy) -> ProxyTrust {
@@ -226,12 +222,12 @@ mod tests {
     }
 
     fn origin(header: ForwardedBy, lines: &[(&str, &str)]) -> Origin {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::default();
         for (name, value) in lines {
-            let value = HeaderValue::from_str(value).unwrap();
-            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            fields.push(&name, value.as_bytes());
         }
-        Origin::of(&headers, &trust(header))
+        Origin::of(&fields, &trust(header))
     }
 
     fn way(origin: &Origin) -> String {

@@ -1,5 +1,4 @@
-//! One downstream connection: HTTP/1.1 off a socket, with the timeouts that hyper leaves to us, and with answers of our
-//! own where hyper's parser would give a bare status.
+//! One downstream connection: what its parts know together, and the timeouts.
 //!
 //! A connection has one timer, set again only when it fires or a nearer deadline appears: a kept-alive request does not
 //! touch it. Deadlines are told apart by what the connection is doing (its [`Phase`]).
@@ -8,14 +7,13 @@
 //! that can be seen at once.
 
 use super::arrival::Caller;
-use super::client_io::ClientIo;
 use super::context::RequestContext;
 use super::error::ProxyError;
-use super::handler;
-use super::head_watch::HeadWatch;
+use super::http1;
 use super::http2;
 use super::listener::ListenerState;
 use super::outflow::Outflow;
+use super::request::Head;
 use super::socket::Socket;
 use super::tls::{ClientIdentity, Shaken};
 use super::upgrade::Tunnel;
@@ -26,10 +24,7 @@ use crate::domain::method;
 use crate::telemetry::access::connection_members;
 use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use std::cell::{Cell, Ref, RefCell, RefMut};
-use std::convert::Infallible;
+use std::cell::{Cell, RefCell, RefMut};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -47,10 +42,6 @@ use tokio::time::{Instant, Sleep};
 const LINGER: Duration = Duration::from_secs(2);
 /// And how much of it.
 const MOST_LINGERED: usize = 4 * 1024 * 1024;
-/// Hyper's own read buffer, when the caps on a head are smaller.
-const LEAST_BUFFER: usize = 8192;
-/// Bytes of a request line besides its target.
-const REQUEST_LINE: usize = 64;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +62,8 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// The peer's address for `X-Forwarded-For`.
     pub(super) peer_ip: Box<str>,
+    /// What services are told of it, where nobody else is believed: the fields of one hop.
+    pub(super) forwarded: Box<[u8]>,
     /// The peer is a proxy that is believed about where a request comes from.
     pub(super) trust: Option<Arc<ProxyTrust>>,
     listener: Arc<ListenerState>,
@@ -90,33 +83,23 @@ pub(super) struct Connection {
     outflow: RefCell<Option<Rc<Outflow>>>,
     draining: Cell<bool>,
     cut: Cell<bool>,
-    /// The last answer has ended, but its bytes may not have left yet.
-    unflushed: Cell<bool>,
+    /// The last answer has said that it is the last.
+    closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The caller may still be sending what nobody will read.
     unread: Cell<bool>,
-    /// What the head's lines say before hyper has read them.
-    watch: RefCell<HeadWatch>,
     /// Interim answers that wait to be written.
     interim: RefCell<Vec<u8>>,
-    /// The parser gave its refusal.
-    refused: Cell<bool>,
-    /// Bytes that have been read of a connection that turned out to be HTTP/2.
-    preface: RefCell<Option<Bytes>>,
-    /// Bytes of the next request have been read, and wait for the end of this one.
-    pub(super) holds_next: Cell<bool>,
-    /// Whether nothing has been read yet.
-    fresh: Cell<bool>,
-    /// The socket, handed back when hyper lets go of it.
-    leftover: RefCell<Option<Socket>>,
+    /// It turned out to be HTTP/2.
+    http2: Cell<bool>,
+    /// The socket, and what has been read from it, when no more requests come.
+    leftover: RefCell<(Option<Socket>, Bytes)>,
     /// Whether nobody on the way can read along.
     pub(super) secure: bool,
     /// The caller by its certificate.
     pub(super) client: Option<ClientIdentity>,
-    /// What the connection goes on with when hyper has let go of it.
+    /// What the connection goes on with behind its answer.
     tunnel: RefCell<Option<Tunnel>>,
-    /// What hyper had read beyond it.
-    ahead: RefCell<Bytes>,
 }
 
 impl Connection {
@@ -126,10 +109,16 @@ impl Connection {
         caller: Caller,
     ) -> Self {
         let peer = SocketAddr::new(caller.peer.ip().to_canonical(), caller.peer.port());
+        let scheme = if caller.secure { "https" } else { "http" };
+        let forwarded = format!(
+            "x-forwarded-for: {}\r\nx-forwarded-proto: {scheme}\r\n",
+            peer.ip()
+        );
         let members = connection_members(&listener.name, peer, caller.trust.is_some());
         Self {
             peer,
             peer_ip: peer.ip().to_string().into(),
+            forwarded: forwarded.into_bytes().into(),
             trust: caller.trust,
             log_members: members.into(),
             listener: Arc::clone(listener),
@@ -143,20 +132,15 @@ impl Connection {
             outflow: RefCell::new(None),
             draining: Cell::new(false),
             cut: Cell::new(false),
-            unflushed: Cell::new(false),
+            closing: Cell::new(false),
             waker: RefCell::new(None),
             unread: Cell::new(false),
-            watch: RefCell::default(),
             interim: RefCell::default(),
-            refused: Cell::new(false),
-            preface: RefCell::new(None),
-            holds_next: Cell::new(false),
-            fresh: Cell::new(true),
-            leftover: RefCell::new(None),
+            http2: Cell::new(false),
+            leftover: RefCell::default(),
             secure: caller.secure,
             client: caller.client,
             tunnel: RefCell::new(None),
-            ahead: RefCell::default(),
         }
     }
 
@@ -214,81 +198,48 @@ impl Connection {
             return;
         }
         self.phase.set(Phase::Idle);
-        self.unflushed.set(true);
-        if self.holds_next.get() {
-            self.wake();
-        }
     }
 
-    /// Passes an interim answer on, in front of whatever is written next. Not into the bytes of an answer that have yet to
-    /// leave: rather none than one in the wrong place.
+    /// Passes an interim answer on, in front of whatever is written next.
     pub(super) fn interim(&self, answer: &AnswerHead) {
-        if self.unflushed.get() {
-            return;
-        }
-        let mut out = self.interim.borrow_mut();
-        let reason = answer.status.canonical_reason().unwrap_or_default();
-        // Writing to a Vec cannot fail.
-        let _ = io::Write::write_fmt(
-            &mut *out,
-            format_args!("HTTP/1.1 {} {reason}\r\n", answer.status.as_u16()),
-        );
-        for (name, value) in &answer.headers {
-            out.extend_from_slice(name.as_str().as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
+        self.says(answer.lines.as_bytes());
+        self.says(b"\r\n");
     }
 
-    /// Whether these first bytes begin HTTP/2: they are kept for it then. No method of HTTP/1.1 begins so.
-    pub(super) fn is_preface(&self, bytes: &[u8]) -> bool {
-        const BEGIN: &[u8] = b"PRI * ";
-        let is_preface = self.fresh.replace(false) && self.limits.http2 && bytes.starts_with(BEGIN);
-        if is_preface {
-            *self.preface.borrow_mut() = Some(Bytes::copy_from_slice(bytes));
-        }
-        is_preface
+    /// Says something in front of whatever is written next.
+    pub(super) fn says(&self, bytes: &[u8]) {
+        self.interim.borrow_mut().extend_from_slice(bytes);
     }
 
-    /// Whether the connection goes on as HTTP/2 when hyper has let go of it.
+    /// The connection goes on as HTTP/2.
+    pub(super) fn speaks_http2(&self) {
+        self.http2.set(true);
+    }
+
+    /// Whether the connection goes on in another way.
     pub(super) fn goes_on(&self) -> bool {
-        self.preface.borrow().is_some() || self.tunnel.borrow().is_some()
+        self.http2.get() || self.tunnel.borrow().is_some()
     }
 
-    /// What the lines of the head say.
-    pub(super) fn watched(&self) -> Ref<'_, HeadWatch> {
-        self.watch.borrow()
-    }
-
-    /// Bytes of a head came, or the first of the next one; how many of them belong to this request.
-    pub(super) fn head_came(&self, bytes: &[u8]) -> usize {
-        let mut watch = self.watch.borrow_mut();
-        // The rest of a body that nobody read is not the next head.
-        if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) && !watch.is_in_body() {
+    /// Bytes of a head came.
+    pub(super) fn head_came(&self) {
+        if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) {
             self.phase.set(Phase::Head);
             self.read_deadline.set(None);
-            *watch = HeadWatch::default();
         }
-        watch.take(bytes)
     }
 
-    /// Bytes of a body came, and maybe of what stands behind it; how many of them are the body's. `None`: it is none.
-    pub(super) fn body_came(&self, bytes: &[u8]) -> Option<usize> {
-        let mut watch = self.watch.borrow_mut();
-        let taken = watch.take(bytes);
-        (!watch.malformed).then_some(taken)
+    /// The last answer has said that it is the last.
+    pub(super) fn closes(&self) {
+        self.closing.set(true);
     }
 
-    /// Whether the body that came with the head is framed in no way that counts.
-    pub(super) fn is_misframed(&self) -> bool {
-        self.watch.borrow().malformed
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.get()
     }
 
-    /// Whether the end of a request that is not over has been seen, so that the next bytes are not for it.
-    pub(super) fn is_all_there(&self) -> bool {
-        self.phase.get() != Phase::Idle && self.watch.borrow().is_over()
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     /// The first byte of a connection of HTTP/2.
@@ -297,26 +248,6 @@ impl Connection {
             self.phase.set(Phase::Idle);
             self.read_deadline.set(None);
         }
-    }
-
-    pub(super) fn is_in_request(&self) -> bool {
-        self.phase.get() == Phase::Request
-    }
-
-    /// Bytes written between two requests can only be the parser's refusal of the next one, which may have come in one
-    /// piece with the one before.
-    pub(super) fn is_between_requests(&self) -> bool {
-        !self.is_in_request() && !self.unflushed.get()
-    }
-
-    /// The parser gave its refusal.
-    pub(super) fn refused(&self) {
-        self.refused.set(true);
-    }
-
-    /// All that was written has left.
-    pub(super) fn flushed(&self) {
-        self.unflushed.set(false);
     }
 
     /// The socket took bytes, or would not.
@@ -359,9 +290,9 @@ impl Connection {
         self.interim.borrow_mut()
     }
 
-    /// hyper has let go of the socket.
-    pub(super) fn hand_back(&self, stream: Option<Socket>) {
-        *self.leftover.borrow_mut() = stream;
+    /// No more requests are read from the socket.
+    pub(super) fn hand_back(&self, socket: Option<Socket>, read: Bytes) {
+        *self.leftover.borrow_mut() = (socket, read);
     }
 
     /// The nearest deadline. Asked for only when there is nothing to do, so that a request that goes straight through
@@ -423,21 +354,20 @@ pub(super) async fn serve(
     let mut end = if http2 {
         http2::drive(&worker, &connection, socket, Bytes::new()).await
     } else {
-        drive(&worker, &connection, socket).await
+        http1::drive(&worker, &connection, socket).await
     };
-    if let Some(read) = connection.preface.take()
-        && let Some(socket) = connection.leftover.take()
+    let (mut stream, ahead) = connection.leftover.take();
+    if connection.http2.get()
+        && let Some(socket) = stream.take()
     {
-        end = http2::drive(&worker, &connection, socket, read).await;
+        end = http2::drive(&worker, &connection, socket, ahead.clone()).await;
     }
     worker.unregister(number);
-    let stream = connection.leftover.take();
     let tunnel = connection.tunnel.take();
     let (Some(tunnel), End::Done) = (tunnel, &end) else {
         return finish(&worker, &connection, end, stream).await;
     };
     if let Some(socket) = stream {
-        let ahead = connection.ahead.take();
         worker.unless_cut(tunnel.run(socket, ahead)).await;
     }
 }
@@ -449,10 +379,9 @@ async fn finish(
     end: End,
     stream: Option<Socket>,
 ) {
-    let unheard = connection.refused.get() || connection.unread.get();
     match (end, stream) {
         (End::HeadTooSlow, Some(stream)) => refuse_slow_head(worker, connection, stream).await,
-        (End::Done, Some(stream)) if unheard => linger(stream).await,
+        (End::Done, Some(stream)) if connection.has_left() => linger(stream).await,
         (End::HeadTooSlow | End::Done | End::Cut, _) => {}
     }
 }
@@ -475,57 +404,14 @@ pub(super) enum End {
     Cut,
 }
 
-async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: Socket) -> End {
-    let io = ClientIo::new(stream, Rc::clone(worker), Rc::clone(connection));
-    let service = {
-        let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
-        service_fn(move |request| {
-            let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
-            async move { Ok::<_, Infallible>(handler::handle(&worker, &connection, request).await) }
-        })
-    };
-    let limits = connection.limits;
-    let head = limits.max_header_bytes + limits.max_uri_bytes + REQUEST_LINE;
-    let mut builder = http1::Builder::new();
-    // The driver below has the clock; callers that leave cancel their work, so no half-close.
-    builder
-        .header_read_timeout(None)
-        .half_close(false)
-        .max_header_size(head * 2);
-    if head * 2 > LEAST_BUFFER {
-        builder.max_buf_size((head * 2).max(LEAST_BUFFER * 8));
-    }
-    if limits.max_headers >= 100 {
-        builder.max_headers(limits.max_headers + 1);
-    }
-    let http = builder.serve_connection(io, service);
-    let mut driver = Driver::new(http, connection);
-    let end = Pin::new(&mut driver).await;
-    if connection.tunnel.borrow().is_some() {
-        let parts = driver.http.into_parts();
-        *connection.ahead.borrow_mut() = [&parts.read_buf, parts.io.next()].concat().into();
-    }
-    end
-}
-
-/// A connection as hyper drives it.
-pub(super) trait Driven: Future<Output = hyper::Result<()>> {
+/// A connection as its driver sees it: what serves its requests.
+pub(super) trait Driven: Future {
     /// No more requests than those that are under way.
     fn last_requests(self: Pin<&mut Self>);
 }
 
-impl<S> Driven for http1::Connection<ClientIo, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = super::body::AnswerBody>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn last_requests(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
 pin_project_lite::pin_project! {
-    /// Polls hyper, and ends it when a deadline passes or the worker says so.
+    /// Serves requests, and ends that when a deadline passes or the worker says so.
     pub(super) struct Driver<H> {
         #[pin]
         http: H,
@@ -559,9 +445,8 @@ impl<H: Driven> Future for Driver<H> {
             *this.told = true;
             this.http.as_mut().last_requests();
         }
-        // Before: a request that is answered at once may end while hyper is asked, and leave the next one waiting.
         connection.keep_waker(cx);
-        // An error here is the caller's doing (gone, or refused by the parser) and has been accounted for.
+        // An error here is the caller's doing and has been accounted for.
         if this.http.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Done);
         }
@@ -610,12 +495,11 @@ pub(super) fn refuse(
     connection: &Rc<Connection>,
     fault: ProxyError,
 ) -> Vec<u8> {
-    let head = http::Request::new(());
-    let mut cx = RequestContext::begin(worker, connection, &head);
+    let mut cx = RequestContext::begin(worker, connection, &Head::unread());
     cx.unreadable(method::SLOTS - 1);
     cx.answers(fault.status(), Some(fault.code()));
     cx.complete = true;
-    fault.raw_answer(cx.request_id.to_str().unwrap_or_default())
+    fault.raw_answer(&cx.request_id)
 }
 
 /// Closes our side, then reads what still comes until the caller closes too. Bounded.

@@ -5,11 +5,12 @@ use super::client_address::Origin;
 use super::connection::Connection;
 use super::grpc;
 use super::outflow::Outflow;
+use super::request::Head;
+use super::request_id::RequestId;
 use super::streams::{self, Stream, WatchedCall};
 use super::upstream::answer::AnswerHead;
 use super::websocket::Handshake;
 use super::worker::{View, Worker};
-use crate::domain::id::{Id, Kind};
 use crate::domain::key::KeyHash;
 use crate::domain::method;
 use crate::domain::time::Timestamp;
@@ -23,7 +24,7 @@ use crate::snapshot::load::InFlight;
 use crate::snapshot::router::CompiledRoute;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Decision;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{Method, StatusCode, Version};
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -32,8 +33,6 @@ use std::task::Context;
 
 /// The caller left before it was answered: nginx's 499, in logs and metrics only.
 const CLIENT_GONE: (u16, &str) = (499, "client_closed");
-/// A request id from outside is kept if it is no longer than this.
-const LONGEST_FOREIGN_ID: usize = 64;
 
 /// One request's facts.
 #[expect(
@@ -49,7 +48,7 @@ pub(super) struct RequestContext {
     /// How its answer flows out; HTTP/2 only.
     pub(super) outflow: Option<Rc<Outflow>>,
     /// `X-Request-Id`, the caller's own if it is harmless.
-    pub(super) request_id: HeaderValue,
+    pub(super) request_id: RequestId,
     /// Wall time at the head.
     pub(super) now: Timestamp,
     pub(super) started: u64,
@@ -86,37 +85,53 @@ pub(super) struct RequestContext {
     code: Option<&'static str>,
     /// The answer was handed on to its end.
     pub(super) complete: bool,
-    /// Number among the worker's streams.
-    stream: Option<usize>,
+    /// What was asked, with what, until when; where a key was.
+    permitted: Option<Permitted>,
+    /// What its answer turned out to be.
+    kind: Cell<streams::Kind>,
+    /// Number among the worker's streams, once it lasts.
+    stream: Cell<Option<usize>>,
     /// Whether it is a call of gRPC, which is refused in other words.
     pub(super) grpc: bool,
     /// The handshake of a WebSocket.
     pub(super) handshake: Option<Box<Handshake>>,
 }
 
+/// What has to be known of a request to decide on it again.
+struct Permitted {
+    rehashed: Option<KeyHash>,
+    expires_at: Option<Timestamp>,
+    method: Method,
+}
+
+/// Milliseconds since the epoch.
+fn millis(time: Timestamp) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or_default()
+}
+
 impl RequestContext {
-    pub(super) fn begin<B>(
+    pub(super) fn begin(
         worker: &Rc<Worker>,
         connection: &Rc<Connection>,
-        request: &Request<B>,
+        head: &Head,
     ) -> Box<Self> {
         let view = worker.view();
-        let now = worker.clock.now();
-        let path = view.snapshot.log_path.then(|| request.uri().path().into());
+        let (now, started) = worker.times();
+        let path = view.snapshot.log_path.then(|| head.path().into());
         let origin = connection.trust.as_deref();
-        let origin = origin.map(|trust| Box::new(Origin::of(request.headers(), trust)));
+        let origin = origin.map(|trust| Box::new(Origin::of(&head.fields, trust)));
         Box::new(Self {
             origin,
             outflow: connection.outflow(),
-            request_id: request_id(worker, &view, request, now),
-            started: worker.clock.monotonic_nanos(),
+            request_id: RequestId::of(worker, head, view.snapshot.key_format.brand(), millis(now)),
+            started,
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
             view,
             now,
-            method: method::index(request.method()),
-            modern: request.version() == http::Version::HTTP_11,
-            alone: request.version() != http::Version::HTTP_2,
+            method: method::index(&head.method),
+            modern: head.version == Version::HTTP_11,
+            alone: head.version != Version::HTTP_2,
             path,
             route: None,
             key: None,
@@ -133,35 +148,54 @@ impl RequestContext {
             status: CLIENT_GONE.0,
             code: Some(CLIENT_GONE.1),
             complete: false,
-            stream: None,
-            grpc: grpc::is_call(request.headers()),
+            permitted: None,
+            kind: Cell::new(streams::Kind::Waiting),
+            stream: Cell::new(None),
+            grpc: grpc::is_call(&head.fields),
             handshake: None,
         })
     }
 
     /// It is under way with a key, and ends when that does.
     pub(super) fn watch(&mut self, permit: &Permit, rehashed: Option<KeyHash>, method: &Method) {
-        let (Some(mark), Some(route)) = (permit.mark(), self.route) else {
-            return;
-        };
-        let kind = if self.grpc {
-            streams::Kind::Grpc
-        } else {
-            streams::Kind::Waiting
+        self.permitted = Some(Permitted {
+            rehashed,
+            expires_at: permit.expires_at(),
+            method: method.clone(),
+        });
+        if self.grpc {
+            self.kind.set(streams::Kind::Grpc);
+            self.lasts();
+        }
+    }
+
+    /// It goes on for longer than one piece: from now on its key is looked at again.
+    pub(super) fn lasts(&self) -> Option<usize> {
+        if let Some(number) = self.stream.get() {
+            return Some(number);
+        }
+        let (Some(permitted), Some(mark), Some(route)) = (&self.permitted, self.key, self.route)
+        else {
+            return None;
         };
         let stream = Stream::new(
-            (mark, rehashed, permit.expires_at()),
+            (mark, permitted.rehashed, permitted.expires_at),
             (Rc::clone(&self.view), route),
-            (method.clone(), self.client()),
-            kind,
+            (permitted.method.clone(), self.client()),
+            self.kind.get(),
             self.alone.then(|| Rc::clone(&self.connection)),
         );
-        self.stream = Some(self.worker.watch(stream));
+        self.stream.set(Some(self.worker.watch(stream)));
+        self.stream.get()
     }
 
     /// What its answer turns out to be.
     pub(super) fn becomes(&self, kind: streams::Kind) {
-        if let Some(stream) = self.stream {
+        if self.kind.get() == streams::Kind::Grpc {
+            return;
+        }
+        self.kind.set(kind);
+        if let Some(stream) = self.stream.get() {
             self.worker.streams.becomes(stream, kind);
         }
     }
@@ -173,12 +207,12 @@ impl RequestContext {
 
     /// Why it must end before its end, if it must.
     pub(super) fn is_cut(&self) -> Option<Denied> {
-        self.worker.streams.is_cut(self.stream?)
+        self.worker.streams.is_cut(self.stream.get()?)
     }
 
     /// If it is a call of gRPC with a key: what tells when it must end.
     pub(super) fn watched_call(&self) -> Option<WatchedCall> {
-        let number = self.stream.filter(|_| self.grpc)?;
+        let number = self.stream.get().filter(|_| self.grpc)?;
         Some(WatchedCall {
             worker: Rc::clone(&self.worker),
             number,
@@ -187,7 +221,7 @@ impl RequestContext {
 
     /// The task is woken when it must.
     pub(super) fn wake_at_cut(&self, cx: &Context<'_>) {
-        if let Some(stream) = self.stream {
+        if let Some(stream) = self.lasts() {
             self.worker.streams.wake_at_cut(stream, cx);
         }
     }
@@ -239,11 +273,7 @@ impl RequestContext {
 
     /// The head of the upstream's answer is there.
     pub(super) fn answered(&mut self) {
-        let nanos = self
-            .worker
-            .clock
-            .monotonic_nanos()
-            .saturating_sub(self.decided);
+        let nanos = self.worker.times().1.saturating_sub(self.decided);
         self.upstream_nanos = Some(nanos);
         if let Some(route) = self.route() {
             route.upstream.metrics.duration.observe(seconds(nanos));
@@ -253,7 +283,7 @@ impl RequestContext {
     /// The caller presented this: it must not stand in the log or in the answer by another way.
     pub(super) fn hide(&mut self, presented: &[u8]) {
         if self.request_id.as_bytes() == presented {
-            self.request_id = self.worker.request_id(self.now);
+            self.request_id = RequestId::fresh(&self.worker, millis(self.now));
         }
         if self
             .path
@@ -310,7 +340,7 @@ impl RequestContext {
         }
         let record = AccessRecord {
             time: self.now,
-            request_id: self.request_id.to_str().unwrap_or_default(),
+            request_id: self.request_id.as_bytes(),
             connection: &self.connection.log_members,
             client: self.connection.trust.is_some().then(|| self.client()),
             method: method::label(self.method),
@@ -336,7 +366,7 @@ impl RequestContext {
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        if let Some(stream) = self.stream {
+        if let Some(stream) = self.stream.get() {
             self.worker.streams.remove(stream);
         }
         self.account();
@@ -350,33 +380,4 @@ impl Drop for RequestContext {
 )]
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
-}
-
-fn request_id<B>(
-    worker: &Worker,
-    view: &View,
-    request: &Request<B>,
-    now: Timestamp,
-) -> HeaderValue {
-    let mut given = request.headers().get_all(super::error::REQUEST_ID).iter();
-    if let (Some(id), None) = (given.next(), given.next())
-        && id
-            .to_str()
-            .is_ok_and(|id| harmless(id, view.snapshot.key_format.brand()))
-    {
-        return id.clone();
-    }
-    worker.request_id(now)
-}
-
-/// Short, of an alphabet that needs no escaping anywhere, and nothing the redactor would mask.
-fn harmless(id: &str, brand: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let own = || Id::parse(Kind::Request, id).is_some();
-    let native = || {
-        id.match_indices(brand)
-            .any(|(at, _)| id[at + brand.len()..].starts_with('_'))
-    };
-    let clean = || !native() && id.bytes().all(letter);
-    (1..=LONGEST_FOREIGN_ID).contains(&id.len()) && (own() || clean())
 }

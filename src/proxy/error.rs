@@ -1,22 +1,15 @@
 //! The one table: every fault of the request path, whose it is, and the answer it becomes. The gate's part of it is
 //! `Denied::told`.
 
+use super::answer::{Answer, Lines};
 use super::body::AnswerBody;
 use super::limits;
+use super::request_id::RequestId;
 use crate::gate::Denied;
 use crate::snapshot::handle::Challenges;
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use http::{Response, StatusCode};
+use http::StatusCode;
 use std::fmt::{self, Write};
-
-/// RFC 9209.
-pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-/// On every answer.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Why a request gets an answer of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -245,10 +238,11 @@ impl ProxyError {
         self.row().code
     }
 
-    /// Seconds after which it is worth another try; a limit tells its own.
+    /// Seconds after which it is worth another try.
     fn wait(self) -> Option<u32> {
         match self {
             Self::Late => Some(1),
+            Self::Denied(Denied::RateLimited(standing)) => Some(standing.wait),
             Self::TooManyFailures(seconds) => Some(seconds),
             Self::BadRequest(_)
             | Self::Denied(_)
@@ -263,27 +257,17 @@ impl ProxyError {
         }
     }
 
-    /// The fault behind a status that hyper's parser gave by itself.
-    pub(super) fn of_parser(status: u16) -> Self {
-        match status {
-            414 => Self::UriTooLong,
-            431 => Self::HeadersTooLarge,
-            _ => Self::BadRequest("the request is not valid HTTP/1.1"),
-        }
-    }
-
-    /// The answer, as RFC 9457 wants it.
+    /// The answer, as RFC 9457 wants it; `buffer` is for its head.
     pub(super) fn answer(
         self,
-        request_id: &HeaderValue,
+        request_id: &RequestId,
         challenges: &Challenges,
-    ) -> Response<AnswerBody> {
+        buffer: Vec<u8>,
+    ) -> Answer {
         let row = self.row();
-        let body = self.problem(request_id.to_str().unwrap_or_default());
-        let mut answer = Response::new(AnswerBody::full(Bytes::from(body)));
-        *answer.status_mut() = row.status;
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, PROBLEM);
+        let body = self.problem(request_id.as_str());
+        let mut lines = Lines::begin(buffer, row.status);
+        lines.add("content-type", b"application/problem+json");
         if row.status == StatusCode::UNAUTHORIZED {
             let proven = !matches!(self, Self::Denied(Denied::Missing));
             let bearer = if proven {
@@ -291,26 +275,28 @@ impl ProxyError {
             } else {
                 &challenges.bearer
             };
-            headers.append(WWW_AUTHENTICATE, bearer.clone());
-            headers.append(WWW_AUTHENTICATE, challenges.api_key.clone());
-        }
-        if let Self::Denied(Denied::RateLimited(standing)) = self {
-            limits::retry_after(headers, standing);
+            lines.add("www-authenticate", bearer.as_bytes());
+            lines.add("www-authenticate", challenges.api_key.as_bytes());
         }
         if let Some(seconds) = self.wait() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            limits::retry_after(&mut lines, seconds);
         }
         if let Self::Upstream(fault) = self {
-            headers.insert(PROXY_STATUS, HeaderValue::from_static(fault.proxy_status()));
+            lines.add("proxy-status", fault.proxy_status().as_bytes());
         }
         if row.close {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            lines.add("connection", b"close");
         }
-        answer
+        Answer {
+            status: row.status,
+            lines,
+            body: AnswerBody::full(Bytes::from(body)),
+        }
     }
 
     /// The answer as bytes, for a connection whose head could not be read; it is closed behind it.
-    pub(super) fn raw_answer(self, request_id: &str) -> Vec<u8> {
+    pub(super) fn raw_answer(self, request_id: &RequestId) -> Vec<u8> {
+        let request_id = request_id.as_str();
         let row = self.row();
         let body = self.problem(request_id);
         let head = format!(

@@ -26,30 +26,29 @@ pub(super) enum Field {
     Claim,
 }
 
-/// The kind of a request's field.
-pub(super) fn of_request(name: &HeaderName) -> Field {
-    let name = name.as_str();
+/// The kind of a request's field, by its name in lower case.
+pub(super) fn of_request(name: &[u8]) -> Field {
     match name {
-        "host" => Field::Host,
-        "connection" => Field::Connection,
-        "te" => Field::Te,
-        "expect" => Field::Expect,
-        "content-length" => Field::ContentLength,
-        "transfer-encoding" => Field::TransferEncoding,
-        "keep-alive"
-        | "upgrade"
+        b"host" => Field::Host,
+        b"connection" => Field::Connection,
+        b"te" => Field::Te,
+        b"expect" => Field::Expect,
+        b"content-length" => Field::ContentLength,
+        b"transfer-encoding" => Field::TransferEncoding,
+        b"keep-alive"
+        | b"upgrade"
         // What CGI programs take for the address of a proxy to use (httpoxy, CVE-2016-5385).
-        | "proxy"
-        | "proxy-connection"
-        | "proxy-authorization"
-        | "http2-settings"
+        | b"proxy"
+        | b"proxy-connection"
+        | b"proxy-authorization"
+        | b"http2-settings"
         // In the spelling that some services take for the same: they would frame or answer by it.
-        | "transfer_encoding"
-        | "content_length"
-        | "keep_alive"
-        | "proxy_connection"
-        | "proxy_authorization"
-        | "http2_settings" => Field::HopByHop,
+        | b"transfer_encoding"
+        | b"content_length"
+        | b"keep_alive"
+        | b"proxy_connection"
+        | b"proxy_authorization"
+        | b"http2_settings" => Field::HopByHop,
         _ if is_claim(name) => Field::Claim,
         _ => Field::EndToEnd,
     }
@@ -74,10 +73,10 @@ pub(super) fn of_answer(name: &str) -> Field {
 
 /// Whether a field says who calls or who forwards, in dash or underscore spelling. One look at the first letter spares
 /// most fields the comparison.
-fn is_claim(name: &str) -> bool {
-    match name.as_bytes().first() {
+fn is_claim(name: &[u8]) -> bool {
+    match name.first() {
         Some(b'x') => identity::is_claim(name) || says_who_forwards(name),
-        Some(b'f') => name == "forwarded",
+        Some(b'f') => name == b"forwarded",
         // RFC 9440 §4: what the caller says of its certificate is not for the service.
         Some(b'c') => identity::is_spelling_of(name, &["client-cert", "client-cert-chain"]),
         _ => false,
@@ -97,7 +96,7 @@ const FORWARDED_OR_REPLACED: [&str; 7] = [
 
 /// Whether a field says who forwarded a request, and as what: what the caller wrote there is dropped. The whole family of
 /// `X-Forwarded-…` counts, since every service trusts other members of it.
-fn says_who_forwards(name: &str) -> bool {
+fn says_who_forwards(name: &[u8]) -> bool {
     const FAMILY: &str = "x-forwarded";
     identity::is_spelling_of(name, &FORWARDED_OR_REPLACED)
         || name
@@ -125,15 +124,14 @@ const NOT_IN_TRAILERS: [&str; 14] = [
 ];
 
 /// Whether a name is a token (RFC 9110 §5.6.2). The `http` crate lets quotes pass, which HTTP/1.1 does not.
-pub(super) fn is_token(name: &HeaderName) -> bool {
-    memchr::memchr(b'"', name.as_str().as_bytes()).is_none()
+pub(super) fn is_token(name: &[u8]) -> bool {
+    memchr::memchr(b'"', name).is_none()
 }
 
 /// Whether a field may stand in trailers.
 pub(super) fn may_trail(name: &HeaderName) -> bool {
-    let quoted = !is_token(name);
-    let name = name.as_str();
-    !quoted && !identity::is_spelling_of(name, &NOT_IN_TRAILERS) && !is_claim(name)
+    let name = name.as_str().as_bytes();
+    is_token(name) && !identity::is_spelling_of(name, &NOT_IN_TRAILERS) && !is_claim(name)
 }
 
 #[cfg(test)]
@@ -155,7 +153,7 @@ mod tests {
             ("accept", Field::EndToEnd),
         ];
         for (name, want) in cases {
-            assert_eq!(of_request(&HeaderName::from_static(name)), want, "{name}");
+            assert_eq!(of_request(name.as_bytes()), want, "{name}");
         }
     }
 

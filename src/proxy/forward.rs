@@ -1,13 +1,15 @@
 //! Sends a request and passes its answer on. Which endpoint gets it is for `attempt.rs` and `balance/` to say.
 
+use super::answer::Answer;
 use super::attempt::Sending;
 use super::balance::Choice;
-use super::body::{AnswerBody, BodyFate, RequestBody};
+use super::body::{AnswerBody, BodyFate, CallerBody, RequestBody};
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::grpc;
 use super::headers::UpstreamHead;
 use super::leftover;
+use super::request::Request;
 use super::retry;
 use super::streams::Kind;
 use super::upstream::answer::{AnswerHead, Framing, Malformed};
@@ -20,10 +22,8 @@ use crate::gate::authorize::Permit;
 use crate::gate::extract;
 use crate::snapshot::router::CompiledRoute;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, VIA};
-use http::{Method, Request, Response};
+use http::Method;
 use http_body::Body;
-use hyper::body::Incoming;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,18 +35,19 @@ const AS_LONG_AS_IT_TAKES: Duration = Duration::from_hours(24 * 365);
 pub(super) async fn send(
     worker: &Rc<Worker>,
     head: UpstreamHead,
-    request: Request<Incoming>,
+    request: &mut Request,
     (route, _proof): (&CompiledRoute, &Permit),
     cx: &mut RequestContext,
-) -> Result<Response<AnswerBody>, ProxyError> {
-    let method = request.method().clone();
-    let patience = cx.grpc.then(|| grpc::timeout(request.headers())).flatten();
-    let version = request.version();
-    let choice = Choice::new(&route.upstream, request.headers(), cx);
-    let (body, fate) = attach_body(request.into_body(), route, cx)?;
-    let body = body.come_over(version);
+) -> Result<Answer, ProxyError> {
+    let asked = &request.head;
+    let patience = cx.grpc.then(|| grpc::timeout(&asked.fields)).flatten();
+    let choice = Choice::new(&route.upstream, &asked.fields, cx);
+    let body = std::mem::replace(&mut request.body, CallerBody::None);
+    let (body, fate) = attach_body(body, route, cx)?;
+    let body = body.come_over(asked.version);
+    let method = &asked.method;
     // RFC 9110 §8.6: these say that their body is empty.
-    let says_empty = matches!(method, Method::POST | Method::PUT | Method::PATCH);
+    let says_empty = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
     let mut sending = Sending {
         outgoing: Outgoing::new(head, body, says_empty),
         fate,
@@ -129,7 +130,7 @@ fn failed(fault: UpstreamFault, route: &CompiledRoute, cx: &RequestContext) -> P
         .endpoint
         .as_ref()
         .map(|endpoint| endpoint.endpoint.authority.as_str());
-    let request = cx.request_id.to_str().unwrap_or_default();
+    let request = cx.request_id.as_str();
     tracing::debug!(upstream = %route.upstream.config.name, endpoint, reason = fault.reason(), request.id = request,
         "an upstream failed a request");
     fault.into()
@@ -137,7 +138,7 @@ fn failed(fault: UpstreamFault, route: &CompiledRoute, cx: &RequestContext) -> P
 
 /// Refuses a body that says it is too large; any other is counted on its way.
 fn attach_body(
-    body: Incoming,
+    body: CallerBody,
     route: &CompiledRoute,
     cx: &mut RequestContext,
 ) -> Result<(RequestBody, Option<Rc<BodyFate>>), ProxyError> {
@@ -185,11 +186,11 @@ fn attach_body(
 fn kind_of(head: &AnswerHead) -> Kind {
     const EVENTS: &[u8] = b"text/event-stream";
     let endless = matches!(head.framing, Framing::Chunked | Framing::UntilClose);
-    let events = |kind: &HeaderValue| {
-        let start = kind.as_bytes().get(..EVENTS.len());
+    let events = |kind: &[u8]| {
+        let start = kind.get(..EVENTS.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(EVENTS))
     };
-    if endless && head.headers.get(CONTENT_TYPE).is_some_and(events) {
+    if endless && head.lines.get("content-type").is_some_and(events) {
         Kind::Events
     } else {
         Kind::Answer
@@ -260,17 +261,18 @@ fn switch(
     mut head: AnswerHead,
     lease: Lease,
     cx: &mut RequestContext,
-) -> Result<Response<AnswerBody>, UpstreamFault> {
+) -> Result<Answer, UpstreamFault> {
     let handshake = cx.handshake.as_mut().ok_or(UpstreamFault::Protocol)?;
     handshake
         .agree(&mut head)
         .map_err(|NotAgreed| UpstreamFault::Protocol)?;
     handshake.upstream = Some(lease.into_socket().ok_or(UpstreamFault::Protocol)?);
     cx.becomes(Kind::WebSocket);
-    let mut answer = Response::new(AnswerBody::full(Bytes::new()));
-    *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers;
-    Ok(answer)
+    Ok(Answer {
+        status: head.status,
+        lines: head.lines,
+        body: AnswerBody::full(Bytes::new()),
+    })
 }
 
 fn pass_on(
@@ -279,7 +281,7 @@ fn pass_on(
     outgoing: Outgoing,
     (route, deadline): (&CompiledRoute, Option<Instant>),
     cx: &RequestContext,
-) -> Result<Response<AnswerBody>, UpstreamFault> {
+) -> Result<Answer, UpstreamFault> {
     cx.becomes(kind_of(&head));
     let rest = if outgoing.is_done() {
         cx.worker.recycle(outgoing.into_buffer());
@@ -296,13 +298,13 @@ fn pass_on(
         route.upstream.config.idle_timeout,
         deadline,
     );
-    let mut answer = Response::new(body);
-    *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers;
+    let (status, mut lines) = (head.status, head.lines);
     if cx.view.snapshot.forwarding.via {
-        answer
-            .headers_mut()
-            .append(VIA, HeaderValue::from_static("1.1 keygate"));
+        lines.add("via", b"1.1 keygate");
     }
-    Ok(answer)
+    Ok(Answer {
+        status,
+        lines,
+        body,
+    })
 }

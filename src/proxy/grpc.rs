@@ -3,36 +3,36 @@
 //! Source: "gRPC over HTTP2" (PROTOCOL-HTTP2.md), which names the fields; the statuses of refusals go by its table for HTTP
 //! statuses (http-grpc-status-mapping.md), where that does not lose what is known.
 
+use super::answer::{Answer, Lines};
 use super::body::AnswerBody;
 use super::error::ProxyError;
+use crate::domain::fields::Fields;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::time::Duration;
 
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC: &[u8] = b"application/grpc";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// `DEADLINE_EXCEEDED`.
 const TOO_LATE: &str = "4";
 
 /// Whether a request is a call: `application/grpc`, with or without `+proto` and the like. `application/grpc-web` is not.
-pub(super) fn is_call(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE) else {
+pub(super) fn is_call(fields: &Fields) -> bool {
+    let Some(kind) = fields.get("content-type") else {
         return false;
     };
     let rest = kind
-        .as_bytes()
         .get(..GRPC.len())
-        .filter(|start| start.eq_ignore_ascii_case(GRPC.as_bytes()))
-        .map(|_| &kind.as_bytes()[GRPC.len()..]);
+        .filter(|start| start.eq_ignore_ascii_case(GRPC))
+        .map(|_| &kind[GRPC.len()..]);
     matches!(rest, Some([] | [b'+' | b';' | b' ', ..]))
 }
 
 /// How long the caller waits for the whole call: at most eight digits and a unit.
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+pub(super) fn timeout(fields: &Fields) -> Option<Duration> {
+    let text = std::str::from_utf8(fields.get("grpc-timeout")?).ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let fits = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number: u64 = digits.parse().ok().filter(|_| fits)?;
@@ -74,39 +74,44 @@ fn status_of(status: StatusCode) -> &'static str {
 
 /// Says a fault as gRPC does: status 200, and how the call ended in the fields. They are the trailers too, since there is no
 /// body ("Trailers-Only").
-pub(super) fn refusal(error: ProxyError) -> Response<AnswerBody> {
-    let mut answer = Response::new(AnswerBody::full(Bytes::new()));
-    answer.headers_mut().insert(CONTENT_TYPE, GRPC);
-    say(error, answer.headers_mut());
-    answer
+pub(super) fn refusal(error: ProxyError, buffer: Vec<u8>) -> Answer {
+    let mut lines = Lines::begin(buffer, StatusCode::OK);
+    lines.add("content-type", GRPC);
+    for (name, value) in &trailers(error) {
+        lines.add(name.as_str(), value.as_bytes());
+    }
+    Answer {
+        status: StatusCode::OK,
+        lines,
+        body: AnswerBody::full(Bytes::new()),
+    }
 }
 
 /// The end of a call that had begun.
 pub(super) fn trailers(error: ProxyError) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
-    say(error, &mut trailers);
-    trailers
-}
-
-fn say(error: ProxyError, headers: &mut HeaderMap) {
-    headers.insert(
+    trailers.insert(
         GRPC_STATUS,
         HeaderValue::from_static(status_of(error.status())),
     );
     // Our texts are ASCII without `%`, so they need no escaping (PROTOCOL-HTTP2.md, "Percent-Encoded").
     if let Ok(message) = HeaderValue::from_str(&format!("{}: {error}", error.code())) {
-        headers.insert(GRPC_MESSAGE, message);
+        trailers.insert(GRPC_MESSAGE, message);
     }
+    trailers
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::CONTENT_TYPE;
 
-    fn with(name: HeaderName, value: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, HeaderValue::from_str(value).unwrap());
-        headers
+    const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+    fn with(name: &HeaderName, value: &str) -> Fields {
+        let mut fields = Fields::default();
+        fields.push(name, value.as_bytes());
+        fields
     }
 
     #[test]
@@ -116,7 +121,7 @@ mod tests {
             "application/grpc+proto",
             "Application/GRPC;a=b",
         ] {
-            assert!(is_call(&with(CONTENT_TYPE, kind)), "{kind}");
+            assert!(is_call(&with(&CONTENT_TYPE, kind)), "{kind}");
         }
         for kind in [
             "application/grpc-web",
@@ -124,14 +129,14 @@ mod tests {
             "application/json",
             "app",
         ] {
-            assert!(!is_call(&with(CONTENT_TYPE, kind)), "{kind}");
+            assert!(!is_call(&with(&CONTENT_TYPE, kind)), "{kind}");
         }
-        assert!(!is_call(&HeaderMap::new()));
+        assert!(!is_call(&Fields::default()));
     }
 
     #[test]
     fn deadlines_have_a_unit() {
-        let read = |text| timeout(&with(GRPC_TIMEOUT, text));
+        let read = |text| timeout(&with(&GRPC_TIMEOUT, text));
         assert_eq!(read("100m"), Some(Duration::from_millis(100)));
         assert_eq!(read("2S"), Some(Duration::from_secs(2)));
         assert_eq!(read("1H"), Some(Duration::from_hours(1)));
@@ -145,9 +150,9 @@ mod tests {
 
     #[test]
     fn a_fault_is_told_by_status_and_message() {
-        let answer = refusal(ProxyError::NotReady);
-        assert_eq!(answer.status(), StatusCode::OK);
-        let headers = answer.headers();
+        let answer = refusal(ProxyError::NotReady, Vec::new());
+        assert_eq!(answer.status, StatusCode::OK);
+        let headers = answer.lines.to_map();
         assert_eq!(headers[CONTENT_TYPE], "application/grpc");
         assert_eq!(headers[GRPC_STATUS], "14");
         assert_eq!(

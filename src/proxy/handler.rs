@@ -1,13 +1,14 @@
 //! THE request path: one request, first header to last byte. Each line of [`permitted`] is a stage; each stage is a file;
 //! each way a stage can fail is a row of the table in `error.rs`.
 
-use super::body::AnswerBody;
+use super::answer::Answer;
 use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::ProxyError;
+use super::request::{Head, Request};
 use super::request_head::RequestHead;
 use super::upgrade::{self, Tunnel};
-use super::websocket::{self, Handshake};
+use super::websocket::Handshake;
 use super::worker::Worker;
 use super::{admission, forward, grpc, headers, leftover};
 use crate::domain::key::{Algorithm, KeyHash};
@@ -16,38 +17,34 @@ use crate::gate::{Denied, extract, verify};
 use crate::snapshot::handle::Snapshot;
 use crate::snapshot::router::{CompiledRoute, RouteFault};
 use crate::telemetry::metrics::Decision;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version};
-use hyper::body::Incoming;
+use http::Version;
 use std::rc::Rc;
 
 /// Answers a request. Cannot fail: errors become answers here.
 pub(super) async fn handle(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
-    request: Request<Incoming>,
-) -> Response<AnswerBody> {
+    request: &mut Request,
+) -> Answer {
     connection.request_begins();
-    let request = websocket::from_connect(request, || worker.random());
-    let mut cx = RequestContext::begin(worker, connection, &request);
+    let mut cx = RequestContext::begin(worker, connection, &request.head);
     let view = Rc::clone(&cx.view);
     let snapshot = &*view.snapshot; // ONE snapshot for the whole request
-    let one_at_a_time = request.version() != Version::HTTP_2;
+    let one_at_a_time = request.head.version != Version::HTTP_2;
     let answer = match serve(worker, snapshot, &mut cx, request).await {
         Ok(answer) => {
-            cx.answers(answer.status(), None);
+            cx.answers(answer.status, None);
             answer
         }
         Err(error) => {
             cx.answers(error.status(), Some(error.code()));
             let mut answer = if cx.grpc {
-                grpc::refusal(error)
+                grpc::refusal(error, worker.head_buffer())
             } else {
-                error.answer(&cx.request_id, &snapshot.challenges)
+                error.answer(&cx.request_id, &snapshot.challenges, worker.head_buffer())
             };
             if one_at_a_time && connection.has_left() {
-                let close = HeaderValue::from_static("close");
-                answer.headers_mut().insert(CONNECTION, close);
+                answer.lines.set("connection", b"close");
             }
             answer
         }
@@ -60,15 +57,15 @@ pub(super) async fn handle(
 
 /// Where the service has agreed to a WebSocket, the context goes on with that, and not with the answer.
 fn finish_handshake(
-    answer: Response<AnswerBody>,
+    mut answer: Answer,
     mut handshake: Handshake,
     cx: Box<RequestContext>,
-) -> Response<AnswerBody> {
+) -> Answer {
     let Some((upstream, ahead)) = handshake.upstream.take() else {
         return headers::finish(answer, cx);
     };
     let (worker, connection) = (Rc::clone(&cx.worker), Rc::clone(&cx.connection));
-    let answer = headers::last_touch(answer, &cx);
+    headers::last_touch(&mut answer, &cx);
     let tunnel = Tunnel::new(cx, upstream, ahead);
     match handshake.take_stream() {
         Some(stream) => upgrade::run_on(&worker, tunnel, stream),
@@ -81,11 +78,14 @@ async fn serve(
     worker: &Rc<Worker>,
     snapshot: &Snapshot,
     cx: &mut RequestContext,
-    request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, ProxyError> {
-    match permitted(worker, snapshot, cx, &request) {
-        Ok((head, route, permit)) => {
-            let upstream_head = headers::prepare(&request, &head, route, &permit, cx);
+    request: &mut Request,
+) -> Result<Answer, ProxyError> {
+    let permitted = permitted(worker, snapshot, cx, &request.head).map(|(head, route, permit)| {
+        let upstream_head = headers::prepare(&request.head, &head, route, &permit, cx);
+        (upstream_head, route, permit)
+    });
+    match permitted {
+        Ok((upstream_head, route, permit)) => {
             forward::send(worker, upstream_head, request, (route, &permit), cx).await // 408, 413, 502, 504
         }
         Err(refusal) => {
@@ -100,7 +100,7 @@ fn permitted<'r, 's>(
     worker: &Rc<Worker>,
     snapshot: &'s Snapshot,
     cx: &mut RequestContext,
-    request: &'r Request<Incoming>,
+    request: &'r Head,
 ) -> Result<(RequestHead<'r>, &'s CompiledRoute, Permit), ProxyError> {
     admission::admit(worker, snapshot, cx)?; // 429, 503
     let head = RequestHead::understand(request, &cx.connection)?; // 400, 414, 431
@@ -119,11 +119,9 @@ fn find_route<'a>(
     snapshot: &'a Snapshot,
     cx: &mut RequestContext,
     host: &str,
-    request: &Request<Incoming>,
+    request: &Head,
 ) -> Result<&'a CompiledRoute, ProxyError> {
-    let found = snapshot
-        .router
-        .find(host, request.uri().path(), request.method());
+    let found = snapshot.router.find(host, request.path(), &request.method);
     let place = found.map_err(|fault| match fault {
         RouteFault::None => ProxyError::NoRoute,
         RouteFault::TwoReadings => {
@@ -147,16 +145,16 @@ fn decide(
     snapshot: &Snapshot,
     route: &CompiledRoute,
     cx: &mut RequestContext,
-    request: &Request<Incoming>,
+    request: &Head,
 ) -> Result<Permit, ProxyError> {
-    let (method, headers) = (request.method(), request.headers());
+    let (method, fields) = (&request.method, &request.fields);
     let (when_where, nanos) = ((cx.now, cx.client()), cx.started);
     let mut location = None;
-    let decided = extract::find(&route.route.auth, headers, request.uri().query())
+    let decided = extract::find(&route.route.auth, fields, request.query())
         .map_err(|denied| (denied, None))
         .and_then(|presented| {
             let Some(presented) = presented else {
-                return authorize::check_anonymous(route, method, headers, nanos)
+                return authorize::check_anonymous(route, method, fields, nanos)
                     .map_err(|denied| (denied, None));
             };
             location = Some(presented.location);
@@ -176,13 +174,13 @@ fn decide(
                 rehashed = Some(hash);
                 worker.shown(key, hash, cx.now);
             }
+            cx.key = permit.mark();
             cx.watch(&permit, rehashed, method);
             Ok(permit)
         });
     cx.decided();
     match decided {
         Ok(permit) => {
-            cx.key = permit.mark();
             cx.limited(permit.standing(), true);
             let decision = if permit.is_anonymous() {
                 Decision::Anonymous

@@ -1,12 +1,12 @@
 //! The head that goes upstream, written anew field by field: keys, hop-by-hop fields and claims stay out, identity and
 //! forwarding go in. And the last touch on every answer.
 
-use super::body::AnswerBody;
+use super::answer::Answer;
 use super::connection::Connection;
 use super::context::RequestContext;
-use super::error::REQUEST_ID;
 use super::fields::{self, Field};
 use super::limits;
+use super::request::Head;
 use super::request_head::RequestHead;
 use crate::domain::path::strip_prefix;
 use crate::domain::route::{AuthPolicy, Route};
@@ -16,7 +16,7 @@ use crate::gate::extract;
 use crate::gate::extract::websocket_protocol::Offer;
 use crate::snapshot::router::CompiledRoute;
 use http::header::{COOKIE, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderName, Request, Response, Version};
+use http::{HeaderName, Version};
 use std::io::Write;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -34,9 +34,8 @@ pub(super) struct UpstreamHead {
 }
 
 impl UpstreamHead {
-    /// An empty head; `buffer` is reused.
-    pub(super) fn begin(mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
+    /// An empty head in a buffer, which is empty too.
+    pub(super) fn begin(buffer: Vec<u8>) -> Self {
         Self {
             bytes: buffer,
             host: 0..0,
@@ -61,9 +60,9 @@ impl UpstreamHead {
     }
 
     /// Says all that the service is told in the caller's own words; whether a trace is among it.
-    pub(super) fn carry_over<B>(
+    pub(super) fn carry_over(
         &mut self,
-        request: &Request<B>,
+        request: &Head,
         head: &RequestHead<'_>,
         route: &Route,
         host: &HostHeader,
@@ -74,42 +73,49 @@ impl UpstreamHead {
             HostHeader::Endpoint => None,
         };
         let target = Target::of(request, route);
-        self.request_line(request.method().as_str(), &target, host);
+        self.request_line(request.method.as_str(), &target, host);
         self.pass_on(request, head, &route.auth)
     }
 
     /// Passes the fields of a request on that are meant for the service; whether one of them says a trace.
-    fn pass_on<B>(
-        &mut self,
-        request: &Request<B>,
-        head: &RequestHead<'_>,
-        policy: &AuthPolicy,
-    ) -> bool {
+    fn pass_on(&mut self, request: &Head, head: &RequestHead<'_>, policy: &AuthPolicy) -> bool {
         let protocols = extract::protocol_prefix(policy);
         let (mut traced, mut cookies) = (false, None);
-        for (name, value) in request.headers() {
-            traced |= name == TRACEPARENT;
+        let is = |name: &[u8], wanted: &HeaderName| name == wanted.as_str().as_bytes();
+        let mut run = 0..0;
+        for (name, value, line) in request.fields.iter_lines() {
+            traced |= is(name, &TRACEPARENT);
             // HTTP/2 may take a cookie apart; HTTP/1.1 has one field for all of it (RFC 9113 §8.2.3).
-            if name == COOKIE && request.version() == Version::HTTP_2 {
-                join(cookies.get_or_insert_with(Vec::new), value.as_bytes());
+            if request.version == Version::HTTP_2 && is(name, &COOKIE) {
+                join(cookies.get_or_insert_with(Vec::new), value);
                 continue;
             }
-            if protocols.is_some() && name == SEC_WEBSOCKET_PROTOCOL {
+            if protocols.is_some() && is(name, &SEC_WEBSOCKET_PROTOCOL) {
                 continue;
             }
             let passes = fields::of_request(name) == Field::EndToEnd
                 && !extract::is_key_field(policy, name, value)
                 && !head.for_this_hop.contains(name);
-            if passes {
-                self.add(name.as_str(), value.as_bytes());
+            match line {
+                Some(line) if passes && line.start == run.end => run.end = line.end,
+                Some(line) if passes => {
+                    self.push(request.fields.lines(run));
+                    run = line;
+                }
+                None if passes => {
+                    self.push(request.fields.lines(std::mem::take(&mut run)));
+                    self.line(name, value);
+                }
+                Some(_) | None => {}
             }
         }
+        self.push(request.fields.lines(run));
         if let Some(cookies) = cookies {
             self.add("cookie", &cookies);
         }
         if let Some(prefix) = protocols
-            && !head.for_this_hop.contains(&SEC_WEBSOCKET_PROTOCOL)
-            && let Some(rest) = Offer::of(request.headers(), prefix).rest
+            && !head.names_for_this_hop(&SEC_WEBSOCKET_PROTOCOL)
+            && let Some(rest) = Offer::of(&request.fields, prefix).rest
         {
             self.add("sec-websocket-protocol", rest.as_bytes());
         }
@@ -118,7 +124,11 @@ impl UpstreamHead {
 
     /// Adds a field.
     pub(super) fn add(&mut self, name: &str, value: &[u8]) {
-        self.push(name.as_bytes());
+        self.line(name.as_bytes(), value);
+    }
+
+    fn line(&mut self, name: &[u8], value: &[u8]) {
+        self.push(name);
         self.push(b": ");
         self.push(value);
         self.push(b"\r\n");
@@ -153,8 +163,8 @@ impl UpstreamHead {
 }
 
 /// Writes the head that goes upstream, but for the framing, which waits for the body.
-pub(super) fn prepare<B>(
-    request: &Request<B>,
+pub(super) fn prepare(
+    request: &Head,
     head: &RequestHead<'_>,
     route: &CompiledRoute,
     permit: &Permit,
@@ -189,8 +199,10 @@ fn join(cookies: &mut Vec<u8>, more: &[u8]) {
 fn begin_trace(upstream: &mut UpstreamHead, cx: &RequestContext) {
     let (trace, span) = (cx.worker.random(), cx.worker.random());
     let mut field = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
-    write_hex(&mut field[16..48], trace);
-    write_hex(&mut field[49..65], span);
+    let [high, low] = halves(trace);
+    field[16..32].copy_from_slice(&hex(high));
+    field[32..48].copy_from_slice(&hex(low));
+    field[49..65].copy_from_slice(&hex(halves(span)[1]));
     upstream.push(&field);
 }
 
@@ -199,18 +211,19 @@ fn say_who_forwards(upstream: &mut UpstreamHead, head: &RequestHead<'_>, cx: &Re
     let origin = cx.origin.as_deref();
     let way = origin.map_or(&[][..], |origin| &origin.way);
     // Of a trusted proxy's list stays what is believed of it; nothing of what the caller wrote is.
-    upstream.push(b"x-forwarded-for: ");
-    for address in way {
-        // Writing to a Vec cannot fail.
-        let _ = write!(upstream.bytes, "{address}, ");
+    if let Some(origin) = origin {
+        upstream.push(b"x-forwarded-for: ");
+        for address in way {
+            // Writing to a Vec cannot fail.
+            let _ = write!(upstream.bytes, "{address}, ");
+        }
+        upstream.push(cx.connection.peer_ip.as_bytes());
+        upstream.push(b"\r\n");
+        let secure = origin.secure.unwrap_or(cx.connection.secure);
+        upstream.add("x-forwarded-proto", scheme(secure));
+    } else {
+        upstream.push(&cx.connection.forwarded);
     }
-    upstream.push(cx.connection.peer_ip.as_bytes());
-    upstream.push(b"\r\n");
-    let secure = origin.and_then(|origin| origin.secure);
-    upstream.add(
-        "x-forwarded-proto",
-        scheme(secure.unwrap_or(cx.connection.secure)),
-    );
     if let Some(client) = &cx.connection.client {
         upstream.add("x-keygate-client-subject", client.subject.as_bytes());
         upstream.add("client-cert", client.certificate.as_bytes());
@@ -232,16 +245,28 @@ fn scheme(secure: bool) -> &'static [u8] {
     if secure { b"https" } else { b"http" }
 }
 
-/// The lowest bits as hex digits, as many as there are places.
-fn write_hex(places: &mut [u8], bits: u128) {
-    for (half, places) in places.rchunks_mut(16).enumerate() {
-        let mut bits =
-            u64::try_from((bits >> (64 * half)) & u128::from(u64::MAX)).unwrap_or_default();
-        for place in places.iter_mut().rev() {
-            *place = b"0123456789abcdef"[(bits & 15) as usize];
-            bits >>= 4;
-        }
+#[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
+fn halves(bits: u128) -> [u64; 2] {
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// Sixteen hex digits, eight at a time: this is on every request.
+fn hex(bits: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (half, places) in [bits >> 32, bits & 0xffff_ffff]
+        .into_iter()
+        .zip(digits.chunks_exact_mut(8))
+    {
+        // Spread the eight digits over the eight bytes.
+        let spread = (half | half << 16) & 0x0000_ffff_0000_ffff;
+        let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+        let spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        // Digits above nine are letters: they lie 39 places further.
+        let letters = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+        let text = spread + 0x3030_3030_3030_3030 + letters * 39;
+        places.copy_from_slice(&text.to_be_bytes());
     }
+    digits
 }
 
 /// RFC 7239 §4: the way until here, and the last part of it as we have seen it.
@@ -284,19 +309,18 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn of<B>(request: &'a Request<B>, route: &Route) -> Self {
-        let uri = request.uri();
+    fn of(request: &'a Head, route: &Route) -> Self {
+        let whole = request.path();
         let path = match &route.strip_prefix {
             // The router has matched this prefix, so it is there.
-            Some(prefix) => strip_prefix(uri.path(), prefix).unwrap_or(uri.path()),
-            None => uri.path(),
+            Some(prefix) => strip_prefix(whole, prefix).unwrap_or(whole),
+            None => whole,
         };
-        let stripped = uri
-            .query()
-            .and_then(|query| extract::strip_query(&route.auth, query));
+        let query = request.query();
+        let stripped = query.and_then(|query| extract::strip_query(&route.auth, query));
         Self {
             path,
-            query: uri.query(),
+            query,
             stripped,
         }
     }
@@ -311,25 +335,35 @@ impl<'a> Target<'a> {
 }
 
 /// The last touch on every answer: its request id, how things stand with its limits, and the context that waits for its last byte.
-pub(super) fn finish(
-    mut answer: Response<AnswerBody>,
-    cx: Box<RequestContext>,
-) -> Response<AnswerBody> {
-    answer = last_touch(answer, &cx);
-    answer.body_mut().attend(cx);
+pub(super) fn finish(mut answer: Answer, cx: Box<RequestContext>) -> Answer {
+    last_touch(&mut answer, &cx);
+    answer.body.attend(cx);
     answer
 }
 
 /// As [`finish`], for an answer that the context does not wait for.
-pub(super) fn last_touch(
-    mut answer: Response<AnswerBody>,
-    cx: &RequestContext,
-) -> Response<AnswerBody> {
-    answer
-        .headers_mut()
-        .insert(REQUEST_ID, cx.request_id.clone());
+pub(super) fn last_touch(answer: &mut Answer, cx: &RequestContext) {
+    answer.lines.add("x-request-id", cx.request_id.as_bytes());
     if let Some(standing) = cx.standing {
-        limits::tell(answer.headers_mut(), standing);
+        limits::tell(&mut answer.lines, standing);
     }
-    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_standard_library() {
+        for bits in [
+            0,
+            1,
+            0x0123_4567_89ab_cdef,
+            u64::MAX,
+            0xfedc_ba98_7654_3210,
+            9 << 60,
+        ] {
+            assert_eq!(hex(bits), *format!("{bits:016x}").as_bytes());
+        }
+    }
 }

@@ -5,16 +5,18 @@
 //! frames of `CONTINUATION` and `SETTINGS` without end, streams that are reset as fast as they come (CVE-2023-44487) or that we
 //! are made to reset (CVE-2025-8671), and empty frames without end. What is set here bounds the rest.
 
-use super::body::AnswerBody;
+use super::body::{AnswerBody, CallerBody};
 use super::connection::{Connection, Driven, Driver, End};
 use super::frame_watch::FrameWatch;
 use super::handler;
 use super::observed::{Observed, Observer};
 use super::outflow::Watched;
+use super::request::{self as proxy, Head};
 use super::socket::Socket;
 use super::worker::Worker;
 use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use hyper::server::conn::http2;
@@ -83,9 +85,17 @@ pub(super) async fn drive(
     };
     let service = {
         let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
             let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
-            async move { Ok::<_, Infallible>(handler::handle(&worker, &connection, request).await) }
+            let (parts, body) = request.into_parts();
+            let mut request = proxy::Request {
+                head: Head::of_http2(parts, || worker.random()),
+                body: CallerBody::Http2(body),
+            };
+            async move {
+                let answer = handler::handle(&worker, &connection, &mut request).await;
+                Ok::<_, Infallible>(answer.into_response())
+            }
         })
     };
     let limits = connection.limits;
@@ -208,11 +218,7 @@ impl Write for Http2Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.socket().poll_flush(cx);
-        if flushed.is_ready() {
-            self.connection.flushed();
-        }
-        flushed
+        self.socket().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,12 +2,12 @@
 //! connection serves on; else the connection ends with the answer, which says so: a caller must not send its next request into
 //! the end. Over HTTP/2 the stream stays open for a moment: a reset right behind an answer makes callers lose it.
 
+use super::body::CallerBody;
 use super::connection::Connection;
+use super::request::Request;
 use super::worker::Worker;
-use http::header::EXPECT;
-use http::{Request, Version};
+use http::Version;
 use http_body::Body;
-use hyper::body::Incoming;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,15 +21,11 @@ const WAIT: Duration = Duration::from_millis(500);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Sees to the body of a request that is refused.
-pub(super) async fn read_away(
-    worker: &Rc<Worker>,
-    request: Request<Incoming>,
-    connection: &Connection,
-) {
-    let http2 = request.version() == Version::HTTP_2;
+pub(super) async fn read_away(worker: &Rc<Worker>, request: &mut Request, connection: &Connection) {
+    let http2 = request.head.version == Version::HTTP_2;
     // Who waits to be asked for it is not asked.
-    let waits = request.headers().contains_key(EXPECT);
-    let mut body = request.into_body();
+    let waits = request.head.fields.has("expect");
+    let mut body = std::mem::replace(&mut request.body, CallerBody::None);
     if body.is_end_stream() {
         return;
     }
@@ -48,14 +44,14 @@ pub(super) async fn read_away(
 }
 
 /// Keeps a stream of HTTP/2 open until its caller has heard the answer. No more is taken than its window has.
-pub(super) fn hold(worker: &Rc<Worker>, body: Incoming) {
+pub(super) fn hold(worker: &Rc<Worker>, body: CallerBody) {
     worker.background.spawn_local(async move {
         tokio::time::sleep(LINGER).await;
         drop(body);
     });
 }
 
-async fn ends(body: &mut Incoming) -> bool {
+async fn ends(body: &mut CallerBody) -> bool {
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
         if frame.is_err() {
             return false;

@@ -2,13 +2,12 @@
 //! Read `handler.rs` first: the request path, top to bottom.
 
 mod admission;
+mod answer;
 mod arrival;
 mod attempt;
 mod balance;
 mod body;
-mod body_watch;
 mod client_address;
-mod client_io;
 mod connection;
 mod context;
 mod counting;
@@ -20,8 +19,8 @@ mod frame_watch;
 pub(crate) mod fuzzing;
 mod grpc;
 mod handler;
-mod head_watch;
 mod headers;
+mod http1;
 mod http2;
 mod leftover;
 mod limits;
@@ -31,7 +30,9 @@ mod outflow;
 mod overload;
 pub mod proxy_protocol;
 mod queue;
+mod request;
 mod request_head;
+mod request_id;
 mod retry;
 mod socket;
 mod streams;

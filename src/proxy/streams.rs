@@ -1,5 +1,5 @@
-//! What is under way with a key, so that it ends when the key does. Every request with a key is in the list of its worker; four
-//! times a second the worker looks whether keys have changed, or the time of one is over, and checks again by the same rules.
+//! What is under way with a key, so that it ends when the key does. Every request with a key whose answer takes longer than one
+//! piece is in the list of its worker; four times a second the worker looks whether keys have changed, or the time of one is over, and checks again by the same rules.
 //!
 //! WebSocket, server-sent events and gRPC are cut at once. An ordinary answer gets [`GRACE`] to come to its end, and a request
 //! that still waits for one is left alone: it was permitted when it came, and nobody could tell what became of it.
@@ -74,6 +74,8 @@ pub(super) struct Stream {
     /// What carries it and nothing else; `None`: a stream of HTTP/2.
     pub(super) connection: Option<Rc<Connection>>,
     state: State,
+    /// Its key may have changed since it was permitted, and nobody has looked.
+    fresh: bool,
     waker: Option<Waker>,
 }
 
@@ -87,7 +89,7 @@ enum State {
 }
 
 impl Stream {
-    /// A request that has just been permitted.
+    /// A request that has been permitted.
     pub(super) fn new(
         (mark, rehashed, expires_at): (KeyMark, Option<KeyHash>, Option<Timestamp>),
         route: (Rc<View>, usize),
@@ -105,6 +107,7 @@ impl Stream {
             kind,
             connection,
             state: State::Permitted,
+            fresh: true,
             waker: None,
         }
     }
@@ -264,7 +267,8 @@ impl Worker {
             if reloaded {
                 stream.follow(&view);
             }
-            if changed || stream.expires_at.is_some_and(|end| now >= end) {
+            let fresh = std::mem::take(&mut stream.fresh);
+            if changed || fresh || stream.expires_at.is_some_and(|end| now >= end) {
                 stream.recheck(self, now, nanos);
             }
             if stream.end(nanos)

@@ -1,20 +1,18 @@
 //! WebSocket (RFC 6455): the handshake, by `Upgrade` in HTTP/1.1 or by `CONNECT` in HTTP/2 (RFC 8441), and as much of its
 //! framing as it takes to say goodbye between two frames.
 
+use super::request::Head;
 use super::socket::Socket;
 use super::upstream::answer::AnswerHead;
+use crate::domain::fields::Fields;
 use crate::domain::route::AuthPolicy;
 use crate::gate::extract;
 use crate::gate::extract::websocket_protocol::Offer;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
-use http::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
-};
-use http::{Method, Request, StatusCode};
-use hyper::ext::Protocol;
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 
 pub(super) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -45,15 +43,16 @@ pub(super) struct NotAgreed;
 
 impl Handshake {
     /// The handshake of a request, on a route of this policy.
-    pub(super) fn of<B>(request: &Request<B>, policy: &AuthPolicy) -> Self {
+    pub(super) fn of(head: &Head, policy: &AuthPolicy) -> Self {
         let protocol = extract::protocol_prefix(policy)
-            .and_then(|prefix| Offer::of(request.headers(), prefix).fallback);
-        let by_connect = request.extensions().get::<Protocol>().is_some();
-        let key = by_connect.then(|| request.headers().get(SEC_WEBSOCKET_KEY));
-        let accept = key.flatten().map(accept_of);
-        let stream = by_connect.then(|| request.extensions().get::<OnUpgrade>().cloned());
+            .and_then(|prefix| Offer::of(&head.fields, prefix).fallback);
+        let stream = head.stream.clone();
+        let key = stream
+            .as_ref()
+            .and_then(|_| head.fields.get("sec-websocket-key"));
+        let accept = key.map(accept_of);
         Self {
-            stream: stream.flatten(),
+            stream,
             accept,
             protocol,
             upstream: None,
@@ -72,59 +71,49 @@ impl Handshake {
 
     /// Makes the caller's answer out of the service's.
     pub(super) fn agree(&mut self, answer: &mut AnswerHead) -> Result<(), NotAgreed> {
-        let headers = &mut answer.headers;
-        if let Some(protocol) = self.protocol.take() {
-            headers.entry(SEC_WEBSOCKET_PROTOCOL).or_insert(protocol);
+        let lines = &mut answer.lines;
+        if let Some(protocol) = self.protocol.take()
+            && lines.get("sec-websocket-protocol").is_none()
+        {
+            lines.add("sec-websocket-protocol", protocol.as_bytes());
         }
         if self.stream.is_none() {
-            headers.insert(UPGRADE, WEBSOCKET);
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            lines.set("upgrade", WEBSOCKET.as_bytes());
+            lines.set("connection", b"upgrade");
             return Ok(());
         }
-        if headers.remove(SEC_WEBSOCKET_ACCEPT) != self.accept {
+        let accept = self.accept.as_ref().map(HeaderValue::as_bytes);
+        if lines.get("sec-websocket-accept") != accept {
             return Err(NotAgreed);
         }
+        lines.remove("sec-websocket-accept");
         answer.status = StatusCode::OK;
         Ok(())
     }
 }
 
-fn accept_of(key: &HeaderValue) -> HeaderValue {
+fn accept_of(key: &[u8]) -> HeaderValue {
     let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY);
-    hash.update(key.as_bytes());
+    hash.update(key);
     hash.update(ACCEPT_SALT);
     HeaderValue::from_str(&BASE64.encode(hash.finish())).unwrap_or(WEBSOCKET)
 }
 
-/// A `CONNECT` of HTTP/2 that asks for a WebSocket (RFC 8441 §4), as the request of HTTP/1.1 that it stands for; any other request
-/// as it is. `random` makes the key that HTTP/2 has no use for.
-pub(super) fn from_connect<B>(
-    mut request: Request<B>,
-    random: impl FnOnce() -> u128,
-) -> Request<B> {
-    let asks = request
-        .extensions()
-        .get::<Protocol>()
-        .is_some_and(|protocol| protocol.as_str() == "websocket");
-    if !asks || request.method() != Method::CONNECT {
-        return request;
-    }
-    *request.method_mut() = Method::GET;
-    let headers = request.headers_mut();
+/// The fields of a `CONNECT` of HTTP/2 (RFC 8441 §5), as those of the `Upgrade` that it stands for. `random` makes the key.
+pub(super) fn as_upgrade(headers: &mut HeaderMap, random: u128) {
     headers.insert(UPGRADE, WEBSOCKET);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    if let Ok(key) = HeaderValue::from_str(&BASE64.encode(random().to_be_bytes())) {
+    if let Ok(key) = HeaderValue::from_str(&BASE64.encode(random.to_be_bytes())) {
         headers.insert(SEC_WEBSOCKET_KEY, key);
     }
-    request
 }
 
 /// Whether fields ask for a WebSocket; that `Connection` names `Upgrade` is for the caller to see to.
-pub(super) fn is_asked(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(UPGRADE).iter();
+pub(super) fn is_asked(fields: &Fields) -> bool {
+    let mut values = fields.get_all("upgrade");
     let first = values.next();
     values.next().is_none()
-        && first.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
+        && first.is_some_and(|value| value.eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
 }
 
 /// Follows frames (RFC 6455 §5.2) as they pass, to know where one ends.
@@ -264,7 +253,7 @@ mod tests {
     #[test]
     fn the_key_of_the_standard_is_accepted_as_the_standard_says() {
         // RFC 6455 §1.3.
-        let accept = accept_of(&HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        let accept = accept_of(b"dGhlIHNhbXBsZSBub25jZQ==");
         assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 

@@ -5,23 +5,22 @@ use super::connection::Connection;
 use super::counting::Counts;
 use super::listener::{self, BindError, BoundListener, ListenerState};
 use super::overload::Load;
+use super::request::{Head, HeadMemory};
 use super::streams::Streams;
 use super::upstream::pool::Pools;
 use crate::clock::Clock;
-use crate::domain::id::{Id, Kind};
 use crate::domain::time::Timestamp;
 use crate::snapshot::handle::{Shared, Snapshot};
 use crate::telemetry::access::{AccessBuffer, AccessRecord};
 use crate::telemetry::logs::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteMetrics};
-use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +34,8 @@ const SCRATCH: usize = 16 * 1024;
 /// Buffers kept for the next requests, and how large each may have grown.
 const MOST_BUFFERS: usize = 64;
 const LARGEST_BUFFER: usize = 16 * 1024;
+/// Nanoseconds for which the wall time is not asked for again.
+const WALL_TIME_HOLDS: u64 = 500_000;
 /// Idle upstream connections are looked through this often.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
@@ -165,11 +166,17 @@ pub(super) struct Worker {
     pub(super) load: Load,
     /// Whether a flush of the log is planned.
     flushing: Cell<bool>,
-    /// Where heads are read into, before hyper gets them.
+    /// Where heads are read into.
     pub(super) scratch: RefCell<Vec<u8>>,
     /// Buffers for heads, used again and again.
     head_buffers: RefCell<Vec<Vec<u8>>>,
+    /// The same for what callers say.
+    heads: RefCell<Vec<HeadMemory>>,
     random: RefCell<fastrand::Rng>,
+    /// The wall time, and when by the monotonic clock it was asked for.
+    wall: Cell<(Timestamp, u64)>,
+    /// `Date` of answers, and the second it is of.
+    date: RefCell<(i64, [u8; 29])>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     next_connection: Cell<u64>,
     drain: CancellationToken,
@@ -179,6 +186,7 @@ pub(super) struct Worker {
 impl Worker {
     fn new(number: usize, parts: ProxyParts) -> Self {
         let view = View::of(&parts.shared);
+        let wall = Cell::new((parts.clock.now(), parts.clock.monotonic_nanos()));
         Self {
             number,
             no_route: Arc::new(parts.metrics.route(NO_ROUTE)),
@@ -200,7 +208,10 @@ impl Worker {
             flushing: Cell::new(false),
             scratch: RefCell::new(vec![0; SCRATCH]),
             head_buffers: RefCell::default(),
+            heads: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
+            wall,
+            date: RefCell::new((i64::MIN, [b' '; 29])),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             drain: parts.drain,
@@ -263,12 +274,29 @@ impl Worker {
         self.random.borrow_mut().u64(..end)
     }
 
-    /// A fresh `X-Request-Id`.
-    pub(super) fn request_id(&self, now: Timestamp) -> HeaderValue {
-        let random = self.random.borrow_mut().u128(..);
-        let id = Id::v7(u64::try_from(now.as_millis()).unwrap_or_default(), random);
-        HeaderValue::from_str(id.text(Kind::Request).as_str())
-            .unwrap_or(HeaderValue::from_static("req_"))
+    /// Wall time and monotonic time. The first is asked for anew only when it may have changed by half a millisecond.
+    pub(super) fn times(&self) -> (Timestamp, u64) {
+        let nanos = self.clock.monotonic_nanos();
+        let (mut now, at) = self.wall.get();
+        if nanos.wrapping_sub(at) > WALL_TIME_HOLDS {
+            now = self.clock.now();
+            self.wall.set((now, nanos));
+        }
+        (now, nanos)
+    }
+
+    /// The time for `Date` (RFC 9110 §5.6.7), written once a second.
+    pub(super) fn date(&self) -> [u8; 29] {
+        let now = self.wall.get().0.as_millis().div_euclid(1000);
+        let mut date = self.date.borrow_mut();
+        if date.0 != now {
+            let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(now).unwrap_or_default());
+            let text = httpdate::fmt_http_date(time);
+            if let Ok(text) = text.as_bytes().try_into() {
+                *date = (now, text);
+            }
+        }
+        date.1
     }
 
     /// An empty buffer for a head.
@@ -280,7 +308,8 @@ impl Worker {
     }
 
     /// A buffer that is free again.
-    pub(super) fn recycle(&self, buffer: Vec<u8>) {
+    pub(super) fn recycle(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
         let mut free = self.head_buffers.borrow_mut();
         if free.len() < MOST_BUFFERS && buffer.capacity() <= LARGEST_BUFFER {
             free.push(buffer);
@@ -319,6 +348,21 @@ impl Worker {
             }
             worker.reaping.set(false);
         });
+    }
+
+    /// Memory for what a caller says.
+    pub(super) fn head_memory(&self) -> HeadMemory {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A head that is not needed any more.
+    pub(super) fn recycle_head(&self, head: Head) {
+        let mut memory = head.into_memory();
+        memory.clear();
+        let mut free = self.heads.borrow_mut();
+        if free.len() < MOST_BUFFERS && memory.size() <= LARGEST_BUFFER {
+            free.push(memory);
+        }
     }
 
     pub(super) fn register(&self, connection: &Rc<Connection>) -> u64 {

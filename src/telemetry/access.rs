@@ -24,7 +24,7 @@ pub struct AccessRecord<'a> {
     /// When the request began.
     pub time: Timestamp,
     /// `X-Request-Id`.
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
     /// What is the same for all requests of a connection: see [`connection_members`].
     pub connection: &'a str,
     /// Where the request comes from, if that is not the same for all requests of the connection.
@@ -74,11 +74,8 @@ impl AccessRecord<'_> {
         let mut numbers = itoa::Buffer::new();
         out.extend_from_slice(b"{\"time\":\"");
         push_time(out, self.time);
-        push(
-            out,
-            b"\",\"event\":\"access\",\"request.id\":\"",
-            self.request_id,
-        );
+        out.extend_from_slice(b"\",\"event\":\"access\",\"request.id\":\"");
+        out.extend_from_slice(self.request_id);
         push(out, b"\",\"method\":\"", self.method);
         out.extend_from_slice(b"\",");
         out.extend_from_slice(self.connection.as_bytes());
@@ -88,7 +85,11 @@ impl AccessRecord<'_> {
         }
         push_optional(out, b",\"route\":", self.route);
         match self.key {
-            Some(id) => push_optional(out, b",\"key.id\":", Some(id.text(Kind::Key).as_str())),
+            Some(id) => {
+                out.extend_from_slice(b",\"key.id\":\"");
+                out.extend_from_slice(id.text(Kind::Key).as_bytes());
+                out.push(b'"');
+            }
             None => out.extend_from_slice(b",\"key.id\":null"),
         }
         push(out, b",\"status\":", numbers.format(self.status));
@@ -251,7 +252,7 @@ mod tests {
     fn record() -> AccessRecord<'static> {
         AccessRecord {
             time: Timestamp::from_millis(1_798_761_600_042),
-            request_id: "req_1",
+            request_id: b"req_1",
             connection: CONNECTION,
             client: None,
             method: "GET",

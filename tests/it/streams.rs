@@ -83,7 +83,7 @@ fn each_event_arrives_before_the_next_is_sent() {
         say.send("data: a token\n\n").unwrap();
         let mut chunk = [0; 20];
         reader.read_exact(&mut chunk).unwrap();
-        assert_eq!(&chunk, b"F\r\ndata: a token\n\n\r\n");
+        assert_eq!(&chunk, b"f\r\ndata: a token\n\n\r\n");
     }
     // A fifth of a second for each, which some proxies take, would be ten.
     assert!(began.elapsed() < Duration::from_secs(8));

@@ -5,9 +5,10 @@ pub mod websocket_protocol;
 
 use super::Denied;
 use super::identity::is_spelling_of;
+use crate::domain::fields::Fields;
 use crate::domain::key::MAX_PRESENTED_LEN;
 use crate::domain::route::{AuthPolicy, Location, LocationKind};
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use std::borrow::Cow;
 
 /// A key as it was presented: bytes of the request, never kept.
@@ -37,13 +38,13 @@ impl<'a> Presented<'a> {
 /// # Errors
 /// [`Denied::Ambiguous`] when one place holds two keys or two places hold different ones.
 pub fn find<'a>(
-    policy: &AuthPolicy,
-    headers: &'a HeaderMap,
+    policy: &'a AuthPolicy,
+    fields: &'a Fields,
     query: Option<&'a str>,
 ) -> Result<Option<Presented<'a>>, Denied> {
     let mut first: Option<Presented<'a>> = None;
     for location in &policy.locations {
-        let Some(found) = find_in(location, headers, query)? else {
+        let Some(found) = find_in(location, fields, query)? else {
             continue;
         };
         match &first {
@@ -61,19 +62,19 @@ pub fn find<'a>(
 /// The place where the key stands that [`find`] finds.
 pub(super) fn place<'p>(
     policy: &'p AuthPolicy,
-    headers: &HeaderMap,
+    fields: &Fields,
     query: Option<&str>,
 ) -> Option<&'p Location> {
-    let holds = |place: &&Location| matches!(find_in(place, headers, query), Ok(Some(_)));
+    let holds = |place: &&Location| matches!(find_in(place, fields, query), Ok(Some(_)));
     policy.locations.iter().find(holds)
 }
 
 /// What would be cut out of a request: names of header fields, and of parameters with `?` in front.
-pub(super) fn cut(policy: &AuthPolicy, headers: &HeaderMap, query: Option<&str>) -> Vec<String> {
-    let mut cut: Vec<String> = headers
+pub(super) fn cut(policy: &AuthPolicy, fields: &Fields, query: Option<&str>) -> Vec<String> {
+    let mut cut: Vec<String> = fields
         .iter()
         .filter(|(name, value)| is_key_field(policy, name, value))
-        .map(|(name, _)| name.to_string())
+        .map(|(name, _)| String::from_utf8_lossy(name).into_owned())
         .collect();
     cut.dedup();
     cut.extend(policy.locations.iter().filter_map(|place| match place {
@@ -82,7 +83,7 @@ pub(super) fn cut(policy: &AuthPolicy, headers: &HeaderMap, query: Option<&str>)
             there.then(|| format!("?{name}"))
         }
         Location::WebSocketProtocol(prefix) => {
-            let offered = websocket_protocol::Offer::of(headers, prefix);
+            let offered = websocket_protocol::Offer::of(fields, prefix);
             offered
                 .has_key
                 .then(|| format!("{}: {prefix}…", SEC_WEBSOCKET_PROTOCOL.as_str()))
@@ -93,16 +94,16 @@ pub(super) fn cut(policy: &AuthPolicy, headers: &HeaderMap, query: Option<&str>)
 }
 
 fn find_in<'a>(
-    location: &Location,
-    headers: &'a HeaderMap,
+    location: &'a Location,
+    fields: &'a Fields,
     query: Option<&'a str>,
 ) -> Result<Option<Presented<'a>>, Denied> {
     let found = match location {
-        Location::Header(name) => in_header(headers, name)?.map(Cow::Borrowed),
-        Location::Bearer => in_authorization(headers)?.map(Cow::Borrowed),
+        Location::Header(name) => in_header(fields, name)?.map(Cow::Borrowed),
+        Location::Bearer => in_authorization(fields)?.map(Cow::Borrowed),
         Location::Query(name) => in_query(query.unwrap_or_default(), name)?,
         Location::WebSocketProtocol(prefix) => {
-            websocket_protocol::find(headers, prefix)?.map(Cow::Borrowed)
+            websocket_protocol::find(fields, prefix)?.map(Cow::Borrowed)
         }
     };
     let presented = |bytes| Presented {
@@ -112,25 +113,24 @@ fn find_in<'a>(
     Ok(found.filter(|bytes| !bytes.is_empty()).map(presented))
 }
 
-fn in_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Denied> {
-    let mut values = headers.get_all(name).iter();
+fn in_header<'a>(fields: &'a Fields, name: &'a HeaderName) -> Result<Option<&'a [u8]>, Denied> {
+    let mut values = fields.get_all(name.as_str());
     let first = values.next();
     if values.next().is_some() {
         return Err(Denied::Ambiguous);
     }
-    Ok(first.map(|value| value.as_bytes().trim_ascii()))
+    Ok(first.map(<[u8]>::trim_ascii))
 }
 
 /// RFC 6750 §2.1. Another scheme is none of our business, unless a Bearer value stands beside it.
-fn in_authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
+fn in_authorization(fields: &Fields) -> Result<Option<&[u8]>, Denied> {
+    let mut values = fields.get_all("authorization");
     let Some(first) = values.next() else {
         return Ok(None);
     };
     if values.next().is_some() {
-        let bearers = headers
-            .get_all(AUTHORIZATION)
-            .iter()
+        let bearers = fields
+            .get_all("authorization")
             .filter(|value| bearer(value).is_some());
         return if bearers.count() > 0 {
             Err(Denied::Ambiguous)
@@ -142,8 +142,8 @@ fn in_authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
 }
 
 /// The token behind `Bearer` in any case and one or more spaces; empty when nothing follows.
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
-    let value = value.as_bytes().trim_ascii();
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let value = value.trim_ascii();
     let (scheme, rest) = value.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return None;
@@ -193,11 +193,11 @@ fn percent_decoded(text: &str) -> Cow<'_, [u8]> {
 
 /// Whether a header field is a place for a key by this policy, and so must not go upstream. `Authorization` is one only
 /// where it is a Bearer value.
-pub fn is_key_field(policy: &AuthPolicy, name: &HeaderName, value: &HeaderValue) -> bool {
+pub fn is_key_field(policy: &AuthPolicy, name: &[u8], value: &[u8]) -> bool {
     policy.locations.iter().any(|location| match location {
         // Services that merge dashes and underscores would take the one for the other.
-        Location::Header(place) => is_spelling_of(name.as_str(), &[place.as_str()]),
-        Location::Bearer => *name == AUTHORIZATION && resembles_bearer(value),
+        Location::Header(place) => is_spelling_of(name, &[place.as_str()]),
+        Location::Bearer => name == AUTHORIZATION.as_str().as_bytes() && resembles_bearer(value),
         Location::Query(_) | Location::WebSocketProtocol(_) => false,
     })
 }
@@ -222,12 +222,8 @@ pub fn key_fields(policy: &AuthPolicy) -> impl Iterator<Item = &HeaderName> {
 }
 
 /// A Bearer value, or what a lax service may take for one: with other white space than RFC 6750 has.
-fn resembles_bearer(value: &HeaderValue) -> bool {
-    let scheme = value
-        .as_bytes()
-        .trim_ascii()
-        .split(u8::is_ascii_whitespace)
-        .next();
+fn resembles_bearer(value: &[u8]) -> bool {
+    let scheme = value.trim_ascii().split(u8::is_ascii_whitespace).next();
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 

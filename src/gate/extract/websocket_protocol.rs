@@ -5,18 +5,17 @@
 //! be answered without saying its key again, it may offer the bare name `keygate.api-key` too, which is chosen for it then.
 
 use super::Denied;
-use http::HeaderMap;
-use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use crate::domain::fields::Fields;
+use http::header::HeaderValue;
 
 /// Characters of a native key behind its environment.
 const NATIVE_BODY: usize = crate::domain::key::BODY_LEN;
 
 /// The offered sub-protocols in order.
-fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .into_iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+fn tokens(fields: &Fields) -> impl Iterator<Item = &[u8]> {
+    fields
+        .get_all("sec-websocket-protocol")
+        .flat_map(|value| value.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         .filter(|token| !token.is_empty())
 }
@@ -60,8 +59,8 @@ fn is_marker(token: &[u8], prefix: &str) -> bool {
 ///
 /// # Errors
 /// [`Denied::Ambiguous`] when two sub-protocols carry one.
-pub(super) fn find<'a>(headers: &'a HeaderMap, prefix: &str) -> Result<Option<&'a [u8]>, Denied> {
-    let mut keys = tokens(headers).filter_map(|token| key_in(token, prefix));
+pub(super) fn find<'a>(fields: &'a Fields, prefix: &str) -> Result<Option<&'a [u8]>, Denied> {
+    let mut keys = tokens(fields).filter_map(|token| key_in(token, prefix));
     let first = keys.next();
     if keys.next().is_some() {
         return Err(Denied::Ambiguous);
@@ -83,11 +82,11 @@ pub struct Offer {
 
 impl Offer {
     /// Looks through what a request offers.
-    pub fn of(headers: &HeaderMap, prefix: &str) -> Self {
+    pub fn of(fields: &Fields, prefix: &str) -> Self {
         let mut offer = Self::default();
         let mut rest = Vec::new();
         let (mut marker, mut carrier) = (None, None);
-        for token in tokens(headers) {
+        for token in tokens(fields) {
             if key_in(token, prefix).is_some() {
                 offer.has_key = true;
                 carrier = Some(token);
@@ -118,15 +117,12 @@ mod tests {
 
     const PREFIX: &str = "keygate.api-key.";
 
-    fn offer(values: &[&str]) -> HeaderMap {
-        let mut map = HeaderMap::new();
+    fn offer(values: &[&str]) -> Fields {
+        let mut fields = Fields::default();
         for value in values {
-            map.append(
-                SEC_WEBSOCKET_PROTOCOL,
-                HeaderValue::from_str(value).unwrap(),
-            );
+            fields.push(&http::header::SEC_WEBSOCKET_PROTOCOL, value.as_bytes());
         }
-        map
+        fields
     }
 
     fn native() -> String {
@@ -197,9 +193,9 @@ mod tests {
         #[test]
         fn no_rest_carries_a_key(tokens in proptest::collection::vec("[a-z.-]{0,20}|keygate\\.api-key\\.[a-z]{0,5}", 0..6)) {
             let headers = offer(&[&tokens.join(",")]);
-            let mut left = HeaderMap::new();
+            let mut left = Fields::default();
             if let Some(rest) = Offer::of(&headers, PREFIX).rest {
-                left.append(SEC_WEBSOCKET_PROTOCOL, rest);
+                left.push(&http::header::SEC_WEBSOCKET_PROTOCOL, rest.as_bytes());
             }
             prop_assert_eq!(find(&left, PREFIX), Ok(None));
         }

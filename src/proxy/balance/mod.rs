@@ -8,9 +8,9 @@ mod round_robin;
 
 use super::context::RequestContext;
 use crate::domain::balance::{Balance, HashOn};
+use crate::domain::fields::Fields;
 use crate::snapshot::endpoints::UpstreamState;
 use crate::snapshot::health::FULL_SHARE;
-use http::HeaderMap;
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -33,13 +33,9 @@ pub(super) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     /// For a request to this upstream.
-    pub(super) fn new(
-        upstream: &'a UpstreamState,
-        headers: &HeaderMap,
-        cx: &RequestContext,
-    ) -> Self {
+    pub(super) fn new(upstream: &'a UpstreamState, fields: &Fields, cx: &RequestContext) -> Self {
         let affinity = match &upstream.config.balance {
-            Balance::Hash(on) if !upstream.plain => affinity(on, headers, cx),
+            Balance::Hash(on) if !upstream.plain => affinity(on, fields, cx),
             Balance::Hash(_)
             | Balance::RoundRobin
             | Balance::LeastRequests
@@ -128,9 +124,9 @@ impl Turns {
 }
 
 /// A number for what is hashed; `None`: the request has none of it.
-fn affinity(on: &HashOn, headers: &HeaderMap, cx: &RequestContext) -> Option<u64> {
+fn affinity(on: &HashOn, fields: &Fields, cx: &RequestContext) -> Option<u64> {
     let bits = match on {
-        HashOn::Header(name) => of_bytes(headers.get(name)?.as_bytes()),
+        HashOn::Header(name) => of_bytes(fields.get(name.as_str())?),
         HashOn::Key => match (cx.key, cx.client()) {
             (Some(key), _) => halves(key.id.bits()),
             (None, IpAddr::V4(address)) => u64::from(address.to_bits()),

@@ -27,7 +27,7 @@ pub fn answer_head(data: &[u8]) {
     let method = [Method::GET, Method::HEAD, Method::POST][usize::from(asked % 3)].clone();
     let upgrades = asked & 0x80 != 0;
     let mut buffer = BytesMut::from(bytes);
-    let taken = answer::take(&mut buffer, (&method, upgrades));
+    let taken = answer::take(&mut buffer, (&method, upgrades), Vec::new);
     let Ok(Some(head)) = taken else {
         // What is not there yet is left alone.
         assert!(taken.is_err() || buffer == bytes);
@@ -36,11 +36,15 @@ pub fn answer_head(data: &[u8]) {
     let length = bytes.len() - buffer.len();
     assert_eq!(buffer, bytes[length..], "bytes of the body");
     for end in (0..length).step_by(1 + length / 64) {
-        let part = answer::take(&mut BytesMut::from(&bytes[..end]), (&method, upgrades));
+        let part = answer::take(
+            &mut BytesMut::from(&bytes[..end]),
+            (&method, upgrades),
+            Vec::new,
+        );
         assert!(matches!(part, Ok(None)), "after {end} of {length}");
     }
     let text = &bytes[..length];
-    clean(&head.headers, text);
+    clean(&head.lines.to_map(), text);
     framed(&head, text, (&method, upgrades));
 }
 
@@ -156,12 +160,6 @@ pub fn chunked(data: &[u8]) {
     }
 }
 
-/// How many of these bytes a body in chunks takes; `None`: it does not end among them, or is malformed.
-pub(super) fn end_of_chunks(bytes: &[u8]) -> Option<usize> {
-    let (_, _, taken) = decode(bytes, bytes.len().max(1)).ok()??;
-    Some(taken)
-}
-
 fn decode(bytes: &[u8], step: usize) -> Result<Option<Whole>, Malformed> {
     let (mut decoder, mut buffer) = (Decoder::default(), BytesMut::new());
     let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
@@ -172,7 +170,7 @@ fn decode(bytes: &[u8], step: usize) -> Result<Option<Whole>, Malformed> {
                 assert!(!data.is_empty());
                 body.extend_from_slice(&data);
             }
-            Piece::Trailers(fields) => trailers = fields,
+            Piece::Trailers(fields) => trailers = *fields,
             Piece::End => return Ok(Some((body, trailers, came - buffer.len()))),
             Piece::More if came == bytes.len() => return Ok(None),
             Piece::More => {

@@ -7,21 +7,22 @@
 )]
 
 mod answers;
+mod framing;
 mod requests;
-mod watch;
 
 use super::client_address::Origin;
 use super::proxy_protocol::{self, Header};
 use crate::config::{ForwardedBy, ProxyTrust};
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use crate::domain::fields::Fields;
+use http::header::{FORWARDED, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use answers::{answer_head, chunked};
+pub use framing::request_framing;
 pub use requests::request_head;
-pub use watch::head_watch;
 
-/// As hyper's parser has it.
+/// Fields of a head.
 const MOST_FIELDS: usize = 100;
 
 /// Whether a name, read with `_` as `-`, is one of these.
@@ -148,12 +149,12 @@ pub fn client_address(data: &[u8]) {
 }
 
 fn origin(name: &HeaderName, lines: &[Vec<u8>], trust: &ProxyTrust) -> Origin {
-    let mut headers = HeaderMap::new();
-    for value in lines
+    let mut fields = Fields::default();
+    for line in lines
         .iter()
-        .filter_map(|line| HeaderValue::from_bytes(line).ok())
+        .filter(|line| HeaderValue::from_bytes(line).is_ok())
     {
-        headers.append(name, value);
+        fields.push(name, line);
     }
-    Origin::of(&headers, trust)
+    Origin::of(&fields, trust)
 }

@@ -1,15 +1,16 @@
 //! Requests: what becomes of a head on the way to the service.
 
 use super::{MOST_FIELDS, is_any, looks_native};
+use crate::config::ListenerLimits;
 use crate::config::{self, Config};
 use crate::domain::host::host_name;
 use crate::domain::route::Route;
 use crate::domain::upstream::HostHeader;
 use crate::gate::extract::{is_key_field, protocol_prefix, strip_query};
-use crate::proxy::head_watch::HeadWatch;
 use crate::proxy::headers::UpstreamHead;
+use crate::proxy::http1::head;
+use crate::proxy::request::{Head, HeadMemory};
 use crate::proxy::request_head::RequestHead;
-use http::header::{COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{Request, Uri, Version};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -30,24 +31,29 @@ routes:
     config::parse(Path::new("fuzz.yaml"), TEXT).ok()
 });
 
+/// What every listener allows.
+pub(super) static LIMITS: LazyLock<Option<ListenerLimits>> =
+    LazyLock::new(|| Some(ROUTES.as_ref()?.listeners.first()?.limits));
+
 /// First byte: route, version, host. The rest: a request's head.
 pub fn request_head(data: &[u8]) {
     let Some((choice, bytes)) = data.split_first() else {
         return;
     };
     assert!(ROUTES.is_some(), "the routes are wrong");
-    let (Some(config), Some(request)) = (&*ROUTES, request(bytes, choice & 1 != 0)) else {
+    let (Some(config), Some(limits)) = (&*ROUTES, &*LIMITS) else {
         return;
     };
-    let mut watch = HeadWatch::default();
-    if request.version() != Version::HTTP_2 {
-        let _ = watch.take(bytes);
-    }
-    let Ok(head) = RequestHead::read(&request, &config.listeners[0].limits, &watch) else {
+    let request = if choice & 1 == 0 {
+        let parsed = head::parse(bytes, limits, HeadMemory::default);
+        parsed.ok().flatten().map(|found| found.says)
+    } else {
+        over_http2(bytes)
+    };
+    let Some(request) = request else { return };
+    let Ok(head) = RequestHead::read(&request, limits) else {
         return;
     };
-    let doubtful = watch.length && watch.coding || watch.bare || watch.fragment;
-    assert!(!doubtful, "{watch:?}");
     if let Some(host) = head.host {
         assert!(host_name(host).is_ok(), "{host:?}");
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
@@ -79,8 +85,8 @@ pub fn request_head(data: &[u8]) {
     );
 }
 
-/// A request as hyper would make it of these bytes; `second`: as it would come over HTTP/2.
-fn request(bytes: &[u8], second: bool) -> Option<Request<()>> {
+/// A request of HTTP/1.1 as it would come over HTTP/2.
+fn over_http2(bytes: &[u8]) -> Option<Head> {
     const OF_HTTP_1: [&str; 5] = [
         "connection",
         "keep-alive",
@@ -92,27 +98,20 @@ fn request(bytes: &[u8], second: bool) -> Option<Request<()>> {
     let mut parsed = httparse::Request::new(&mut slots);
     let status = parsed.parse(bytes).ok()?;
     status.is_complete().then_some(())?;
-    let version = match (second, parsed.version?) {
-        (true, _) => Version::HTTP_2,
-        (false, 0) => Version::HTTP_10,
-        (false, _) => Version::HTTP_11,
-    };
     let uri = Uri::try_from(parsed.path?).ok()?;
     let mut request = Request::builder()
         .method(parsed.method?)
         .uri(uri)
-        .version(version);
+        .version(Version::HTTP_2);
     for field in parsed.headers.iter() {
-        if second
-            && OF_HTTP_1
-                .iter()
-                .any(|name| field.name.eq_ignore_ascii_case(name))
-        {
+        let is = |name: &&str| field.name.eq_ignore_ascii_case(name);
+        if OF_HTTP_1.iter().any(is) {
             return None;
         }
         request = request.header(field.name, field.value);
     }
-    request.body(()).ok()
+    let (parts, ()) = request.body(()).ok()?.into_parts();
+    Some(Head::of_http2(parts, || 7))
 }
 
 /// The target, and the fields with names as they stand; every line is one.
@@ -144,9 +143,8 @@ fn read_back(head: &[u8]) -> (String, Vec<(String, Vec<u8>)>) {
     (target, fields)
 }
 
-fn one_target(request: &Request<()>, route: &Route, line: &str) {
-    let uri = request.uri();
-    let whole = uri.path();
+fn one_target(request: &Head, route: &Route, line: &str) {
+    let whole = request.path();
     let path = match whole
         .strip_prefix("/p")
         .filter(|_| route.strip_prefix.is_some())
@@ -155,7 +153,7 @@ fn one_target(request: &Request<()>, route: &Route, line: &str) {
         Some(rest) if rest.starts_with('/') => rest,
         _ => whole,
     };
-    let query = uri
+    let query = request
         .query()
         .map(|query| match strip_query(&route.auth, query) {
             Some(rest) if rest.is_empty() => String::new(),
@@ -164,7 +162,7 @@ fn one_target(request: &Request<()>, route: &Route, line: &str) {
         });
     let wanted = format!(
         "{} {path}{} HTTP/1.1",
-        request.method(),
+        request.method,
         query.unwrap_or_default()
     );
     assert_eq!(line, wanted);
@@ -185,7 +183,7 @@ fn nothing_for_this_hop(fields: &[(String, Vec<u8>)], head: &RequestHead<'_>) {
         let named = head
             .for_this_hop
             .iter()
-            .any(|option| option.as_str() == name);
+            .any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
         assert!(!named, "{name} is for this hop");
     }
 }
@@ -230,26 +228,26 @@ fn is_claim(name: &str) -> bool {
 }
 
 /// All else is passed on as it came, in its order; a cookie in pieces and what is left of an offer come last.
-fn passed(request: &Request<()>, head: &RequestHead<'_>, route: &Route) -> Vec<(String, Vec<u8>)> {
-    let second = request.version() == Version::HTTP_2;
+fn passed(request: &Head, head: &RequestHead<'_>, route: &Route) -> Vec<(String, Vec<u8>)> {
+    let second = request.version == Version::HTTP_2;
     let protocols = protocol_prefix(&route.auth);
     let mut passed = Vec::new();
     let mut cookies: Vec<&[u8]> = Vec::new();
     let mut offered: Vec<&[u8]> = Vec::new();
-    for (name, value) in request.headers() {
-        let bytes = value.as_bytes();
+    for (name, bytes) in request.fields.iter() {
         if head.for_this_hop.contains(name) {
             continue;
         }
-        if second && *name == COOKIE {
+        let text = String::from_utf8_lossy(name).into_owned();
+        if second && text == "cookie" {
             cookies.push(bytes);
-        } else if protocols.is_some() && *name == SEC_WEBSOCKET_PROTOCOL {
+        } else if protocols.is_some() && text == "sec-websocket-protocol" {
             offered.extend(bytes.split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
-        } else if !is_any(name.as_str(), &FOR_THIS_HOP)
-            && !is_claim(name.as_str())
-            && !is_key_field(&route.auth, name, value)
+        } else if !is_any(&text, &FOR_THIS_HOP)
+            && !is_claim(&text)
+            && !is_key_field(&route.auth, name, bytes)
         {
-            passed.push((name.to_string(), bytes.to_vec()));
+            passed.push((text, bytes.to_vec()));
         }
     }
     if !cookies.is_empty() {

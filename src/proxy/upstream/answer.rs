@@ -2,8 +2,8 @@
 //! be understood in more than one way.
 
 use super::super::fields::{self, Field};
-use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use crate::proxy::answer::Lines;
+use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode};
 use httparse::{Header, ParserConfig, Status};
 use smallvec::SmallVec;
@@ -49,16 +49,17 @@ impl Framing {
 #[derive(Debug)]
 pub(in crate::proxy) struct AnswerHead {
     pub(in crate::proxy) status: StatusCode,
-    pub(in crate::proxy) headers: HeaderMap,
+    pub(in crate::proxy) lines: Lines,
     pub(in crate::proxy) framing: Framing,
     /// Whether the connection can carry another request.
     pub(in crate::proxy) keep_alive: bool,
 }
 
-/// Takes the head off the front of the buffer; `None` when more bytes are needed.
+/// Takes the head off the front of the buffer; `None` when more bytes are needed. `spare` gives memory for what is passed on.
 pub(in crate::proxy) fn take(
     buffer: &mut BytesMut,
     (method, upgrades): (&Method, bool),
+    spare: impl FnOnce() -> Vec<u8>,
 ) -> Result<Option<AnswerHead>, Malformed> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
@@ -75,18 +76,30 @@ pub(in crate::proxy) fn take(
     if length > LARGEST_HEAD || has_bare_line_feed(&buffer[..length]) {
         return Err(Malformed);
     }
-    let survey = Survey::of(&parsed, buffer)?;
     let status = StatusCode::from_u16(parsed.code.ok_or(Malformed)?).map_err(|_| Malformed)?;
-    // Values are slices of the buffer, not copies.
-    let bytes = buffer.split_to(length).freeze();
+    let mut lines = Lines::begin(spare(), status);
+    let survey = Survey::of(&parsed, buffer, &mut lines)?;
+    buffer.advance(length);
     let framing = survey.framing(status, method, upgrades)?;
     let keep_alive = survey.keep_alive && !survey.closes && framing != Framing::UntilClose;
     Ok(Some(AnswerHead {
         status,
-        headers: survey.headers(&bytes)?,
+        lines,
         framing,
         keep_alive,
     }))
+}
+
+/// Where the line of a field stands, if it is as we would write it: `name: value`, CR, LF.
+fn line(field: &Header<'_>, buffer: &[u8]) -> Option<Range<usize>> {
+    let base = buffer.as_ptr() as usize;
+    let start = field.name.as_ptr() as usize - base;
+    let colon = start + field.name.len();
+    let (value, end) = (colon + 2, colon + 2 + field.value.len());
+    let plain = field.value.as_ptr() as usize == base + value
+        && buffer.get(colon..value) == Some(b": ")
+        && buffer.get(end..end + 2) == Some(b"\r\n");
+    plain.then_some(start..end + 2)
 }
 
 /// Whether a line ends without a carriage return. `httparse` takes it for a line's end, others for a part of a value.
@@ -100,9 +113,7 @@ pub(super) fn has_bare_line_feed(lines: &[u8]) -> bool {
     reason = "facts that have nothing to do with each other"
 )]
 struct Survey {
-    /// Name and value of each field that may be passed on, as places in the buffer.
-    passed: SmallVec<[(Range<usize>, Range<usize>); 24]>,
-    for_this_hop: SmallVec<[HeaderName; 2]>,
+    for_this_hop: SmallVec<[String; 2]>,
     length: Option<u64>,
     chunked: bool,
     keep_alive: bool,
@@ -113,10 +124,14 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(parsed: &httparse::Response<'_, '_>, buffer: &[u8]) -> Result<Self, Malformed> {
+    /// Writes down what may be passed on.
+    fn of(
+        parsed: &httparse::Response<'_, '_>,
+        buffer: &[u8],
+        lines: &mut Lines,
+    ) -> Result<Self, Malformed> {
         let modern = parsed.version == Some(1);
         let mut survey = Self {
-            passed: SmallVec::new(),
             for_this_hop: SmallVec::new(),
             length: None,
             chunked: false,
@@ -124,36 +139,45 @@ impl Survey {
             closes: false,
             websocket: false,
         };
-        let place = |part: &[u8]| {
-            let start = part.as_ptr() as usize - buffer.as_ptr() as usize;
-            start..start + part.len()
-        };
+        // Lines that follow each other and stand as we would write them are copied as one.
+        let mut run = 0..0;
         for field in parsed.headers.iter() {
+            let mut passes = false;
             match fields::of_answer(field.name) {
                 Field::TransferEncoding => survey.coding(field.value, modern)?,
                 Field::ContentLength => {
                     let repeated = survey.length.is_some();
                     survey.declare_length(field.value)?;
-                    if !repeated {
-                        survey
-                            .passed
-                            .push((place(field.name.as_bytes()), place(field.value)));
-                    }
+                    passes = !repeated;
                 }
                 Field::Connection => survey.connection(field.value),
                 Field::HopByHop if field.name.eq_ignore_ascii_case("upgrade") => {
                     survey.websocket = field.value.eq_ignore_ascii_case(b"websocket");
                 }
                 Field::HopByHop | Field::Claim => {}
-                Field::EndToEnd | Field::Te | Field::Host | Field::Expect => {
-                    survey
-                        .passed
-                        .push((place(field.name.as_bytes()), place(field.value)));
-                }
+                Field::EndToEnd | Field::Te | Field::Host | Field::Expect => passes = true,
+            }
+            if !passes {
+                continue;
+            }
+            let line = line(field, buffer);
+            if line.as_ref().is_none_or(|line| line.start != run.end) {
+                let next = line.as_ref().map_or(0..0, |line| line.start..line.start);
+                lines.add_lines(&buffer[std::mem::replace(&mut run, next)]);
+            }
+            if let Some(line) = line {
+                lines.note(field.name, field.value);
+                run.end = line.end;
+            } else {
+                lines.add(field.name, field.value);
             }
         }
+        lines.add_lines(&buffer[run]);
         if survey.chunked && survey.length.is_some() {
             return Err(Malformed);
+        }
+        for name in &survey.for_this_hop {
+            lines.remove(name);
         }
         Ok(survey)
     }
@@ -172,7 +196,9 @@ impl Survey {
         let digits = std::str::from_utf8(value)
             .ok()
             .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length = digits.and_then(|text| text.parse().ok()).ok_or(Malformed)?;
+        let length: u64 = digits.and_then(|text| text.parse().ok()).ok_or(Malformed)?;
+        // Many programs have 63 bits for it.
+        i64::try_from(length).map_err(|_| Malformed)?;
         if self.length.is_some_and(|before| before != length) {
             return Err(Malformed);
         }
@@ -186,8 +212,8 @@ impl Survey {
                 self.closes = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
-            } else if let Ok(name) = HeaderName::from_bytes(option) {
-                self.for_this_hop.push(name);
+            } else if let Ok(name) = std::str::from_utf8(option) {
+                self.for_this_hop.push(name.to_ascii_lowercase());
             }
         }
     }
@@ -200,7 +226,9 @@ impl Survey {
         upgrades: bool,
     ) -> Result<Framing, Malformed> {
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let agrees = upgrades && self.websocket && self.for_this_hop.contains(&UPGRADE);
+            let agrees = upgrades
+                && self.websocket
+                && self.for_this_hop.iter().any(|name| name == "upgrade");
             // Else nobody asked for it.
             return agrees.then_some(Framing::WebSocket).ok_or(Malformed);
         }
@@ -214,21 +242,6 @@ impl Survey {
             (false, false, None) => Framing::UntilClose,
         })
     }
-
-    fn headers(&self, bytes: &Bytes) -> Result<HeaderMap, Malformed> {
-        // Room for the fields that are added on the way down.
-        let mut headers = HeaderMap::with_capacity(self.passed.len() + 2);
-        for (name, value) in &self.passed {
-            let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| Malformed)?;
-            if self.for_this_hop.contains(&name) {
-                continue;
-            }
-            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone()))
-                .map_err(|_| Malformed)?;
-            headers.append(name, value);
-        }
-        Ok(headers)
-    }
 }
 
 #[cfg(test)]
@@ -237,7 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Option<AnswerHead>, Malformed> {
-        take(&mut BytesMut::from(text), (&Method::GET, false))
+        take(&mut BytesMut::from(text), (&Method::GET, false), Vec::new)
     }
 
     #[test]
@@ -293,7 +306,7 @@ mod tests {
                 (framing, keep_alive),
                 "{text}"
             );
-            assert!(head.headers.get_all("content-length").iter().count() <= 1);
+            assert!(head.lines.to_map().get_all("content-length").iter().count() <= 1);
         }
     }
 
@@ -325,7 +338,7 @@ mod tests {
     #[test]
     fn a_websocket_begins_only_where_one_was_asked_for() {
         let agrees = |text: &str| {
-            let taken = take(&mut BytesMut::from(text), (&Method::GET, true));
+            let taken = take(&mut BytesMut::from(text), (&Method::GET, true), Vec::new);
             taken.map(|head| head.unwrap().framing)
         };
         let good = "HTTP/1.1 101 S\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n";
@@ -345,9 +358,10 @@ mod tests {
         let text = "HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nx-hop: 1\r\nKeep-Alive: timeout=5\r\n\
                     x-request-id: theirs\r\nx-mine: 1\r\nx-mine: 2\r\ncontent-length: 0\r\n\r\n";
         let head = parse(text).unwrap().unwrap();
-        assert_eq!(head.headers.len(), 3);
+        let passed = head.lines.to_map();
+        assert_eq!(passed.len(), 3);
         assert_eq!(
-            head.headers.get_all("x-mine").iter().collect::<Vec<_>>(),
+            passed.get_all("x-mine").iter().collect::<Vec<_>>(),
             ["1", "2"]
         );
     }
@@ -361,7 +375,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = take(&mut BytesMut::from(&bytes[..]), (&Method::GET, true));
+            let _ = take(&mut BytesMut::from(&bytes[..]), (&Method::GET, true), Vec::new);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The chunked coding of an answer (RFC 9112 §7.1), decoded where it lies: data comes out as slices of the read buffer.
+//! The chunked coding (RFC 9112 §7.1), decoded where it lies: data comes out as slices of the read buffer.
 //! Strict where leniency has hurt others: line ends are CR LF, a chunk ends where its size says, extensions are short.
 
 use super::answer::{Malformed, has_bare_line_feed};
@@ -7,13 +7,27 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// Most bytes of a chunk's size line, extensions included: a small body must not become a large read.
 const LONGEST_SIZE_LINE: usize = 1024;
+/// Most bytes of all extensions of a body.
+const MOST_EXTENSIONS: usize = 16 * 1024;
 /// Most bytes of trailers.
 const LARGEST_TRAILERS: usize = 16 * 1024;
+/// Hex digits that a length has.
+const MOST_DIGITS: usize = 16;
 const MOST_TRAILERS: usize = 64;
+
+/// Reads a body in chunks.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Decoder {
+    place: Place,
+    /// Whether spaces between a size and the line's end are refused, too. Real services pad their sizes; no caller does.
+    strict: bool,
+    /// Bytes of extensions so far.
+    extensions: usize,
+}
 
 /// Where in the coding the reader stands.
 #[derive(Debug, Default)]
-pub(in crate::proxy) enum Decoder {
+enum Place {
     /// Before a chunk's size.
     #[default]
     Size,
@@ -31,27 +45,40 @@ pub(in crate::proxy) enum Decoder {
 #[derive(Debug, PartialEq)]
 pub(in crate::proxy) enum Piece {
     Data(Bytes),
-    Trailers(HeaderMap),
+    Trailers(Box<HeaderMap>),
     End,
     /// More bytes are needed.
     More,
 }
 
 impl Decoder {
+    /// For the body of a request.
+    pub(in crate::proxy) fn of_request() -> Self {
+        Self {
+            strict: true,
+            ..Self::default()
+        }
+    }
+
     /// The next piece of the body, taken off the front of the buffer.
     pub(in crate::proxy) fn next(&mut self, buffer: &mut BytesMut) -> Result<Piece, Malformed> {
         loop {
-            match self {
-                Self::Size => {
+            match &mut self.place {
+                Place::Size => {
                     let Some(line) = take_line(buffer, LONGEST_SIZE_LINE)? else {
                         return Ok(Piece::More);
                     };
-                    *self = match size(&line)? {
-                        0 => Self::Trailers,
-                        size => Self::Data(size),
+                    let (size, extension) = size(&line, self.strict)?;
+                    self.extensions += extension;
+                    if self.extensions > MOST_EXTENSIONS {
+                        return Err(Malformed);
+                    }
+                    self.place = match size {
+                        0 => Place::Trailers,
+                        size => Place::Data(size),
                     };
                 }
-                Self::Data(left) => {
+                Place::Data(left) => {
                     if buffer.is_empty() {
                         return Ok(Piece::More);
                     }
@@ -60,20 +87,20 @@ impl Decoder {
                         .min(buffer.len());
                     *left -= ready as u64;
                     if *left == 0 {
-                        *self = Self::DataEnd;
+                        self.place = Place::DataEnd;
                     }
                     return Ok(Piece::Data(buffer.split_to(ready).freeze()));
                 }
-                Self::DataEnd => match buffer.as_ref() {
+                Place::DataEnd => match buffer.as_ref() {
                     [b'\r', b'\n', ..] => {
                         let _ = buffer.split_to(2);
-                        *self = Self::Size;
+                        self.place = Place::Size;
                     }
                     [] | [b'\r'] => return Ok(Piece::More),
                     _ => return Err(Malformed),
                 },
-                Self::Trailers => return self.trailers(buffer),
-                Self::Done => return Ok(Piece::End),
+                Place::Trailers => return self.trailers(buffer),
+                Place::Done => return Ok(Piece::End),
             }
         }
     }
@@ -95,11 +122,11 @@ impl Decoder {
             return Err(Malformed);
         }
         let _ = buffer.split_to(length);
-        *self = Self::Done;
+        self.place = Place::Done;
         Ok(if headers.is_empty() {
             Piece::End
         } else {
-            Piece::Trailers(headers)
+            Piece::Trailers(Box::new(headers))
         })
     }
 }
@@ -119,7 +146,8 @@ fn trailer_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Malformed> 
 /// A line without its CR LF; `None` when its end has not come.
 fn take_line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, Malformed> {
     let Some(end) = buffer.iter().take(longest).position(|byte| *byte == b'\n') else {
-        return if buffer.len() >= longest {
+        let begun = buffer.strip_suffix(b"\r").unwrap_or(buffer);
+        return if buffer.len() >= longest || !may_begin(begun) {
             Err(Malformed)
         } else {
             Ok(None)
@@ -134,24 +162,38 @@ fn take_line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, 
     Ok(Some(line))
 }
 
-/// Hex digits, at least one and no more than a length has; then nothing, or spaces and an extension.
-fn size(line: &[u8]) -> Result<u64, Malformed> {
-    let digits = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
-    let rest = line[digits..].trim_ascii_start();
-    let extends = rest.is_empty() || rest[0] == b';';
-    if !(1..=16).contains(&digits)
-        || !extends
-        || rest
-            .iter()
-            .any(|byte| byte.is_ascii_control() && *byte != b'\t')
-    {
+/// Whether a size line may begin so.
+fn may_begin(line: &[u8]) -> bool {
+    let (digits, rest) = split(line);
+    match rest.first() {
+        None => digits.len() <= MOST_DIGITS,
+        Some(_) => !digits.is_empty() && has_form(rest),
+    }
+}
+
+/// The digits of a size, and what stands behind them.
+fn split(line: &[u8]) -> (&[u8], &[u8]) {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
+    line.split_at(digits.count())
+}
+
+/// Behind a size stands nothing, or spaces and an extension.
+fn has_form(rest: &[u8]) -> bool {
+    let extension = rest.trim_ascii_start();
+    let control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    matches!(extension.first(), None | Some(b';')) && !rest.iter().any(control)
+}
+
+/// Hex digits, at least one and no more than a length has; then nothing, or spaces and an extension, whose length comes too.
+fn size(line: &[u8], strict: bool) -> Result<(u64, usize), Malformed> {
+    let (digits, rest) = split(line);
+    let padded = !rest.is_empty() && rest.trim_ascii().is_empty();
+    if !(1..=MOST_DIGITS).contains(&digits.len()) || !has_form(rest) || strict && padded {
         return Err(Malformed);
     }
-    let digits = std::str::from_utf8(&line[..digits]).map_err(|_| Malformed)?;
-    u64::from_str_radix(digits, 16).map_err(|_| Malformed)
+    let digits = std::str::from_utf8(digits).map_err(|_| Malformed)?;
+    let size = u64::from_str_radix(digits, 16).map_err(|_| Malformed)?;
+    Ok((size, rest.len()))
 }
 
 #[cfg(test)]
@@ -167,7 +209,7 @@ mod tests {
         loop {
             match decoder.next(&mut buffer)? {
                 Piece::Data(data) => body.extend_from_slice(&data),
-                Piece::Trailers(headers) => trailers = headers,
+                Piece::Trailers(headers) => trailers = *headers,
                 Piece::End => return Ok(Some((body, trailers))),
                 Piece::More => match pieces.next() {
                     Some(piece) => buffer.extend_from_slice(piece),

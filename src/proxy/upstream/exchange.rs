@@ -8,6 +8,7 @@ use super::outgoing::{Outgoing, Stopped};
 use super::secure;
 use crate::proxy::error::TlsFault;
 use crate::proxy::socket::Socket;
+use crate::proxy::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body::Frame;
@@ -90,7 +91,7 @@ impl Connection {
         outgoing: &mut Outgoing,
         asked: (&Method, bool),
         patience: Duration,
-        interim: impl Fn(&AnswerHead),
+        (interim, worker): (impl Fn(&AnswerHead), &Worker),
     ) -> Result<AnswerHead, SendFault> {
         let mut waiting_since = None;
         let mut seen = 0;
@@ -101,7 +102,7 @@ impl Connection {
         };
         poll_fn(|cx| {
             let sending = self.poll_sending(outgoing, cx)?;
-            if let Poll::Ready(head) = self.poll_head(asked, &mut note, cx) {
+            if let Poll::Ready(head) = self.poll_head(asked, (&mut note, worker), cx) {
                 return Poll::Ready(head);
             }
             if sending && outgoing.waits_for_body() {
@@ -137,12 +138,12 @@ impl Connection {
     fn poll_head(
         &mut self,
         asked: (&Method, bool),
-        note: &mut impl FnMut(&AnswerHead) -> bool,
+        (note, worker): (&mut impl FnMut(&AnswerHead) -> bool, &Worker),
         cx: &mut Context<'_>,
     ) -> Poll<Result<AnswerHead, SendFault>> {
         loop {
             if !self.buffer.is_empty() {
-                match answer::take(&mut self.buffer, asked) {
+                match answer::take(&mut self.buffer, asked, || worker.head_buffer()) {
                     Ok(Some(head))
                         if !head.status.is_informational()
                             || head.framing == Framing::WebSocket =>
@@ -185,7 +186,7 @@ pub(in crate::proxy) struct Incoming {
     /// Whether the connection can carry another request once this one is over.
     keep_alive: bool,
     /// The rest of the request.
-    outgoing: Option<Outgoing>,
+    outgoing: Option<Box<Outgoing>>,
 }
 
 enum State {
@@ -224,7 +225,7 @@ impl Incoming {
             state,
             ahead,
             keep_alive: head.keep_alive,
-            outgoing,
+            outgoing: outgoing.map(Box::new),
         })
     }
 
@@ -244,7 +245,7 @@ impl Incoming {
 
     /// Whether the connection can go back to the pool: all read, all sent, nothing left over.
     pub(in crate::proxy) fn leaves_good(&self, connection: &Connection) -> bool {
-        let sent = self.outgoing.as_ref().is_none_or(Outgoing::is_done);
+        let sent = self.outgoing.as_deref().is_none_or(Outgoing::is_done);
         self.is_done() && self.keep_alive && sent && connection.buffer.is_empty()
     }
 
@@ -296,7 +297,7 @@ impl Incoming {
                 }
                 match piece {
                     Ok(Piece::Data(data)) => Some(Ok(Some(Frame::data(data)))),
-                    Ok(Piece::Trailers(trailers)) => Some(Ok(Some(Frame::trailers(trailers)))),
+                    Ok(Piece::Trailers(trailers)) => Some(Ok(Some(Frame::trailers(*trailers)))),
                     Ok(Piece::End) => Some(Ok(None)),
                     Ok(Piece::More) => None,
                     Err(Malformed) => Some(Err(Broken::Cut)),

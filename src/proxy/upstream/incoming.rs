@@ -19,10 +19,6 @@ pub(in crate::proxy) enum Broken {
 }
 
 /// See the head of this file.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives in a box already, and most answers are of the large kind"
-)]
 pub(in crate::proxy) enum Incoming {
     Http1(exchange::Incoming),
     Http2(stream::Incoming),

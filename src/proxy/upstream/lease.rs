@@ -20,7 +20,7 @@ use std::time::Duration;
 /// What carries a request.
 pub(in crate::proxy) enum Carrier {
     /// A connection of its own, HTTP/1.1.
-    Own(Aged),
+    Own(Box<Aged>),
     /// A place on a connection that others share, HTTP/2.
     Shared(Stream),
 }
@@ -80,7 +80,10 @@ impl Lease {
         match &mut self.carrier {
             Carrier::Own(aged) => {
                 let connection = aged.connection();
-                connection.send(outgoing, asked, patience, interim).await
+                let worker = &*self.worker;
+                connection
+                    .send(outgoing, asked, patience, (interim, worker))
+                    .await
             }
             Carrier::Shared(stream) => stream.send(outgoing, asked.0, patience, interim).await,
         }

@@ -35,8 +35,8 @@ pub(in crate::proxy) struct Aged {
 }
 
 impl Aged {
-    pub(super) fn fresh(connection: Connection, home: Option<Home>, now: u64) -> Self {
-        Self {
+    pub(super) fn fresh(connection: Connection, home: Option<Home>, now: u64) -> Box<Self> {
+        Box::new(Self {
             connection,
             born: now,
             idle_since: now,
@@ -44,7 +44,7 @@ impl Aged {
             reused: false,
             place: None,
             home,
-        }
+        })
     }
 
     pub(super) fn is_reused(&self) -> bool {
@@ -82,7 +82,11 @@ impl Aged {
 /// Connections to one endpoint.
 #[derive(Default)]
 struct Ways {
-    idle: Vec<Aged>,
+    #[expect(
+        clippy::vec_box,
+        reason = "each is handed on by several hands while it is in use, and is large"
+    )]
+    idle: Vec<Box<Aged>>,
     shared: Vec<Rc<Shared>>,
     /// How long shared ones may be idle.
     shared_idle: Duration,
@@ -163,7 +167,7 @@ impl Pools {
         None
     }
 
-    pub(super) fn put(&self, endpoint: u64, mut aged: Aged, now: u64, limits: Pool) {
+    pub(super) fn put(&self, endpoint: u64, mut aged: Box<Aged>, now: u64, limits: Pool) {
         let age = Duration::from_nanos(now.saturating_sub(aged.born));
         if age >= limits.max_lifetime {
             return;

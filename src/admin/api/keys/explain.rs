@@ -8,6 +8,7 @@ use crate::admin::call::Call;
 use crate::admin::error::AdminError;
 use crate::admin::schema::Refusals;
 use crate::admin::server::AdminParts;
+use crate::domain::fields::Fields;
 use crate::domain::id::{Id, Kind};
 use crate::domain::role::Permission;
 use crate::domain::route::Location;
@@ -16,7 +17,7 @@ use crate::gate::trace::{self, Given, Outgoing, Question, Rule, Trace, Verdict};
 use crate::snapshot::router::{RoutePlace, Router};
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -134,7 +135,7 @@ struct Wanted {
     host: String,
     path: String,
     query: Option<String>,
-    headers: HeaderMap,
+    fields: Fields,
     from: IpAddr,
 }
 
@@ -172,7 +173,7 @@ pub(in crate::admin) async fn explain_request(
         host: &wanted.host,
         path: &wanted.path,
         query: wanted.query.as_deref(),
-        headers: &wanted.headers,
+        fields: &wanted.fields,
         key: given,
         when_where: (parts.clock.now(), wanted.from),
         nanos: parts.clock.monotonic_nanos(),
@@ -323,7 +324,7 @@ fn read(mut body: Body) -> Result<Wanted, AdminError> {
             host: inner.optional("host", host).unwrap_or_default(),
             path,
             query: query.or(apart),
-            headers: headers(inner),
+            fields: fields(inner),
             from: inner.optional("ip", address).unwrap_or(NOWHERE),
         })
     });
@@ -344,21 +345,21 @@ fn secret_free_text(value: &Value) -> Result<String, Wrong> {
 }
 
 /// Header fields. Values may hold a key, so they are never shown in a fault.
-fn headers(body: &mut Body) -> HeaderMap {
-    let fields = body.entries("headers", header).flatten();
-    let fields = fields.into_iter().flatten().map(|(_, field)| field);
-    let mut headers = HeaderMap::new();
-    for (name, values) in fields {
-        if headers.len() + values.len() > MOST_HEADERS {
+fn fields(body: &mut Body) -> Fields {
+    let entries = body.entries("headers", header).flatten();
+    let entries = entries.into_iter().flatten().map(|(_, field)| field);
+    let mut fields = Fields::default();
+    for (name, values) in entries {
+        if fields.len() + values.len() > MOST_HEADERS {
             let words = format!("at most {MOST_HEADERS} fields");
             body.fault("headers", ("out_of_range", words));
             break;
         }
         for value in values {
-            headers.append(name.clone(), value);
+            fields.push(&name, value.as_bytes());
         }
     }
-    headers
+    fields
 }
 
 fn header(name: &str, value: &Value) -> Result<(HeaderName, Vec<HeaderValue>), Wrong> {

@@ -3,6 +3,7 @@
 
 use super::super::super::fields::{self, Field};
 use super::super::answer::{AnswerHead, Framing, Malformed};
+use crate::proxy::answer::Lines;
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::{Method, Response, StatusCode};
 
@@ -29,7 +30,7 @@ pub(super) fn head(
     };
     Ok(AnswerHead {
         status,
-        headers: passed(parts.headers)?,
+        lines: passed(status, &parts.headers)?,
         framing,
         keep_alive: true,
     })
@@ -51,23 +52,17 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
 }
 
 /// The fields that may be passed on.
-fn passed(headers: HeaderMap) -> Result<HeaderMap, Malformed> {
-    let mut passed = HeaderMap::with_capacity(headers.len() + 2);
-    let mut last = None;
+fn passed(status: StatusCode, headers: &HeaderMap) -> Result<Lines, Malformed> {
+    let mut passed = Lines::begin(Vec::new(), status);
     for (name, value) in headers {
-        // Only the first value of several comes with the name.
-        let name = name.or(last).ok_or(Malformed)?;
         match fields::of_answer(name.as_str()) {
             Field::TransferEncoding | Field::Connection => return Err(Malformed),
-            Field::ContentLength => {
-                passed.insert(name.clone(), value);
-            }
+            Field::ContentLength if passed.sized => {}
             Field::HopByHop | Field::Claim => {}
-            Field::EndToEnd | Field::Te | Field::Host | Field::Expect => {
-                passed.append(name.clone(), value);
+            Field::ContentLength | Field::EndToEnd | Field::Te | Field::Host | Field::Expect => {
+                passed.add(name.as_str(), value.as_bytes());
             }
         }
-        last = Some(name);
     }
     Ok(passed)
 }
@@ -90,11 +85,14 @@ mod tests {
     #[test]
     fn fields_pass_but_for_those_that_are_ours() {
         let head = answer(200, &[("x-a", "1"), ("x-a", "2"), ("x-request-id", "3")]).unwrap();
-        assert_eq!(head.headers.len(), 2);
+        assert_eq!(head.lines.to_map().len(), 2);
         assert_eq!(head.framing, Framing::UntilClose);
         let twice = [("content-length", "5"), ("content-length", "5")];
         let head = answer(200, &twice).unwrap();
-        assert_eq!((head.headers.len(), head.framing), (1, Framing::Length(5)));
+        assert_eq!(
+            (head.lines.to_map().len(), head.framing),
+            (1, Framing::Length(5))
+        );
         assert_eq!(answer(304, &twice).unwrap().framing, Framing::Empty);
     }
 

@@ -1,4 +1,0 @@
-//! `keygate::fuzzing::head_watch` for any bytes.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| keygate::fuzzing::head_watch(data));
