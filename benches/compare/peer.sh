@@ -22,17 +22,20 @@ if (($# != 8)); then
     sed -n 's/^#   //p' "${BASH_SOURCE[0]}" >&2
     exit 2
 fi
+# Told again, of keys that have changed: whoever ends a key calls revoke.sh.
+[[ -z $prepare || ! -e $8/ready ]] || exit 0
 readonly PORT=$1 TLS_PORT=$2 UPSTREAM_PORT=$3 KEYS=$(realpath "$4") CERT=$(realpath "$5") KEY=$(realpath "$6") WORKERS=$7
 mkdir -p "$8"
 readonly DIR=$(realpath "$8") ADMIN=${ADMIN_PORT:-$(($2 + 1))}
-[[ -z $prepare || ! -e $DIR/ready ]] || exit 0
-
-readonly ROOT=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
-readonly TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+readonly SELF=$(realpath "${BASH_SOURCE[0]}")
+readonly ROOT=${SELF%/benches/compare/*}
+readonly TARGET=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
 readonly PROGRAM=$(realpath "${KEYGATE_BIN:-$TARGET/release/keygate}")
 # The unit of systemd and the image set this too.
 export MIMALLOC_PURGE_DELAY=0
 cd "$DIR"
+mkdir -p data logs
+chmod 0700 data
 
 # Limits are those that no load of these machines reaches, so that each is counted and none refuses.
 config() {
@@ -40,8 +43,9 @@ config() {
     cat <<END
 threads: $WORKERS
 management: { address: 127.0.0.1:$ADMIN }
-store: sqlite:keygate.db
-log: { access_file: access.log }
+# Folders of their own: whatever is written beside the config file wakes the one who watches it.
+store: sqlite:data/keygate.db
+log: { access_file: logs/access.log }
 admission: { failed_attempts: $none }
 upstreams:
   app: { endpoints: ["http://127.0.0.1:$UPSTREAM_PORT"] }
@@ -102,19 +106,21 @@ failed() {
     exit 1
 }
 
-# A store belongs to its keys, and to the program that wrote it.
+# A store belongs to its keys, to the schema and to this script.
 store() {
-    local kept
-    kept=$TARGET/compare/$({ cat "$KEYS"; stat -c %s-%Y "$PROGRAM"; } | sha256sum | cut -c 1-32)
-    if [[ ! -e $kept ]]; then
-        fill
-        rm -rf "$kept.new"
-        mkdir -p "$kept.new"
-        cp -r keygate.db data token "$kept.new"
-        mv -T "$kept.new" "$kept"
-    else
+    local kept made
+    kept=$TARGET/compare/$(sha256sum <"$KEYS" | cut -c 1-32)
+    made=$(cat "$ROOT"/src/store/migrations/* "$SELF" | sha256sum)
+    if [[ -e $kept/made && $(<"$kept/made") == "$made" ]]; then
         cp -r --reflink=auto "$kept/." .
+        return
     fi
+    fill
+    rm -rf "$kept" "$kept.new"
+    mkdir -p "$kept.new"
+    cp -r data token "$kept.new"
+    echo "$made" >"$kept.new/made"
+    mv -T "$kept.new" "$kept"
 }
 
 [[ -e ready ]] || store
