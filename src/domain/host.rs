@@ -35,42 +35,61 @@ pub fn host_name(value: &str) -> Result<Cow<'_, str>, HostFault> {
 }
 
 fn port(digits: Option<&str>) -> Result<(), HostFault> {
-    match digits {
-        None => Ok(()),
-        Some(text)
-            if text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok() =>
-        {
-            Ok(())
-        }
-        Some(_) => Err(HostFault),
+    let Some(digits) = digits else { return Ok(()) };
+    let number = digits.bytes().try_fold(0, |number: u32, byte| {
+        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
+        Some((number * 10 + digit).min(u32::from(u16::MAX) + 1))
+    });
+    match number {
+        Some(number) if u16::try_from(number).is_ok() && !digits.is_empty() => Ok(()),
+        Some(_) | None => Err(HostFault),
     }
 }
 
 /// Letters, digits, `-`, `_` and `.`: what real names are made of, and whether there are capitals. RFC 3986 would also
 /// allow escapes and sub-delims, which no resolver knows and which have hidden attacks. One pass: this is on every request.
 fn registered_name(name: &str) -> Result<bool, HostFault> {
-    let absolute = name.strip_suffix('.').unwrap_or(name);
-    let (mut label, mut capitals) = (0, false);
-    for byte in absolute.bytes() {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
-            b'A'..=b'Z' => {
-                label += 1;
-                capitals = true;
-            }
-            b'.' if label > 0 => label = 0,
-            _ => return Err(HostFault),
-        }
-        if label > 63 {
+    let absolute = name.strip_suffix('.').unwrap_or(name).as_bytes();
+    let (mut label, mut kinds) = (0, 0);
+    let ends = |label, at| (1..=LONGEST_LABEL).contains(&(at - label));
+    for (at, byte) in absolute.iter().enumerate() {
+        let kind = KINDS[usize::from(*byte)];
+        kinds |= kind;
+        if kind == BAD || kind == DOT && !ends(label, at) {
             return Err(HostFault);
         }
+        if kind == DOT {
+            label = at + 1;
+        }
     }
-    if label == 0 || name.len() > 254 {
-        Err(HostFault)
-    } else {
-        Ok(capitals)
+    if !ends(label, absolute.len()) || name.len() > LONGEST_NAME {
+        return Err(HostFault);
     }
+    Ok(kinds & CAPITAL != 0)
 }
+
+const LONGEST_LABEL: usize = 63;
+const LONGEST_NAME: usize = 254;
+const BAD: u8 = 0;
+const LETTER: u8 = 1;
+const CAPITAL: u8 = 2;
+const DOT: u8 = 4;
+
+/// What each byte is to a name.
+const KINDS: [u8; 256] = {
+    let mut kinds = [BAD; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        kinds[byte as usize] = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => LETTER,
+            b'A'..=b'Z' => CAPITAL,
+            b'.' => DOT,
+            _ => BAD,
+        };
+        byte += 1;
+    }
+    kinds
+};
 
 #[cfg(test)]
 mod tests {

@@ -50,6 +50,7 @@ impl Permit {
     }
 
     /// Says upstream who calls, field by field; nothing for anonymous.
+    #[inline]
     pub fn identify(&self, route: &CompiledRoute, say: impl FnMut(&str, &[u8])) {
         if let Some(key) = &self.key {
             identity::tell(key, route.route.forward_metadata, say);

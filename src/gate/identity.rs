@@ -40,6 +40,7 @@ pub fn is_claim(name: &[u8]) -> bool {
 }
 
 /// Says who calls: exactly one of each.
+#[inline]
 pub(super) fn tell(key: &Key, with_metadata: bool, mut say: impl FnMut(&str, &[u8])) {
     let id = key.id.text(Kind::Key);
     let id = id.as_bytes();

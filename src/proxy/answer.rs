@@ -61,6 +61,7 @@ impl Lines {
     }
 
     /// Adds a field.
+    #[inline]
     pub(super) fn add(&mut self, name: &str, value: &[u8]) {
         self.note(name, value);
         self.bytes.extend_from_slice(name.as_bytes());
@@ -70,6 +71,7 @@ impl Lines {
     }
 
     /// Notes what a field says to whoever sends the answer.
+    #[inline]
     pub(super) fn note(&mut self, name: &str, value: &[u8]) {
         match name.len() {
             4 => self.dated |= name.eq_ignore_ascii_case("date"),

@@ -55,9 +55,13 @@ pub(super) async fn serve(
     // Without it small answers may wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let mut caller = Caller::at(peer);
-    let met = meet(&worker, &listener, &settings, &mut stream, &mut caller);
-    if !met.await {
-        return;
+    if settings.trust.proxy_protocol {
+        let met = meet(&worker, &listener, &settings, &mut stream, &mut caller);
+        if !Box::pin(met).await {
+            return;
+        }
+    } else if settings.trust.covers(peer.ip()) {
+        caller.trust = Some(Arc::clone(&settings.trust));
     }
     // The connections of a proxy are those of many.
     let is_proxy = settings.trust.covers(caller.peer.ip());
@@ -65,15 +69,18 @@ pub(super) async fn serve(
     let _place = if let Some(most) = most.filter(|_| !is_proxy) {
         let Some(place) = Place::take(&listener, caller.peer, most) else {
             listener.shed.count(Shed::MaxConnectionsPerAddress);
-            return turn_away(&worker, &listener, &settings, stream, caller).await;
+            return Box::pin(turn_away(&worker, &listener, &settings, stream, caller)).await;
         };
         Some(place)
     } else {
         None
     };
-    let Some(shaken) = shake(&worker, &listener, &settings, stream, &mut caller).await else {
-        return;
+    let shaken = if settings.tls.is_some() {
+        Box::pin(shake(&worker, &listener, &settings, stream, &mut caller)).await
+    } else {
+        Some(Shaken::clear(stream))
     };
+    let Some(shaken) = shaken else { return };
     connection::serve(worker, listener, settings.limits, shaken, caller).await;
 }
 
@@ -85,12 +92,7 @@ async fn meet(
     stream: &mut TcpStream,
     caller: &mut Caller,
 ) -> bool {
-    let trusted = settings.trust.covers(caller.peer.ip());
-    if !settings.trust.proxy_protocol {
-        caller.trust = trusted.then(|| Arc::clone(&settings.trust));
-        return true;
-    }
-    if !trusted {
+    if !settings.trust.covers(caller.peer.ip()) {
         listener.shed.count(Shed::ProxyProtocol);
         return false;
     }
@@ -130,9 +132,7 @@ async fn shake(
     stream: TcpStream,
     caller: &mut Caller,
 ) -> Option<Shaken> {
-    let Some(server) = &settings.tls else {
-        return Some(Shaken::clear(stream));
-    };
+    let server = settings.tls.as_ref()?;
     let shaken = worker.unless_cut(tls::accept(listener, server, stream));
     let mut shaken = shaken.await.flatten()?;
     caller.secure = true;

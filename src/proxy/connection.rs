@@ -191,13 +191,15 @@ impl Connection {
         self.read_deadline.set(None);
     }
 
-    pub(super) fn request_ends(&self) {
+    /// One is over, at this moment.
+    pub(super) fn request_ends(&self, now: Instant) {
         let open = self.open.get().saturating_sub(1);
         self.open.set(open);
         if open > 0 {
             return;
         }
         self.phase.set(Phase::Idle);
+        self.read_deadline.set(Some(now + self.limits.idle_timeout));
     }
 
     /// Passes an interim answer on, in front of whatever is written next.
@@ -338,7 +340,8 @@ impl Connection {
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. What a silent connection of HTTP/1.1 does not need is asked for when it is: ten thousand
+/// of them are no rare thing.
 pub(super) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<ListenerState>,
@@ -352,7 +355,7 @@ pub(super) async fn serve(
         connection.drain();
     }
     let mut end = if http2 {
-        http2::drive(&worker, &connection, socket, Bytes::new()).await
+        Box::pin(http2::drive(&worker, &connection, socket, Bytes::new())).await
     } else {
         http1::drive(&worker, &connection, socket).await
     };
@@ -360,15 +363,15 @@ pub(super) async fn serve(
     if connection.http2.get()
         && let Some(socket) = stream.take()
     {
-        end = http2::drive(&worker, &connection, socket, ahead.clone()).await;
+        end = Box::pin(http2::drive(&worker, &connection, socket, ahead.clone())).await;
     }
     worker.unregister(number);
     let tunnel = connection.tunnel.take();
     let (Some(tunnel), End::Done) = (tunnel, &end) else {
-        return finish(&worker, &connection, end, stream).await;
+        return Box::pin(finish(&worker, &connection, end, stream)).await;
     };
     if let Some(socket) = stream {
-        worker.unless_cut(tunnel.run(socket, ahead)).await;
+        Box::pin(worker.unless_cut(tunnel.run(socket, ahead))).await;
     }
 }
 

@@ -320,7 +320,8 @@ impl RequestContext {
         self.ended
     }
 
-    fn account(&self) {
+    /// Tells what there is to tell of it; gives the time of its end.
+    fn account(&self) -> u64 {
         let end = if self.ended == 0 {
             self.worker.clock.monotonic_nanos()
         } else {
@@ -361,6 +362,7 @@ impl RequestContext {
             path: self.path.as_deref(),
         };
         self.worker.log(&record);
+        end
     }
 }
 
@@ -369,8 +371,8 @@ impl Drop for RequestContext {
         if let Some(stream) = self.stream.get() {
             self.worker.streams.remove(stream);
         }
-        self.account();
-        self.connection.request_ends();
+        let end = self.account();
+        self.connection.request_ends(self.worker.instant(end));
     }
 }
 

@@ -228,7 +228,13 @@ pub(super) async fn exchange(
     let interim = |answer: &AnswerHead| cx.pass_interim(answer);
     let patience = route.upstream.config.first_byte_timeout;
     let asked = (method, cx.handshake.is_some());
-    let fault = match lease.send(outgoing, asked, patience, interim).await {
+    // Later tries have waited for a connection, or for the try before.
+    let now = if cx.tries == 1 && lease.is_reused() {
+        cx.worker.instant(cx.decided)
+    } else {
+        Instant::now()
+    };
+    let fault = match lease.send(outgoing, asked, (patience, now), interim).await {
         Ok(answer) => return Ok((answer, lease)),
         Err(fault) => fault,
     };

@@ -123,10 +123,12 @@ impl UpstreamHead {
     }
 
     /// Adds a field.
+    #[inline]
     pub(super) fn add(&mut self, name: &str, value: &[u8]) {
         self.line(name.as_bytes(), value);
     }
 
+    #[inline]
     fn line(&mut self, name: &[u8], value: &[u8]) {
         self.push(name);
         self.push(b": ");

@@ -15,6 +15,16 @@ pub(super) struct Request {
     pub(super) body: CallerBody,
 }
 
+impl Request {
+    /// One that has yet to come.
+    pub(super) fn none() -> Self {
+        Self {
+            head: Head::unread(),
+            body: CallerBody::None,
+        }
+    }
+}
+
 /// What a request's head says.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -73,6 +83,19 @@ impl Head {
             fields: memory.fields,
             stream: None,
         }
+    }
+
+    /// Says nothing any more.
+    pub(super) fn start(&mut self, memory: HeadMemory) {
+        self.target = Target::default();
+        self.text = memory.text;
+        self.fields = memory.fields;
+        self.stream = None;
+    }
+
+    /// Whether there is nothing to write into.
+    pub(super) fn is_without_memory(&self) -> bool {
+        self.fields.capacity() == 0
     }
 
     /// Of a request of HTTP/2; one that asks for a WebSocket (RFC 8441 §4) as the request of HTTP/1.1 that it stands for.
@@ -151,10 +174,10 @@ impl Head {
     }
 
     /// What can be used again for another one.
-    pub(super) fn into_memory(self) -> HeadMemory {
+    pub(super) fn take_memory(&mut self) -> HeadMemory {
         HeadMemory {
-            fields: self.fields,
-            text: self.text,
+            fields: std::mem::take(&mut self.fields),
+            text: std::mem::take(&mut self.text),
         }
     }
 

@@ -14,14 +14,20 @@ use crate::snapshot::handle::{Shared, Snapshot};
 use crate::telemetry::access::{AccessBuffer, AccessRecord};
 use crate::telemetry::logs::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteMetrics};
+use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
+use tokio::io::AsyncRead;
 use tokio::task::LocalSet;
+use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +37,8 @@ const FLUSH_EVERY: Duration = Duration::from_millis(50);
 const MOST_TURNED_AWAY: usize = 64;
 /// Room for what one read of a head may bring.
 const SCRATCH: usize = 16 * 1024;
+/// Room for a piece of a message.
+const ROOM: usize = 64 * 1024;
 /// Buffers kept for the next requests, and how large each may have grown.
 const MOST_BUFFERS: usize = 64;
 const LARGEST_BUFFER: usize = 16 * 1024;
@@ -168,11 +176,15 @@ pub(super) struct Worker {
     flushing: Cell<bool>,
     /// Where heads are read into.
     pub(super) scratch: RefCell<Vec<u8>>,
+    /// Room for what is read, lent to whoever reads: a silent connection has none.
+    rooms: RefCell<Vec<BytesMut>>,
     /// Buffers for heads, used again and again.
     head_buffers: RefCell<Vec<Vec<u8>>>,
     /// The same for what callers say.
     heads: RefCell<Vec<HeadMemory>>,
     random: RefCell<fastrand::Rng>,
+    /// When the monotonic clock began.
+    origin: Instant,
     /// The wall time, and when by the monotonic clock it was asked for.
     wall: Cell<(Timestamp, u64)>,
     /// `Date` of answers, and the second it is of.
@@ -186,6 +198,8 @@ pub(super) struct Worker {
 impl Worker {
     fn new(number: usize, parts: ProxyParts) -> Self {
         let view = View::of(&parts.shared);
+        let now = parts.clock.monotonic_nanos();
+        let origin = Instant::now() - Duration::from_nanos(now);
         let wall = Cell::new((parts.clock.now(), parts.clock.monotonic_nanos()));
         Self {
             number,
@@ -207,10 +221,12 @@ impl Worker {
             load: Load::default(),
             flushing: Cell::new(false),
             scratch: RefCell::new(vec![0; SCRATCH]),
+            rooms: RefCell::default(),
             head_buffers: RefCell::default(),
             heads: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             wall,
+            origin,
             date: RefCell::new((i64::MIN, [b' '; 29])),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -274,6 +290,11 @@ impl Worker {
         self.random.borrow_mut().u64(..end)
     }
 
+    /// A moment of the monotonic clock, for timers.
+    pub(super) fn instant(&self, nanos: u64) -> Instant {
+        self.origin + Duration::from_nanos(nanos)
+    }
+
     /// Wall time and monotonic time. The first is asked for anew only when it may have changed by half a millisecond.
     pub(super) fn times(&self) -> (Timestamp, u64) {
         let nanos = self.clock.monotonic_nanos();
@@ -297,6 +318,42 @@ impl Worker {
             }
         }
         date.1
+    }
+
+    /// Reads into `buffer`, or into a room that takes its place if there is nothing in it.
+    pub(super) fn poll_read<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        buffer: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if !buffer.is_empty() {
+            buffer.reserve(ROOM / 4);
+            return poll_read_buf(Pin::new(stream), cx, buffer);
+        }
+        let mut room = self.room();
+        let read = poll_read_buf(Pin::new(stream), cx, &mut room);
+        let unused = if matches!(read, Poll::Ready(Ok(1..))) {
+            std::mem::replace(buffer, room)
+        } else {
+            room
+        };
+        self.recycle_room(unused);
+        read
+    }
+
+    fn room(&self) -> BytesMut {
+        let free = self.rooms.borrow_mut().pop();
+        free.unwrap_or_else(|| BytesMut::with_capacity(ROOM))
+    }
+
+    /// Room that is not needed any more; of use again if nothing of it is under way.
+    pub(super) fn recycle_room(&self, mut room: BytesMut) {
+        room.clear();
+        let mut free = self.rooms.borrow_mut();
+        if free.len() < MOST_BUFFERS && room.try_reclaim(ROOM) {
+            free.push(room);
+        }
     }
 
     /// An empty buffer for a head.
@@ -356,8 +413,8 @@ impl Worker {
     }
 
     /// A head that is not needed any more.
-    pub(super) fn recycle_head(&self, head: Head) {
-        let mut memory = head.into_memory();
+    pub(super) fn recycle_head(&self, head: &mut Head) {
+        let mut memory = head.take_memory();
         memory.clear();
         let mut free = self.heads.borrow_mut();
         if free.len() < MOST_BUFFERS && memory.size() <= LARGEST_BUFFER {

@@ -138,6 +138,7 @@ fn shown<'a>(path: &'a str, brand: &str) -> Cow<'a, str> {
     }
 }
 
+#[inline]
 fn push(out: &mut Vec<u8>, before: &[u8], text: &str) {
     out.extend_from_slice(before);
     out.extend_from_slice(text.as_bytes());
@@ -149,6 +150,7 @@ fn push_json(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
+#[inline]
 fn push_optional(out: &mut Vec<u8>, before: &[u8], text: Option<&str>) {
     out.extend_from_slice(before);
     match text {

@@ -2,14 +2,14 @@
 
 use super::requests::LIMITS;
 use crate::proxy::http1::head::{self, Framing};
-use crate::proxy::request::HeadMemory;
+use crate::proxy::request::Head;
 
 /// What a caller sends.
 pub fn request_framing(data: &[u8]) {
     let Some(limits) = LIMITS.as_ref() else {
         return;
     };
-    let parse = |bytes: &[u8]| head::parse(bytes, limits, HeadMemory::default);
+    let parse = |bytes: &[u8]| head::parse(bytes, limits, &mut Head::unread());
     let Ok(Some(found)) = parse(data) else {
         return;
     };

@@ -9,7 +9,7 @@ use crate::domain::upstream::HostHeader;
 use crate::gate::extract::{is_key_field, protocol_prefix, strip_query};
 use crate::proxy::headers::UpstreamHead;
 use crate::proxy::http1::head;
-use crate::proxy::request::{Head, HeadMemory};
+use crate::proxy::request::Head;
 use crate::proxy::request_head::RequestHead;
 use http::{Request, Uri, Version};
 use std::path::Path;
@@ -45,8 +45,9 @@ pub fn request_head(data: &[u8]) {
         return;
     };
     let request = if choice & 1 == 0 {
-        let parsed = head::parse(bytes, limits, HeadMemory::default);
-        parsed.ok().flatten().map(|found| found.says)
+        let mut head = Head::unread();
+        let parsed = head::parse(bytes, limits, &mut head);
+        parsed.ok().flatten().map(|_| head)
     } else {
         over_http2(bytes)
     };

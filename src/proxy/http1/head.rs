@@ -4,7 +4,7 @@
 use crate::config::ListenerLimits;
 use crate::domain::fields::Span;
 use crate::proxy::error::ProxyError;
-use crate::proxy::request::{self, HeadMemory};
+use crate::proxy::request;
 use http::{Method, Version};
 use httparse::{Header, Status};
 use std::mem::MaybeUninit;
@@ -45,7 +45,6 @@ pub(in crate::proxy) struct Manners {
 /// A head that is clear.
 #[derive(Debug)]
 pub(in crate::proxy) struct Head {
-    pub(in crate::proxy) says: request::Head,
     /// Bytes of the head.
     pub(in crate::proxy) length: usize,
     pub(in crate::proxy) framing: Framing,
@@ -61,18 +60,18 @@ fn most(limits: &ListenerLimits) -> usize {
     (limits.max_header_bytes + limits.max_uri_bytes + REQUEST_LINE) * 2
 }
 
-/// The head at the front of these bytes; `None`: more of them are needed.
+/// The head at the front of these bytes; `None`: more of them are needed. What it says is put into `said`, which says nothing.
 pub(in crate::proxy) fn parse(
     bytes: &[u8],
     limits: &ListenerLimits,
-    memory: impl FnOnce() -> HeadMemory,
+    said: &mut request::Head,
 ) -> Result<Option<Head>, ProxyError> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; USUAL_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(bytes, &mut slots) {
-        Ok(Status::Complete(length)) => understand(&parsed, bytes, length, memory()).map(Some),
+        Ok(Status::Complete(length)) => understand(&parsed, bytes, length, said).map(Some),
         Ok(Status::Partial) => too_long_already(bytes, limits).map_or(Ok(None), Err),
-        Err(httparse::Error::TooManyHeaders) => parse_many(bytes, limits, memory),
+        Err(httparse::Error::TooManyHeaders) => parse_many(bytes, limits, said),
         Err(_) => Err(NOT_HTTP),
     }
 }
@@ -81,7 +80,7 @@ pub(in crate::proxy) fn parse(
 fn parse_many(
     bytes: &[u8],
     limits: &ListenerLimits,
-    memory: impl FnOnce() -> HeadMemory,
+    said: &mut request::Head,
 ) -> Result<Option<Head>, ProxyError> {
     if limits.max_headers < USUAL_FIELDS {
         return Err(ProxyError::HeadersTooLarge);
@@ -89,7 +88,7 @@ fn parse_many(
     let mut slots = vec![httparse::EMPTY_HEADER; limits.max_headers + 1];
     let mut parsed = httparse::Request::new(&mut slots);
     match parsed.parse(bytes) {
-        Ok(Status::Complete(length)) => understand(&parsed, bytes, length, memory()).map(Some),
+        Ok(Status::Complete(length)) => understand(&parsed, bytes, length, said).map(Some),
         Ok(Status::Partial) => too_long_already(bytes, limits).map_or(Ok(None), Err),
         Err(httparse::Error::TooManyHeaders) => Err(ProxyError::HeadersTooLarge),
         Err(_) => Err(NOT_HTTP),
@@ -115,7 +114,7 @@ fn understand(
     parsed: &httparse::Request<'_, '_>,
     bytes: &[u8],
     length: usize,
-    mut memory: HeadMemory,
+    said: &mut request::Head,
 ) -> Result<Head, ProxyError> {
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
     else {
@@ -138,10 +137,9 @@ fn understand(
         let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
         Span::of(start..start + part.len())
     };
-    memory.fields.hold(&bytes[..length]);
+    said.fields.hold(&bytes[..length]);
     for field in parsed.headers.iter() {
-        memory
-            .fields
+        said.fields
             .name(place(field.name.as_bytes()), place(field.value));
     }
     let version = if modern {
@@ -149,10 +147,10 @@ fn understand(
     } else {
         Version::HTTP_10
     };
-    let mut head = request::Head::new(method, version, memory);
-    head.aim_at(target)?;
+    said.method = method;
+    said.version = version;
+    said.aim_at(target)?;
     Ok(Head {
-        says: head,
         length,
         framing: survey.framing(),
         manners: Manners {

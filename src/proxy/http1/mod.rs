@@ -10,6 +10,7 @@ pub(super) use wire::{BrokenBody, Wire};
 use super::connection::{Connection, Driven, Driver, End, refuse};
 use super::error::ProxyError;
 use super::handler;
+use super::request::Request;
 use super::socket::Socket;
 use super::worker::Worker;
 use answer::Ended;
@@ -33,9 +34,10 @@ pub(super) async fn drive(worker: &Rc<Worker>, connection: &Rc<Connection>, sock
 
 /// One request after the other.
 async fn one_by_one(worker: &Rc<Worker>, connection: &Rc<Connection>, wire: &Rc<Wire>) {
+    let mut request = Request::none();
     loop {
-        let (mut request, manners) = match wire.next_request().await {
-            Next::Request(request, manners) => (request, manners),
+        let manners = match wire.next_request(&mut request).await {
+            Next::Request(manners) => manners,
             Next::Refused(fault) => return refuse_head(worker, connection, wire, fault).await,
             Next::Preface => return connection.speaks_http2(),
             Next::Closed => return wire.close().await,
@@ -46,7 +48,7 @@ async fn one_by_one(worker: &Rc<Worker>, connection: &Rc<Connection>, wire: &Rc<
             return;
         };
         drop(answering);
-        worker.recycle_head(request.head);
+        worker.recycle_head(&mut request.head);
         match wire.send(answer, manners).await {
             Ended::Whole if connection.goes_on() => return,
             Ended::Whole if wire.is_ready_for_next(manners) => {}

@@ -5,11 +5,11 @@ use super::head::{self, Framing, Manners};
 use crate::proxy::body::CallerBody;
 use crate::proxy::connection::Connection;
 use crate::proxy::error::ProxyError;
-use crate::proxy::request::Request;
+use crate::proxy::request::{self, Request};
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::chunked::{Decoder, Piece};
 use crate::proxy::worker::Worker;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::Frame;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -17,11 +17,8 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
+use tokio::io::AsyncWrite;
 
-/// Room for a piece of a body.
-const BODY_READ: usize = 64 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// How a connection of HTTP/2 begins (RFC 9113 §3.4); no method of HTTP/1.1 does.
 const PREFACE: &[u8] = b"PRI * ";
@@ -36,7 +33,7 @@ enum Body {
 
 /// What came of waiting for a request.
 pub(super) enum Next {
-    Request(Request, Manners),
+    Request(Manners),
     /// What came is none.
     Refused(ProxyError),
     /// It is HTTP/2.
@@ -61,6 +58,8 @@ pub(in crate::proxy) struct Wire {
     /// The caller waits to be asked for the body.
     expects: Cell<bool>,
     fresh: Cell<bool>,
+    /// How much of what has been read has been found to be no whole head.
+    seen: Cell<usize>,
 }
 
 impl Wire {
@@ -73,6 +72,7 @@ impl Wire {
             body: RefCell::new(Body::Done),
             expects: Cell::new(false),
             fresh: Cell::new(true),
+            seen: Cell::new(0),
         }
     }
 
@@ -97,77 +97,85 @@ impl Wire {
     }
 
     /// Waits for the head of a request.
-    pub(super) async fn next_request(self: &Rc<Self>) -> Next {
-        poll_fn(|cx| self.poll_request(cx)).await
+    pub(super) async fn next_request(self: &Rc<Self>, request: &mut Request) -> Next {
+        poll_fn(|cx| self.poll_request(request, cx)).await
     }
 
-    fn poll_request(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Next> {
-        let mut seen = 0;
+    fn poll_request(self: &Rc<Self>, request: &mut Request, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut read = self.read.borrow_mut();
         loop {
-            let mut read = self.read.borrow_mut();
-            if read.len() > seen {
+            if read.len() > self.seen.get() {
                 self.connection.head_came();
-                if let Some(next) = self.parse(&mut read, seen) {
+                if let Some(next) = self.parse(request, &mut read) {
+                    self.seen.set(0);
                     return Poll::Ready(next);
                 }
+                self.seen.set(read.len());
             } else if read.is_empty() && self.connection.is_draining() {
                 return Poll::Ready(Next::Closed);
             }
-            seen = read.len();
-            let mut scratch = self.worker.scratch.borrow_mut();
-            let mut piece = ReadBuf::new(&mut scratch);
-            let came = ready!(self.with_socket(|socket| socket.poll_read(cx, &mut piece)));
-            if came.is_err() || piece.filled().is_empty() {
-                return Poll::Ready(Next::Closed);
+            match ready!(self.poll_read(&mut read, cx)) {
+                Ok(1..) => {}
+                Ok(_) | Err(_) => return Poll::Ready(Next::Closed),
             }
-            let piece = piece.filled();
-            if self.fresh.replace(false)
-                && self.connection.limits.http2
-                && piece.starts_with(PREFACE)
-            {
-                read.extend_from_slice(piece);
+            let is_first = self.fresh.replace(false) && self.connection.limits.http2;
+            if is_first && read.starts_with(PREFACE) {
                 return Poll::Ready(Next::Preface);
-            }
-            if read.is_empty() {
-                self.connection.head_came();
-                // Most heads come whole: they are parsed where they lie, and nothing is kept.
-                match head::parse(piece, &self.connection.limits, || self.worker.head_memory()) {
-                    Ok(Some(head)) => {
-                        read.extend_from_slice(&piece[head.length..]);
-                        return Poll::Ready(self.begin(head));
-                    }
-                    Ok(None) => {
-                        read.extend_from_slice(piece);
-                        seen = read.len();
-                    }
-                    Err(fault) => return Poll::Ready(Next::Refused(fault)),
-                }
-            } else {
-                read.extend_from_slice(piece);
             }
         }
     }
 
-    /// What has been read, if it is a head or none; `seen` bytes of it were looked at before.
-    fn parse(self: &Rc<Self>, read: &mut BytesMut, seen: usize) -> Option<Next> {
+    fn poll_read(&self, read: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.with_socket(|socket| self.worker.poll_read(socket.get_mut(), read, cx))
+    }
+
+    /// Keeps no more room for what has been read than it needs.
+    fn shrink(&self, read: &mut BytesMut) {
+        let rest = if read.is_empty() {
+            BytesMut::new()
+        } else {
+            BytesMut::from(&read[..])
+        };
+        self.worker.recycle_room(std::mem::replace(read, rest));
+    }
+
+    /// What has been read, if it is a head or none.
+    fn parse(self: &Rc<Self>, request: &mut Request, read: &mut BytesMut) -> Option<Next> {
         let limits = &self.connection.limits;
+        let seen = self.seen.get();
         if seen > 0 && !head::may_end(read, seen) {
             return head::too_long_already(read, limits).map(Next::Refused);
         }
-        match head::parse(read, limits, || self.worker.head_memory()) {
+        match head::parse(read, limits, self.fresh_head(request)) {
             Ok(Some(head)) => {
-                let _ = read.split_to(head.length);
-                if read.is_empty() {
-                    *read = BytesMut::new();
+                read.advance(head.length);
+                let next = self.begin(request, &head);
+                // What stands behind is the next request, which may wait for long, or the body, which is taken where it lies.
+                if self.is_body_done() {
+                    self.shrink(read);
                 }
-                Some(self.begin(head))
+                Some(next)
             }
-            Ok(None) => None,
+            Ok(None) => {
+                // The rest may take its time.
+                if seen == 0 {
+                    self.shrink(read);
+                }
+                None
+            }
             Err(fault) => Some(Next::Refused(fault)),
         }
     }
 
-    fn begin(self: &Rc<Self>, head: head::Head) -> Next {
+    /// A head that says nothing, with memory for what it will say.
+    fn fresh_head<'r>(&self, request: &'r mut Request) -> &'r mut request::Head {
+        if request.head.is_without_memory() {
+            request.head.start(self.worker.head_memory());
+        }
+        &mut request.head
+    }
+
+    fn begin(self: &Rc<Self>, request: &mut Request, head: &head::Head) -> Next {
         let body = match head.framing {
             Framing::Length(0) => Body::Done,
             Framing::Length(length) => Body::Length(length),
@@ -176,16 +184,12 @@ impl Wire {
         let is_bodiless = matches!(body, Body::Done);
         self.body.replace(body);
         self.expects.set(head.expects && !is_bodiless);
-        let body = if is_bodiless {
+        request.body = if is_bodiless {
             CallerBody::None
         } else {
             CallerBody::Http1(Rc::clone(self))
         };
-        let request = Request {
-            head: head.says,
-            body,
-        };
-        Next::Request(request, head.manners)
+        Next::Request(head.manners)
     }
 
     /// Whether nothing more of the request's body is to come.
@@ -216,8 +220,7 @@ impl Wire {
                 self.connection.says(CONTINUE);
                 ready!(self.poll_says(cx)).map_err(|_| BrokenBody)?;
             }
-            read.reserve(BODY_READ);
-            match ready!(self.with_socket(|socket| poll_read_buf(socket, cx, &mut *read))) {
+            match ready!(self.poll_read(&mut read, cx)) {
                 Ok(1..) => {}
                 Ok(_) | Err(_) => return Poll::Ready(Some(Err(BrokenBody))),
             }
@@ -269,13 +272,10 @@ impl Wire {
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut read = self.read.borrow_mut();
         while read.is_empty() && self.is_body_done() {
-            let mut scratch = self.worker.scratch.borrow_mut();
-            let mut piece = ReadBuf::new(&mut scratch);
-            let came = ready!(self.with_socket(|socket| socket.poll_read(cx, &mut piece)));
-            if came.is_err() || piece.filled().is_empty() {
-                return Poll::Ready(());
+            match ready!(self.poll_read(&mut read, cx)) {
+                Ok(1..) => self.shrink(&mut read),
+                Ok(_) | Err(_) => return Poll::Ready(()),
             }
-            read.extend_from_slice(piece.filled());
         }
         Poll::Pending
     }
@@ -285,10 +285,7 @@ impl Wire {
         if !self.is_body_done() {
             self.connection.body_left();
         }
-        let mut read = self.read.borrow_mut();
-        if read.is_empty() {
-            *read = BytesMut::new();
-        }
+        self.shrink(&mut self.read.borrow_mut());
         manners.keep_alive && !self.connection.has_left() && !self.connection.is_closing()
     }
 

@@ -18,12 +18,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
-use tokio_util::io::poll_read_buf;
 
-/// Room for a head and a small body.
-const SMALL_READ: usize = 8 * 1024;
-/// Room for a piece of a large body.
-const LARGE_READ: usize = 64 * 1024;
 /// Interim answers to one request; more is no HTTP any more.
 pub(super) const MOST_INTERIM: usize = 16;
 
@@ -71,10 +66,8 @@ impl Connection {
     }
 
     /// Lets go of memory that an idle connection does not need.
-    pub(in crate::proxy) fn rest(&mut self) {
-        if self.buffer.capacity() > SMALL_READ {
-            self.buffer = BytesMut::new();
-        }
+    pub(in crate::proxy) fn rest(&mut self, worker: &Worker) {
+        worker.recycle_room(std::mem::take(&mut self.buffer));
     }
 
     /// The socket, and what has been read from it: for a WebSocket.
@@ -91,9 +84,10 @@ impl Connection {
         outgoing: &mut Outgoing,
         asked: (&Method, bool),
         patience: Duration,
-        (interim, worker): (impl Fn(&AnswerHead), &Worker),
+        (interim, worker, now): (impl Fn(&AnswerHead), &Worker, Instant),
     ) -> Result<AnswerHead, SendFault> {
         let mut waiting_since = None;
+        let mut began = Some(now);
         let mut seen = 0;
         let mut note = |head: &AnswerHead| {
             interim(head);
@@ -110,7 +104,9 @@ impl Connection {
                 return Poll::Pending;
             }
             if waiting_since.replace(outgoing.sent()) != Some(outgoing.sent()) {
-                self.timer.as_mut().reset(Instant::now() + patience);
+                // The first time that is hardly later than when it was decided to send.
+                let since = began.take().unwrap_or_else(Instant::now);
+                self.timer.as_mut().reset(since + patience);
             }
             ready!(self.timer.as_mut().poll(cx));
             Poll::Ready(Err(SendFault::Timeout))
@@ -155,7 +151,7 @@ impl Connection {
                     Ok(None) => {}
                 }
             }
-            match ready!(self.poll_read(SMALL_READ, cx)) {
+            match ready!(self.poll_read(worker, cx)) {
                 Ok(1..) => {}
                 Ok(_) | Err(_) if !self.buffer.is_empty() => {
                     return Poll::Ready(Err(SendFault::Protocol));
@@ -169,12 +165,8 @@ impl Connection {
         }
     }
 
-    fn poll_read(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // Topping up a buffer that has room costs more than reading into what it has.
-        if self.buffer.capacity() - self.buffer.len() < room / 4 {
-            self.buffer.reserve(room);
-        }
-        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buffer)
+    fn poll_read(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        worker.poll_read(&mut self.stream, &mut self.buffer, cx)
     }
 }
 
@@ -252,7 +244,7 @@ impl Incoming {
     /// The next piece of the body.
     pub(in crate::proxy) fn poll_frame(
         &mut self,
-        connection: &mut Connection,
+        (connection, worker): (&mut Connection, &Worker),
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.send_on(connection, cx);
@@ -260,10 +252,7 @@ impl Incoming {
             if let Some(piece) = self.next_piece(&mut connection.buffer) {
                 return Poll::Ready(piece.transpose());
             }
-            let small = self
-                .remaining()
-                .is_some_and(|left| left < SMALL_READ as u64);
-            match ready!(connection.poll_read(if small { SMALL_READ } else { LARGE_READ }, cx)) {
+            match ready!(connection.poll_read(worker, cx)) {
                 Ok(1..) => {}
                 Ok(0) if matches!(self.state, State::UntilClose) => self.state = State::Done,
                 Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken::Cut))),

@@ -16,6 +16,7 @@ use http::Method;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What carries a request.
 pub(in crate::proxy) enum Carrier {
@@ -69,12 +70,13 @@ impl Lease {
     /// Sends a request and waits for the head of its answer; interim answers go to `interim`.
     ///
     /// `asked` is its method, and whether it asks for a WebSocket, which only a connection of its own can become.
-    /// `patience` counts from the last byte that the service took, and not while the caller has to send more.
+    /// `patience` counts from the last byte that the service took, from `now` before there was one, and not while the caller
+    /// has to send more.
     pub(in crate::proxy) async fn send(
         &mut self,
         outgoing: &mut Outgoing,
         asked: (&Method, bool),
-        patience: Duration,
+        (patience, now): (Duration, Instant),
         interim: impl Fn(&AnswerHead),
     ) -> Result<AnswerHead, SendFault> {
         match &mut self.carrier {
@@ -82,7 +84,7 @@ impl Lease {
                 let connection = aged.connection();
                 let worker = &*self.worker;
                 connection
-                    .send(outgoing, asked, patience, (interim, worker))
+                    .send(outgoing, asked, patience, (interim, worker, now))
                     .await
             }
             Carrier::Shared(stream) => stream.send(outgoing, asked.0, patience, interim).await,
@@ -111,9 +113,9 @@ impl Lease {
     }
 
     /// The connection, where it is a request's own.
-    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+    pub(super) fn connection(&mut self) -> Option<(&mut Connection, &Worker)> {
         match &mut self.carrier {
-            Carrier::Own(aged) => Some(aged.connection()),
+            Carrier::Own(aged) => Some((aged.connection(), &self.worker)),
             Carrier::Shared(_) => None,
         }
     }
@@ -145,7 +147,7 @@ impl Lease {
         if let (Carrier::Own(mut aged), Incoming::Http1(answer)) = (self.carrier, answer)
             && answer.leaves_good(aged.connection())
         {
-            aged.connection().rest();
+            aged.connection().rest(&self.worker);
             self.worker.pools.put(self.endpoint, aged, now, self.limits);
             self.worker.reap_later();
         }
