@@ -109,12 +109,13 @@ impl Source {
 /// Publishes every good configuration until `stop`.
 pub async fn follow(mut source: Source, publisher: Arc<Publisher>, stop: CancellationToken) {
     // What it took to read the file at the start, or again, is free by then.
-    let mut tidy = Some(tokio::time::Instant::now() + FREE_BY);
+    let mut tidy = Box::pin(tokio::time::sleep(FREE_BY));
+    let mut is_tidy = false;
     loop {
         let asked = tokio::select! {
             () = stop.cancelled() => return,
-            () = at(tidy) => {
-                tidy = None;
+            () = &mut tidy, if !is_tidy => {
+                is_tidy = true;
                 give_back();
                 continue;
             }
@@ -130,15 +131,8 @@ pub async fn follow(mut source: Source, publisher: Arc<Publisher>, stop: Cancell
         }
         // Reading, compiling and swapping take their time: the other control thread goes on with what waits here.
         tokio::task::block_in_place(|| source.reload(&publisher, asked));
-        tidy = Some(tokio::time::Instant::now() + FREE_BY);
-    }
-}
-
-/// Waits until then; `None`: for ever.
-async fn at(time: Option<tokio::time::Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
+        tidy.set(tokio::time::sleep(FREE_BY));
+        is_tidy = false;
     }
 }
 
