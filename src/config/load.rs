@@ -1,8 +1,9 @@
 //! Reads the file twice: `saphyr-parser` finds the place of every value, `serde_yaml` says what each value is.
-//! `serde_yaml` alone stops at the first fault and keeps no places; its name stands in this file only.
+//! `serde_yaml` alone stops at the first fault and keeps no places; its name stands in this file only. Where there are very many
+//! keys, that is done for a few thousand of them at a time.
 
 use super::raw::{Item, Mark, Node, Parts, Report, Slip};
-use super::{Config, ConfigError, resolve};
+use super::{Config, ConfigError, PortionId, pieces, resolve};
 use serde::de::DeserializeSeed;
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,15 +14,35 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Reads and checks a config file.
 pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    load_but(file, |_| false)
+}
+
+/// Reads and checks a config file but for those portions of its keys that are known already.
+pub fn load_but(file: &Path, known: impl Fn(&PortionId) -> bool) -> Result<Config, ConfigError> {
     let text = read(file).map_err(|source| ConfigError::Unreadable {
         file: file.to_owned(),
         source,
     })?;
-    parse(file, &text)
+    parse_but(file, &text, known)
 }
 
 /// Checks the text of a config file; relative paths in it start at the folder of `file`.
 pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+    parse_but(file, text, |_| false)
+}
+
+fn parse_but(
+    file: &Path,
+    text: &str,
+    known: impl Fn(&PortionId) -> bool,
+) -> Result<Config, ConfigError> {
+    match pieces::read(text, known, |piece| whole(file, piece)) {
+        Some(config) => Ok(config),
+        None => whole(file, text),
+    }
+}
+
+pub(super) fn whole(file: &Path, text: &str) -> Result<Config, ConfigError> {
     let report = Report::new(file);
     let tree = match tree(text) {
         Ok(tree) => tree,

@@ -3,6 +3,7 @@
 mod admission;
 mod load;
 mod managed;
+mod pieces;
 mod raw;
 mod resolve;
 pub mod tls;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use admission::{Admission, ForwardedBy, MinRate, ProxyTrust};
-pub use load::{load, parse};
+pub use load::{load, load_but, parse};
 pub use managed::{
     AuditConfig, EmailConfig, Mailbox, SessionConfig, SmtpLogin, SmtpSecurity, SmtpServer,
     StoreLocation, UsageConfig, VaultConfig, WebhookConfig,
@@ -65,8 +66,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Declared consumers.
     pub consumers: Vec<Consumer>,
-    /// Declared keys.
+    /// Declared keys, but for those in [`Config::portions`] that were not read again.
     pub keys: Vec<KeySpec>,
+    /// Where the keys come from, in the order of the file, if it was read in pieces.
+    pub portions: Vec<Portion>,
     /// Where managed keys are kept; `None`: there are declared ones only.
     pub store: Option<StoreLocation>,
     /// Folder for what stands beside the store: the last good state, generated keys.
@@ -88,6 +91,18 @@ pub struct Config {
     /// Every file that was read, the config file first; a change to any of them is a reload.
     pub files: Vec<PathBuf>,
 }
+
+/// A part of the list of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion {
+    /// Tells it from all others; `None`: what its keys are is not in the file alone.
+    pub id: Option<PortionId>,
+    /// How many of [`Config::keys`] are its own; `None`: it is known, and was not read again.
+    pub keys: Option<usize>,
+}
+
+/// A hash of a portion's text and of everything else in its file.
+pub type PortionId = [u8; 32];
 
 /// How names of endpoints are looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -68,10 +68,12 @@ impl Worker {
     /// Hands over what is counted, if anything.
     pub(super) fn hand_over(&self) {
         let Some(counts) = &self.counts else { return };
-        let batch = counts.tally.borrow_mut().take();
-        if batch.is_empty() {
+        if counts.tally.borrow().is_empty() {
             return;
         }
+        // A list that was used before: one for thousands of keys is not grown anew each time.
+        let next = self.shared.events.spare();
+        let batch = counts.tally.borrow_mut().take_for(next);
         if let Err(left) = self.shared.events.push(batch) {
             self.metrics.usage_dropped.inc_by(left.requests());
         }

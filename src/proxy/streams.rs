@@ -9,10 +9,11 @@ use super::worker::{View, Worker};
 use crate::domain::key::KeyHash;
 use crate::domain::time::Timestamp;
 use crate::gate::{Denied, authorize};
-use crate::snapshot::key::KeyMark;
+use crate::snapshot::key::{KeyMark, SymbolId};
 use http::Method;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 /// How often keys are looked at.
 const EVERY: Duration = Duration::from_millis(250);
+/// So many are looked at before other tasks have their turn: a look-up in a large table takes about a microsecond.
+const AT_A_TIME: usize = 256;
 /// How long an ordinary answer may go on.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -112,16 +115,20 @@ impl Stream {
         }
     }
 
-    /// The route as it is now, by its name; one that is gone counts as it was.
-    fn follow(&mut self, view: &Rc<View>) {
+    /// The route as it is now, by its name; one that is gone counts as it was. `places` are the routes of that view.
+    fn follow(&mut self, view: &Rc<View>, places: &HashMap<SymbolId, usize>) {
         let (before, place) = &self.route;
         let Some(old) = before.snapshot.router.routes().get(*place) else {
             return;
         };
-        let mut routes = view.snapshot.router.routes().iter();
-        if let Some(place) = routes.position(|route| route.symbol == old.symbol) {
-            self.route = (Rc::clone(view), place);
+        if let Some(place) = places.get(&old.symbol) {
+            self.route = (Rc::clone(view), *place);
         }
+    }
+
+    /// Whether its route stands in a view that is no longer in force.
+    fn is_of_before(&self, view: &View) -> bool {
+        self.route.0.snapshot.revision != view.snapshot.revision
     }
 
     /// Looks at the key again.
@@ -168,6 +175,12 @@ impl Stream {
             (State::Permitted | State::Doomed(..) | State::Cut(_), _) => false,
         }
     }
+}
+
+/// Where in a view each route stands.
+fn places_of(view: &View) -> HashMap<SymbolId, usize> {
+    let routes = view.snapshot.router.routes().iter().enumerate();
+    routes.map(|(place, route)| (route.symbol, place)).collect()
 }
 
 /// All of a worker's.
@@ -248,7 +261,7 @@ impl Worker {
                     if worker.streams.open.borrow().is_empty() {
                         break;
                     }
-                    worker.look();
+                    worker.look().await;
                 }
                 worker.streams.watched.set(false);
             });
@@ -256,29 +269,44 @@ impl Worker {
         number
     }
 
-    /// Checks what may have changed, and ends what must end.
-    fn look(&self) {
+    /// Checks what may have changed, and ends what must end: some at a time.
+    async fn look(&self) {
         let view = self.view();
         let version = (self.shared.keys.changes(), view.snapshot.revision);
         let before = self.streams.seen.replace(version);
         let (changed, reloaded) = (before != version, before.1 != version.1);
+        let mut places = None;
         let (now, nanos) = (self.clock.now(), self.clock.monotonic_nanos());
-        for (_, stream) in self.streams.open.borrow_mut().iter_mut() {
-            if reloaded {
-                stream.follow(&view);
+        let mut from = 0;
+        loop {
+            let end = self.streams.open.borrow().capacity();
+            let until = end.min(from + AT_A_TIME);
+            for number in from..until {
+                let mut open = self.streams.open.borrow_mut();
+                let Some(stream) = open.get_mut(number) else {
+                    continue;
+                };
+                let fresh = std::mem::take(&mut stream.fresh);
+                if reloaded || fresh && stream.is_of_before(&view) {
+                    stream.follow(&view, places.get_or_insert_with(|| places_of(&view)));
+                }
+                if changed || fresh || stream.expires_at.is_some_and(|end| now >= end) {
+                    stream.recheck(self, now, nanos);
+                }
+                if stream.end(nanos)
+                    && let State::Cut(denied) = stream.state
+                {
+                    self.metrics
+                        .streams_cut
+                        .with_label_values(&[stream.kind.label(), denied.decision().reason()])
+                        .inc();
+                }
             }
-            let fresh = std::mem::take(&mut stream.fresh);
-            if changed || fresh || stream.expires_at.is_some_and(|end| now >= end) {
-                stream.recheck(self, now, nanos);
+            from = until;
+            if from >= end {
+                return;
             }
-            if stream.end(nanos)
-                && let State::Cut(denied) = stream.state
-            {
-                self.metrics
-                    .streams_cut
-                    .with_label_values(&[stream.kind.label(), denied.decision().reason()])
-                    .inc();
-            }
+            tokio::task::yield_now().await;
         }
     }
 }

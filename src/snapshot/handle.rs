@@ -119,6 +119,9 @@ pub struct StoreReport {
 #[derive(Debug)]
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    /// Views that were in force, until no worker holds them: who lets go of the last hold frees thousands of routes, which
+    /// must not be a worker.
+    retired: Mutex<Vec<Arc<Snapshot>>>,
     revision: AtomicU64,
     draining: AtomicBool,
     report: Mutex<ReloadReport>,
@@ -144,6 +147,7 @@ impl Shared {
             revision: AtomicU64::new(snapshot.revision),
             published: watch::Sender::new(snapshot.revision),
             snapshot: ArcSwap::from_pointee(snapshot),
+            retired: Mutex::default(),
             draining: AtomicBool::new(false),
             report: Mutex::default(),
             store: Mutex::default(),
@@ -174,10 +178,22 @@ impl Shared {
     pub fn publish(&self, snapshot: Snapshot, mut keys: KeyChange) {
         let revision = snapshot.revision;
         keys.restrict(&self.keys);
-        self.snapshot.store(Arc::new(snapshot));
+        let before = self.snapshot.swap(Arc::new(snapshot));
         self.revision.store(revision, Ordering::Release);
         self.published.send_replace(revision);
         keys.widen(&self.keys);
+        self.retire(before);
+    }
+
+    /// Frees what no worker holds any more, and keeps the rest until the next time.
+    fn retire(&self, before: Arc<Snapshot>) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.push(before);
+        let gone: Vec<_> = retired
+            .extract_if(.., |view| Arc::strong_count(view) == 1)
+            .collect();
+        drop(retired);
+        drop(gone);
     }
 
     /// How things stand with the store.

@@ -427,12 +427,44 @@ struct SharedName {
 pub struct KeyCompiler {
     owners: HashMap<Consumer, Arc<Owner>>,
     shared: HashMap<SharedName, Arc<SharedParts>>,
+    /// Those of the last key, and what was declared of it: keys with the same often stand side by side.
+    last: Option<(SharedSpec, Arc<SharedParts>)>,
     buckets: Buckets,
+}
+
+/// What of a declaration shared parts are made from.
+#[derive(Debug)]
+struct SharedSpec {
+    scopes: Vec<Scope>,
+    consumer: Option<Consumer>,
+    environment: String,
+    workspace: Id,
+}
+
+impl SharedSpec {
+    /// `None`: nothing of this key is shared.
+    fn of(spec: &KeySpec) -> Option<Self> {
+        spec.limits.is_none().then(|| Self {
+            scopes: spec.scopes.clone(),
+            consumer: spec.consumer.clone(),
+            environment: spec.environment.clone(),
+            workspace: spec.workspace,
+        })
+    }
+
+    fn is_of(&self, spec: &KeySpec) -> bool {
+        spec.limits.is_none()
+            && self.workspace == spec.workspace
+            && self.environment == spec.environment
+            && self.scopes == spec.scopes
+            && self.consumer == spec.consumer
+    }
 }
 
 impl KeyCompiler {
     /// Forgets what no key has any more.
     pub fn forget_unused(&mut self) {
+        self.last = None;
         self.shared.retain(|_, parts| Arc::strong_count(parts) > 1);
         self.owners.retain(|_, owner| Arc::strong_count(owner) > 1);
         self.buckets.forget_unused();
@@ -462,6 +494,15 @@ impl KeyCompiler {
     }
 
     fn shared(&mut self, spec: &KeySpec, symbols: &Symbols) -> Arc<SharedParts> {
+        if let Some((_, parts)) = self.last.as_ref().filter(|(last, _)| last.is_of(spec)) {
+            return Arc::clone(parts);
+        }
+        let parts = self.found_or_made(spec, symbols);
+        self.last = SharedSpec::of(spec).map(|last| (last, Arc::clone(&parts)));
+        parts
+    }
+
+    fn found_or_made(&mut self, spec: &KeySpec, symbols: &Symbols) -> Arc<SharedParts> {
         let mut ids: Vec<SymbolId> = spec
             .scopes
             .iter()

@@ -2,6 +2,9 @@
 //!
 //! An edit replaces a key's allocation and carries its counters over under the shard's lock; whoever counts a use holds
 //! that lock for reading, so no count is lost.
+//!
+//! Shards are many and small: what holds one for long (its growth, which looks at every key in it, or somebody who goes
+//! through all keys) is over within a fraction of a millisecond, whatever the number of keys.
 
 use super::key::Key;
 use super::usage::KeyUsage;
@@ -14,8 +17,13 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+/// Shards of the keys known by their blake3: at ten million keys, 2,400 keys in each.
+const SHARDS: usize = 4096;
+/// Shards of tables that most gateways hardly use.
+const FEW_SHARDS: usize = 64;
 
 /// Hashes are uniformly random already: their first bytes are the table's hash.
 #[derive(Default)]
@@ -38,6 +46,30 @@ impl Hasher for FirstBytes {
 /// A key in the table: found by the hash it holds, so that an entry of the table is one pointer.
 #[derive(Debug)]
 struct Entry(Arc<Key>);
+
+/// A declared key: found by the id it holds, so that this entry is one pointer too.
+#[derive(Debug)]
+struct Declared(Arc<Key>);
+
+impl Borrow<Id> for Declared {
+    fn borrow(&self) -> &Id {
+        &self.0.id
+    }
+}
+
+impl Hash for Declared {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for Declared {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Declared {}
 
 impl Borrow<[u8; 32]> for Entry {
     fn borrow(&self) -> &[u8; 32] {
@@ -73,15 +105,29 @@ impl Deref for KeyRef<'_> {
 type Map = DashMap<Entry, (), BuildHasherDefault<FirstBytes>>;
 
 /// All keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KeyTable {
     /// By the blake3 of their secret.
     native: Map,
     /// Imported, by the sha256 of their secret, until they are first used.
     sha256: Map,
-    /// Those of the config file by their id. They are few, and asked for by everybody who changes or lists keys.
-    declared: DashMap<Id, Arc<Key>>,
+    /// How many there are in `sha256`, so that an unknown key need not ask each of its shards.
+    imported: AtomicUsize,
+    /// Those of the config file by their id. Asked for by everybody who changes or lists keys.
+    declared: DashMap<Declared, ()>,
     changes: AtomicU64,
+}
+
+impl Default for KeyTable {
+    fn default() -> Self {
+        Self {
+            native: Map::with_hasher_and_shard_amount(BuildHasherDefault::new(), SHARDS),
+            sha256: Map::with_hasher_and_shard_amount(BuildHasherDefault::new(), FEW_SHARDS),
+            imported: AtomicUsize::new(0),
+            declared: DashMap::with_shard_amount(FEW_SHARDS),
+            changes: AtomicU64::new(0),
+        }
+    }
 }
 
 impl KeyTable {
@@ -106,7 +152,7 @@ impl KeyTable {
 
     /// The imported key that is known by the sha256 of this secret only. Costs nothing while there is none.
     pub fn find_imported(&self, secret: &[u8]) -> Option<KeyRef<'_>> {
-        if self.sha256.is_empty() {
+        if self.imported.load(Acquire) == 0 {
             return None;
         }
         let hash = KeyHash::sha256_of(secret);
@@ -128,6 +174,10 @@ impl KeyTable {
     fn put_shared(&self, key: &Arc<Key>) {
         match self.map(key.algorithm).entry(Entry(Arc::clone(key))) {
             dashmap::Entry::Vacant(free) => {
+                // Before it can be found, lest nobody looks for it.
+                if key.algorithm == Algorithm::Sha256 {
+                    self.imported.fetch_add(1, Release);
+                }
                 free.insert(());
             }
             dashmap::Entry::Occupied(taken) => {
@@ -135,21 +185,31 @@ impl KeyTable {
                 if old.id == key.id {
                     key.usage.absorb(&old.usage);
                 }
-                self.forget(&Arc::clone(old));
-                taken.replace_entry(());
+                // Whose memory it is that goes, the shard need not wait for.
+                let (Entry(old), ()) = taken.replace_entry(());
+                if old.id != key.id || key.origin != Origin::File {
+                    self.forget(&old);
+                }
             }
         }
         if key.origin == Origin::File {
-            self.declared.insert(key.id, Arc::clone(key));
+            self.declare(key);
         }
         self.changed();
+    }
+
+    fn declare(&self, key: &Arc<Key>) {
+        match self.declared.entry(Declared(Arc::clone(key))) {
+            dashmap::Entry::Vacant(free) => drop(free.insert(())),
+            dashmap::Entry::Occupied(taken) => drop(taken.replace_entry(())),
+        }
     }
 
     /// Takes a key that is not in force any more out of the declared ones.
     fn forget(&self, gone: &Key) {
         if gone.origin == Origin::File {
             self.declared
-                .remove_if(&gone.id, |_, there| there.hash == gone.hash);
+                .remove_if(&gone.id, |there, ()| there.0.hash == gone.hash);
         }
     }
 
@@ -168,8 +228,7 @@ impl KeyTable {
     /// Takes a key out of force.
     pub fn remove(&self, hash: &KeyHash, algorithm: Algorithm) {
         if let Some((Entry(gone), ())) = self.map(algorithm).remove(hash.as_bytes()) {
-            self.forget(&gone);
-            self.changed();
+            self.gone(&gone);
         }
     }
 
@@ -179,14 +238,25 @@ impl KeyTable {
             .map(algorithm)
             .remove_if(hash.as_bytes(), |entry, ()| entry.0.origin == origin);
         if let Some((Entry(gone), ())) = gone {
-            self.forget(&gone);
-            self.changed();
+            self.gone(&gone);
         }
+    }
+
+    /// A key has just left its map.
+    fn gone(&self, gone: &Key) {
+        if gone.algorithm == Algorithm::Sha256 {
+            self.imported.fetch_sub(1, Release);
+        }
+        self.forget(gone);
+        self.changed();
     }
 
     /// Takes out of force an imported key that is in force by another hash now, which takes over its use.
     pub fn supersede(&self, imported: &KeyHash, by: &KeyHash) {
         let gone = self.sha256.remove(imported.as_bytes());
+        if gone.is_some() {
+            self.imported.fetch_sub(1, Release);
+        }
         if let (Some((Entry(old), ())), Some(new)) = (gone, self.find(by))
             && old.id == new.id
         {
@@ -196,7 +266,8 @@ impl KeyTable {
 
     /// Tells declared keys what the store remembers of their use.
     pub fn recall(&self, uses: &HashMap<Id, KeyUsage>) {
-        for key in &self.declared {
+        for entry in &self.declared {
+            let key = &entry.key().0;
             if let Some(usage) = uses.get(&key.id) {
                 key.usage.absorb(usage);
             }
@@ -210,7 +281,7 @@ impl KeyTable {
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.native.is_empty() && self.sha256.is_empty()
+        self.imported.load(Relaxed) == 0 && self.native.is_empty()
     }
 
     /// Every key, in no order. For lists and counts, not for requests.
@@ -219,26 +290,59 @@ impl KeyTable {
         both.map(|entry| Arc::clone(&entry.key().0)).collect()
     }
 
+    /// Adds every key of this origin, in no order.
+    pub fn extend(&self, keys: &mut Vec<Arc<Key>>, origin: Origin) {
+        for entry in self.native.iter().chain(self.sha256.iter()) {
+            let key = &entry.key().0;
+            if key.origin == origin {
+                keys.push(Arc::clone(key));
+            }
+        }
+    }
+
     /// Looks at every secret of every key, in no order and without taking hold of any: for figures about all of them.
     pub fn each(&self, mut look: impl FnMut(&Key)) {
         let both = self.native.iter().chain(self.sha256.iter());
         both.for_each(|entry| look(&entry.key().0));
     }
 
+    /// Whether this key of the config file would take the place of another one of it, but for those with these hashes.
+    pub fn clashes(&self, key: &Key, but: &HashSet<KeyHash>) -> bool {
+        let taken = |there: &Key| there.origin == Origin::File && !but.contains(&there.hash);
+        self.find(&key.hash).is_some_and(|there| taken(&there))
+            || self
+                .declared
+                .get(&key.id)
+                .is_some_and(|there| taken(&there.key().0))
+    }
+
+    /// Number of keys of the config file.
+    pub fn declared_len(&self) -> usize {
+        self.declared.len()
+    }
+
     /// Every key of the config file, in no order.
     pub fn declared(&self) -> Vec<Arc<Key>> {
-        self.declared.iter().map(|key| Arc::clone(&key)).collect()
+        let all = self.declared.iter();
+        all.map(|entry| Arc::clone(&entry.key().0)).collect()
     }
 
     /// The key of the config file with this id.
     pub fn declared_by_id(&self, id: Id) -> Option<Arc<Key>> {
-        self.declared.get(&id).map(|key| Arc::clone(&key))
+        let entry = self.declared.get(&id)?;
+        Some(Arc::clone(&entry.key().0))
     }
 
     /// What it takes to have exactly these keys of the config file. They win over those in the store.
     pub fn plan(&self, wanted: Vec<Key>) -> KeyChange {
+        let declared = self.declared.iter();
+        let all = declared.map(|entry| entry.key().0.hash).collect();
+        self.plan_for(wanted, all)
+    }
+
+    /// What it takes to have these keys of the config file in place of those with the hashes in `gone`; all others stay.
+    pub fn plan_for(&self, wanted: Vec<Key>, mut gone: HashSet<KeyHash>) -> KeyChange {
         let mut change = KeyChange::default();
-        let mut gone: HashSet<KeyHash> = self.declared.iter().map(|key| key.hash).collect();
         for key in wanted {
             gone.remove(&key.hash);
             match self.find(&key.hash).map(|old| Arc::clone(&old)) {

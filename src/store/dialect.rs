@@ -4,12 +4,13 @@ use super::error::StoreError;
 use super::sql::Columns;
 use crate::config::StoreLocation;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Executor};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Connection, Executor};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Longest wait for a connection; an admin waits no longer to hear that the store is away.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,6 +68,11 @@ impl Dialect {
                     StoreError::Unavailable("the store's URL cannot be read".into())
                 })?;
                 let options = options.disable_statement_logging();
+                // A pool asks again and again until its patience is over: a server that is not there would hold up a start
+                // that has a last good state to serve from.
+                let first = timeout(PATIENCE, AnyConnection::connect_with(&options)).await;
+                let first = first.map_err(|_| sqlx::Error::PoolTimedOut)??;
+                first.close().await?;
                 let write = postgres(options.clone(), WRITERS, "").await?;
                 let read = postgres(options, READERS, READ_LIMIT).await?;
                 Ok(Pools { read, write })

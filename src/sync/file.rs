@@ -1,7 +1,7 @@
 //! The config file as a source: reloads when it, or a file it refers to, changes on disk, and on SIGHUP.
 
 use super::publisher::Publisher;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, PortionId};
 use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeSet, HashSet};
@@ -16,6 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Editors write in several steps; this is how long it has to be quiet before the file is read.
 const SETTLE: Duration = Duration::from_millis(150);
+
+/// So long after it was read, nobody holds what a file said any more, and the allocator no longer expects to need the room.
+const FREE_BY: Duration = Duration::from_secs(1);
+/// More than the allocator puts among smaller blocks.
+const LARGE: usize = 40 << 20;
 
 /// A config file under watch.
 pub struct Source {
@@ -51,11 +56,20 @@ impl Source {
 
     /// Reads what is there, if it differs from what was seen or was asked for, and publishes it if it is good.
     fn reload(&mut self, publisher: &Publisher, asked: bool) {
-        if !asked && fingerprint(&self.files) == self.seen {
+        let found = fingerprint(&self.files);
+        if !asked && found == self.seen {
             return;
         }
-        match self.load() {
-            Ok(config) => publisher.publish(&config),
+        let known = |portion: &PortionId| publisher.knows(portion);
+        let outcome = match self.load(found, known) {
+            Ok(config) if publisher.publish(&config).is_ok() => return,
+            // Read as a whole, it says where the fault is.
+            Ok(_) => self.load(fingerprint(&self.files), |_| false),
+            Err(fault) => Err(fault),
+        };
+        match outcome {
+            // Nothing is kept of it, so nothing can clash.
+            Ok(config) => drop(publisher.publish(&config)),
             Err(ConfigError::Invalid { faults, .. }) => {
                 publisher.refused(faults.iter().map(ToString::to_string).collect());
             }
@@ -67,11 +81,15 @@ impl Source {
 
     /// Reads the file. The fingerprint is taken before, so that what changes meanwhile differs from it and is read again
     /// at its touch; files that are new to us are watched first and then read once more.
-    fn load(&mut self) -> Result<Config, ConfigError> {
+    fn load(
+        &mut self,
+        mut found: Vec<Option<[u8; 32]>>,
+        known: impl Fn(&PortionId) -> bool,
+    ) -> Result<Config, ConfigError> {
         let mut again = true;
         loop {
-            self.seen = fingerprint(&self.files);
-            let loaded = config::load(&self.file);
+            self.seen = found;
+            let loaded = config::load_but(&self.file, &known);
             let files = match &loaded {
                 Ok(Config { files, .. }) | Err(ConfigError::Invalid { files, .. }) => files,
                 Err(ConfigError::Unreadable { .. }) => return loaded,
@@ -83,15 +101,24 @@ impl Source {
                 return loaded;
             }
             again = false;
+            found = fingerprint(&self.files);
         }
     }
 }
 
 /// Publishes every good configuration until `stop`.
 pub async fn follow(mut source: Source, publisher: Arc<Publisher>, stop: CancellationToken) {
+    // What it took to read the file at the start, or again, is free by then.
+    let mut tidy = Box::pin(tokio::time::sleep(FREE_BY));
+    let mut is_tidy = false;
     loop {
         let asked = tokio::select! {
             () = stop.cancelled() => return,
+            () = &mut tidy, if !is_tidy => {
+                is_tidy = true;
+                give_back();
+                continue;
+            }
             hangup = source.hangups.recv() => hangup.is_some(),
             touch = source.touches.recv() => {
                 if touch.is_none() { return }
@@ -104,7 +131,15 @@ pub async fn follow(mut source: Source, publisher: Arc<Publisher>, stop: Cancell
         }
         // Reading, compiling and swapping take their time: the other control thread goes on with what waits here.
         tokio::task::block_in_place(|| source.reload(&publisher, asked));
+        tidy.set(tokio::time::sleep(FREE_BY));
+        is_tidy = false;
     }
+}
+
+/// Has the allocator give back what is free: it does so when a large block is freed, and not by itself. A file with a
+/// million keys leaves more than the keys take. Nothing of the block is touched, so it costs two calls of the system.
+fn give_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }
 
 /// What is in the files, so that a touch without a change reloads nothing.

@@ -4,6 +4,7 @@ pub mod file;
 mod fixed;
 pub mod last_good;
 mod node;
+mod portions;
 pub mod publisher;
 pub mod store;
 pub mod usage;

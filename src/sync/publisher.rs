@@ -1,9 +1,10 @@
 //! load → compile → swap. What failed to load never comes this far, so the last good state stays in force.
 
 use super::fixed::Fixed;
+use super::portions::{DeclaredTwice, Portions};
 use crate::clock::Clock;
 use crate::config::upstream_tls::UpstreamTls;
-use crate::config::{Admission, Config, Forwarding, Listener};
+use crate::config::{Admission, Config, Forwarding, Listener, PortionId};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::{Id, Kind};
 use crate::domain::key::record::RecordedUse;
@@ -43,6 +44,8 @@ struct State {
     workspaces: Workspaces,
     /// Managed keys that a declared key with the same secret stands in front of.
     hidden: HashMap<KeyHash, Arc<Key>>,
+    /// Keys of the config file.
+    portions: Portions,
     ready: bool,
     /// What cannot change without a restart, as it was at the start.
     fixed: Fixed,
@@ -89,14 +92,16 @@ impl Publisher {
             config: Published::of(config),
             workspaces: Workspaces::default(),
             hidden: HashMap::new(),
+            portions: Portions::default(),
             ready: config.store.is_none(),
             fixed: Fixed::of(config),
         };
         let snapshot = state.compile(1, &symbols, &metrics);
         let keys = KeyTable::default();
-        for key in state.compile_keys(&config.keys, &symbols) {
-            keys.put(key);
+        for spec in &config.keys {
+            keys.put(state.compiler.compile(spec, &symbols));
         }
+        state.portions.note(config, &keys);
         let publisher = Self {
             shared: Arc::new(Shared::new(snapshot, keys, symbols)),
             metrics,
@@ -112,15 +117,23 @@ impl Publisher {
         Arc::clone(&self.shared)
     }
 
+    /// Whether this portion of the config file's keys is in force.
+    pub fn knows(&self, portion: &PortionId) -> bool {
+        self.state().portions.knows(portion)
+    }
+
     /// Puts a configuration in force. Counters, last use and open connections stay. Managed keys behind a declared key that
     /// is gone come to light again.
-    pub fn publish(&self, config: &Config) {
+    ///
+    /// # Errors
+    /// When a key is declared twice, which nobody saw who read a part of them only: all must be read.
+    pub fn publish(&self, config: &Config) -> Result<(), DeclaredTwice> {
         let mut state = self.state();
+        let wanted = state.compile_keys(&config.keys, &self.shared.symbols);
+        let mut change = state.portions.plan(config, wanted, &self.shared.keys)?;
         state.config = Published::of(config);
         let revision = self.shared.revision() + 1;
         let snapshot = state.compile(revision, &self.shared.symbols, &self.metrics);
-        let wanted = state.compile_keys(&config.keys, &self.shared.symbols);
-        let mut change = self.shared.keys.plan(wanted);
         for hash in change.removed().to_vec() {
             if let Some(key) = state.hidden.remove(&hash) {
                 change.uncover(key, &self.shared.keys);
@@ -130,6 +143,7 @@ impl Publisher {
             state.hide(key);
         }
         self.shared.publish(snapshot, change);
+        state.portions.note(config, &self.shared.keys);
         self.shared.store().hidden = state.hidden.len() as u64;
         self.tell_closed_routes(&state);
         state.compiler.forget_unused();
@@ -144,9 +158,11 @@ impl Publisher {
         tracing::info!(
             revision,
             routes = config.routes.len(),
-            keys = config.keys.len(),
+            keys = self.shared.keys.declared_len(),
+            read = config.keys.len(),
             "configuration reloaded"
         );
+        Ok(())
     }
 
     /// Notes a configuration that was not taken; the one in force stays.
@@ -226,12 +242,13 @@ impl Publisher {
         self.shared.store().hidden = state.hidden.len() as u64;
     }
 
-    /// Every managed key that is in force or hidden, in no order.
+    /// Every managed key that is in force or hidden, in no order. Going through all of them takes long, and revocations must
+    /// not wait for it: one that comes to light or is hidden meanwhile may be there twice, as it was and as it is.
     pub fn managed_keys(&self) -> Vec<Arc<Key>> {
-        let state = self.state();
-        let mut keys = self.shared.keys.all();
-        keys.retain(|key| key.origin == Origin::Store);
-        keys.extend(state.hidden.values().cloned());
+        let hidden = || -> Vec<Arc<Key>> { self.state().hidden.values().cloned().collect() };
+        let mut keys = hidden();
+        self.shared.keys.extend(&mut keys, Origin::Store);
+        keys.extend(hidden());
         keys
     }
 

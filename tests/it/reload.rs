@@ -63,6 +63,45 @@ fn keys_come_change_and_go() {
     assert_eq!(with_key(&gateway, KEY).status, 200);
 }
 
+/// So many keys that the file is read in pieces, and a reload reads those that changed.
+#[test]
+fn of_many_keys_one_comes_and_goes() {
+    let key = |number: usize| format!("one-of-many-keys-{number:05}");
+    let line = |number: usize| {
+        let hash = hash_of(&key(number));
+        format!("  - {{ name: n{number}, hash: \"{hash}\", scopes: [app:read] }}\n")
+    };
+    let all: String = (0..5000).map(line).collect();
+    assert!(all.len() > 600_000);
+    let upstream = Upstream::ok();
+    let mut gateway = gateway(&upstream);
+    gateway.edit("keys:\n", &format!("keys:\n{all}"));
+    until_status(&gateway, &key(4999), 200);
+    gateway.edit(&line(2500), "");
+    until_status(&gateway, &key(2500), 401);
+    for number in [0, 2499, 2501, 4999] {
+        assert_eq!(with_key(&gateway, &key(number)).status, 200);
+    }
+    assert_eq!(with_key(&gateway, KEY).status, 200);
+    // The same key in a piece that is known and in one that is new.
+    let twice = line(1).replace("name: n1,", "name: twice,");
+    gateway.edit(&line(4000), &format!("{}{twice}", line(4000)));
+    wait_until("the fault is said", PATIENCE, || {
+        gateway.status()["config"]["last_reload_successful"] == false
+    });
+    let faults = gateway.status()["config"]["faults"].to_string();
+    assert!(faults.contains("the same key as keys[1]"), "{faults}");
+    gateway.edit(&twice, &line(2500));
+    until_status(&gateway, &key(2500), 200);
+    // Half of them at once.
+    let rest: String = (2000..5000).filter(|one| *one != 2500).map(line).collect();
+    gateway.edit(&rest.replace(&line(4000), &(line(4000) + &line(2500))), "");
+    until_status(&gateway, &key(4999), 401);
+    for (number, status) in [(2500, 401), (1999, 200), (0, 200)] {
+        assert_eq!(with_key(&gateway, &key(number)).status, status);
+    }
+}
+
 #[test]
 fn routes_and_upstreams_change() {
     let (one, two) = (

@@ -61,6 +61,7 @@ pub(super) fn config(root: &Item<'_>) -> Config {
         dns: dns::dns(&fields.section("dns", &table::DNS)),
         routes: routes::routes(&fields, &known),
         keys: keys::keys(&fields, &known, &consumers),
+        portions: Vec::new(),
         consumers,
         store: managed::store(&fields),
         data_dir: managed::data_dir(&fields),

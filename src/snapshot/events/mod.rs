@@ -18,6 +18,8 @@ const MOST_REHASHES: usize = 256;
 const MOST_BATCHES: usize = 64;
 /// Whoever fetches batches is called when so many wait.
 const CALL_AT: usize = 8;
+/// Lists that are kept for the next batches at most.
+const MOST_SPARE: usize = 8;
 /// An hour, the step in which use is kept.
 pub const HOUR_MILLIS: i64 = 60 * 60 * 1000;
 
@@ -114,6 +116,9 @@ impl Batch {
 #[derive(Debug, Default)]
 pub struct Queue {
     batches: Mutex<Vec<Batch>>,
+    /// Lists of batches that were fetched. One that grew for many keys is a megabyte, which a worker would else get from the
+    /// system page by page, and copy several times while it grows.
+    spare: Mutex<Vec<Vec<Entry>>>,
     called: Notify,
 }
 
@@ -139,6 +144,30 @@ impl Queue {
     /// All that wait.
     pub fn drain(&self) -> Vec<Batch> {
         std::mem::take(&mut *self.batches())
+    }
+
+    /// A list for a worker's next batch: one that was used before, if there is one.
+    pub fn spare(&self) -> Vec<Entry> {
+        self.spares().pop().unwrap_or_default()
+    }
+
+    /// Takes the list of a batch back for [`Queue::spare`]. Short ones cost a worker nothing.
+    pub fn recycle(&self, mut entries: Vec<Entry>) {
+        entries.clear();
+        let mut spare = self.spares();
+        if entries.capacity() >= MOST_ENTRIES / 4 && spare.len() < MOST_SPARE {
+            spare.push(entries);
+        }
+    }
+
+    /// Lets go of a list that nobody has needed.
+    pub fn shrink(&self) {
+        let unneeded = self.spares().pop();
+        drop(unneeded);
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<Vec<Entry>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until many wait.
@@ -181,8 +210,17 @@ impl Tally {
 
     /// What is counted; begins anew.
     pub fn take(&mut self) -> Batch {
+        self.take_for(Vec::new())
+    }
+
+    /// What is counted; begins anew with this empty list, see [`Queue::spare`].
+    pub fn take_for(&mut self, entries: Vec<Entry>) -> Batch {
         self.places.clear();
-        std::mem::take(&mut self.batch)
+        let next = Batch {
+            entries,
+            ..Batch::default()
+        };
+        std::mem::replace(&mut self.batch, next)
     }
 
     /// Counts a decision.

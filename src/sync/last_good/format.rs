@@ -21,6 +21,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 const FORMAT: Format = Format {
     name: b"keygate lastgood",
@@ -28,6 +30,8 @@ const FORMAT: Format = Format {
 };
 /// Keys are written and read in blocks of about this many bytes.
 const BLOCK: usize = 256 << 10;
+/// Blocks that are decoded before somebody takes them in.
+const BLOCKS_AHEAD: usize = 4;
 
 /// What the keys belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,22 +180,21 @@ fn limit((rate, burst): Limited) -> Result<Limit, FrameFault> {
     Limit::new(rate, burst.map(u64::from)).map_err(|_| FrameFault::Nonsense)
 }
 
-/// Reads the file, block by block; `each` gets nothing of a file that is not whole.
+/// Reads the file, block by block; `each` gets nothing of a file that is not whole. While it takes in one block, the next
+/// ones are decoded.
 pub(super) fn read(
     place: &Path,
     mut each: impl FnMut(Vec<LoadedKey>),
 ) -> Result<(Head, Workspaces), FrameFault> {
     let mut file = FrameReader::open(place, FORMAT)?;
     let first: FileHead = postcard::from_bytes(file.next_block()?.ok_or(FrameFault::Nonsense)?)?;
-    while let Some(mut block) = file.next_block()? {
-        let mut portion = Vec::with_capacity(block.len() / 100);
-        while !block.is_empty() {
-            let (entry, rest) = postcard::take_from_bytes::<Entry<'_>>(block)?;
-            portion.push(loaded(&entry)?);
-            block = rest;
-        }
-        each(portion);
-    }
+    let (sender, portions) = mpsc::sync_channel(BLOCKS_AHEAD);
+    thread::scope(|scope| {
+        let decoding = scope.spawn(move || decode(&mut file, &sender));
+        portions.into_iter().for_each(&mut each);
+        // A panic there is a fault of the file's.
+        decoding.join().unwrap_or(Err(FrameFault::Nonsense))
+    })?;
     let lineage = |ids: Vec<u128>| Lineage::new(ids.into_iter().map(Id::from_bits).collect());
     let workspaces = first.workspaces.into_iter();
     let workspaces = Workspaces::new(workspaces.map(|(ids, name)| (lineage(ids), name)));
@@ -201,6 +204,22 @@ pub(super) fn read(
         at: Timestamp::from_millis(first.at),
     };
     Ok((head, workspaces))
+}
+
+/// Decodes the blocks that are left, one portion each.
+fn decode(file: &mut FrameReader, portions: &SyncSender<Vec<LoadedKey>>) -> Result<(), FrameFault> {
+    while let Some(mut block) = file.next_block()? {
+        let mut portion = Vec::with_capacity(block.len() / 100);
+        while !block.is_empty() {
+            let (entry, rest) = postcard::take_from_bytes::<Entry<'_>>(block)?;
+            portion.push(loaded(&entry)?);
+            block = rest;
+        }
+        if portions.send(portion).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn consumer((id, name, limits): (u128, &str, Option<Limited>)) -> Result<Consumer, FrameFault> {

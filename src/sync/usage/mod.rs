@@ -117,7 +117,11 @@ impl Flusher {
 
     /// Takes over what the workers counted.
     fn fetch(&mut self) {
-        for batch in self.shared.events.drain() {
+        let batches = self.shared.events.drain();
+        if batches.is_empty() {
+            self.shared.events.shrink();
+        }
+        for batch in batches {
             self.take(batch);
         }
         self.show(0);
@@ -138,6 +142,7 @@ impl Flusher {
                 self.rehashes.insert(rehash.key.hash, rehash);
             }
         }
+        self.shared.events.recycle(batch.entries);
     }
 
     fn route(&mut self, symbol: SymbolId) -> Option<Arc<str>> {
