@@ -134,9 +134,60 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
     is_token(name) && !identity::is_spelling_of(name, &NOT_IN_TRAILERS) && !is_claim(name)
 }
 
+/// Whether all lines of a head that `httparse` has taken apart end in CR LF. It takes a line feed alone for a line's end too,
+/// which others take for a part of the line (RFC 9112 §2.2 lets a receiver do both). Where lines end is known but for the first,
+/// so that the bytes need not be gone through again.
+pub(super) fn lines_end_well(head: &[u8], fields: &[httparse::Header<'_>]) -> bool {
+    let mut start = 0;
+    while head[start..].starts_with(b"\r\n") {
+        start += 2;
+    }
+    let first = memchr::memchr(b'\n', &head[start..]).map_or(0, |end| start + end);
+    let ends = |field: &httparse::Header<'_>| {
+        let before = if field.value.is_empty() {
+            // Behind the colon.
+            place_of(field.name.as_bytes(), head) + field.name.len() + 1
+        } else {
+            place_of(field.value, head) + field.value.len()
+        };
+        let rest = head.get(before..).unwrap_or_default();
+        let space = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t'));
+        rest[space.count()..].starts_with(b"\r\n")
+    };
+    first > start
+        && head[first - 1] == b'\r'
+        && fields.iter().all(ends)
+        && head.ends_with(b"\r\n\r\n")
+}
+
+/// Where a part of a head stands in it.
+fn place_of(part: &[u8], head: &[u8]) -> usize {
+    (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn line_feeds_alone_are_seen_wherever_they_stand() {
+        let ends_well = |text: &str| {
+            let mut slots = [httparse::EMPTY_HEADER; 8];
+            let mut parsed = httparse::Request::new(&mut slots);
+            parsed.parse(text.as_bytes()).unwrap();
+            lines_end_well(text.as_bytes(), parsed.headers)
+        };
+        for good in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "\r\n\r\nGET / HTTP/1.1\r\na: b\r\nc:d\r\ne:\r\nf:  \r\ng: h \t\r\n\r\n",
+        ] {
+            assert!(ends_well(good), "{good:?}");
+            for (place, _) in good.match_indices("\r\n") {
+                let bad = format!("{}{}", &good[..place], &good[place + 1..]);
+                assert!(!ends_well(&bad), "{bad:?}");
+            }
+        }
+    }
 
     #[test]
     fn kinds_of_request_fields() {

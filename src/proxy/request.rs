@@ -67,6 +67,9 @@ enum Scheme {
 const BAD_TARGET: ProxyError =
     ProxyError::BadRequest("the request target is in a form that is not for gateways");
 
+/// RFC 9112 §3.2 allows none.
+const FRAGMENT: ProxyError = ProxyError::BadRequest("the request target has a fragment");
+
 impl Head {
     /// A head that says nothing.
     pub(super) fn unread() -> Self {
@@ -124,6 +127,9 @@ impl Head {
     pub(super) fn aim_at(&mut self, target: &str) -> Result<(), ProxyError> {
         let bytes = target.as_bytes();
         if bytes.first() != Some(&b'/') {
+            if memchr::memchr(b'#', bytes).is_some() {
+                return Err(FRAGMENT);
+            }
             let uri = Uri::try_from(target).map_err(|_| BAD_TARGET)?;
             self.aim(&uri);
             return Ok(());
@@ -133,9 +139,11 @@ impl Head {
         if !path.iter().all(|byte| is_path_byte(*byte))
             || !query.iter().all(|byte| is_query_byte(*byte))
         {
-            return Err(ProxyError::BadRequest(
-                "the request target has characters that must be encoded",
-            ));
+            return Err(if memchr::memchr(b'#', bytes).is_some() {
+                FRAGMENT
+            } else {
+                ProxyError::BadRequest("the request target has characters that must be encoded")
+            });
         }
         self.text.push_str(target);
         self.target = Target {

@@ -4,6 +4,7 @@
 use crate::config::ListenerLimits;
 use crate::domain::fields::Span;
 use crate::proxy::error::ProxyError;
+use crate::proxy::fields;
 use crate::proxy::request;
 use http::{Method, Version};
 use httparse::{Header, Status};
@@ -120,14 +121,10 @@ fn understand(
     else {
         return Err(NOT_HTTP);
     };
-    if has_bare_line_feed(&bytes[..length]) {
+    if !fields::lines_end_well(&bytes[..length], parsed.headers) {
         return Err(ProxyError::BadRequest(
             "a line of the head ends without a carriage return",
         ));
-    }
-    // RFC 9112 §3.2 allows none.
-    if memchr::memchr(b'#', target.as_bytes()).is_some() {
-        return Err(ProxyError::BadRequest("the request target has a fragment"));
     }
     let modern = version == 1;
     let survey = Survey::of(parsed.headers, modern)?;
@@ -163,11 +160,6 @@ fn understand(
     })
 }
 
-/// Whether a line ends without a carriage return, which others take for a part of the line (RFC 9112 §2.2 lets a server do both).
-fn has_bare_line_feed(lines: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', lines).any(|at| at == 0 || lines[at - 1] != b'\r')
-}
-
 /// What the fields say about the message and its connection.
 #[expect(
     clippy::struct_excessive_bools,
@@ -183,7 +175,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(fields: &[Header<'_>], modern: bool) -> Result<Self, ProxyError> {
+    fn of(lines: &[Header<'_>], modern: bool) -> Result<Self, ProxyError> {
         let mut survey = Self {
             length: None,
             chunked: false,
@@ -192,7 +184,7 @@ impl Survey {
             expects: false,
             takes_trailers: false,
         };
-        for field in fields {
+        for field in lines {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             match field.name.len() {
                 2 if is("te") => survey.takes_trailers |= lists(field.value, b"trailers"),

@@ -73,7 +73,7 @@ pub(in crate::proxy) fn take(
         };
     };
     // However much of it came at once.
-    if length > LARGEST_HEAD || has_bare_line_feed(&buffer[..length]) {
+    if length > LARGEST_HEAD || !fields::lines_end_well(&buffer[..length], parsed.headers) {
         return Err(Malformed);
     }
     let status = StatusCode::from_u16(parsed.code.ok_or(Malformed)?).map_err(|_| Malformed)?;

@@ -100,7 +100,7 @@ impl Connection {
                 return Poll::Ready(head);
             }
             if sending && outgoing.waits_for_body() {
-                waiting_since = None;
+                (waiting_since, began) = (None, None);
                 return Poll::Pending;
             }
             if waiting_since.replace(outgoing.sent()) != Some(outgoing.sent()) {
