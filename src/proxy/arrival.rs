@@ -2,14 +2,16 @@
 //! of that address, and the handshake.
 
 use super::connection::{self, Connection};
-use super::listener::ListenerState;
+use super::listener::{ListenerState, Seat};
 use super::proxy_protocol::{self, Header};
+use super::socket::Socket;
 use super::tls::{self, ClientIdentity, Shaken};
 use super::worker::Worker;
 use crate::config::ProxyTrust;
 use crate::domain::network::Network;
 use crate::snapshot::handle::OpenListener;
 use crate::telemetry::metrics::Shed;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -44,21 +46,55 @@ impl Caller {
     }
 }
 
-/// Serves a connection from accept to its end.
-pub(super) async fn serve(
+/// Serves a connection from accept to its end; it keeps its seat until then. What is needed only until it has arrived is gone
+/// by its first request: ten thousand silent connections are no rare thing.
+pub(super) fn serve(
+    worker: Rc<Worker>,
+    (listener, settings): (Arc<ListenerState>, OpenListener),
+    stream: TcpStream,
+    peer: SocketAddr,
+    seat: Seat,
+) -> impl Future<Output = ()> {
+    let arriving = Box::pin(arrive(worker, listener, settings, stream, peer));
+    async move {
+        if let Some(Arrived {
+            worker,
+            connection,
+            socket,
+            http2,
+            place,
+        }) = arriving.await
+        {
+            connection::serve(worker, connection, socket, http2).await;
+            drop(place);
+        }
+        drop(seat);
+    }
+}
+
+/// A connection that can be served.
+struct Arrived {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    socket: Socket,
+    http2: bool,
+    place: Option<Place>,
+}
+
+async fn arrive(
     worker: Rc<Worker>,
     listener: Arc<ListenerState>,
     settings: OpenListener,
     mut stream: TcpStream,
     peer: SocketAddr,
-) {
+) -> Option<Arrived> {
     // Without it small answers may wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let mut caller = Caller::at(peer);
     if settings.trust.proxy_protocol {
         let met = meet(&worker, &listener, &settings, &mut stream, &mut caller);
-        if !Box::pin(met).await {
-            return;
+        if !met.await {
+            return None;
         }
     } else if settings.trust.covers(peer.ip()) {
         caller.trust = Some(Arc::clone(&settings.trust));
@@ -66,22 +102,28 @@ pub(super) async fn serve(
     // The connections of a proxy are those of many.
     let is_proxy = settings.trust.covers(caller.peer.ip());
     let most = settings.limits.max_connections_per_address;
-    let _place = if let Some(most) = most.filter(|_| !is_proxy) {
+    let place = if let Some(most) = most.filter(|_| !is_proxy) {
         let Some(place) = Place::take(&listener, caller.peer, most) else {
             listener.shed.count(Shed::MaxConnectionsPerAddress);
-            return Box::pin(turn_away(&worker, &listener, &settings, stream, caller)).await;
+            turn_away(&worker, &listener, &settings, stream, caller).await;
+            return None;
         };
         Some(place)
     } else {
         None
     };
     let shaken = if settings.tls.is_some() {
-        Box::pin(shake(&worker, &listener, &settings, stream, &mut caller)).await
+        shake(&worker, &listener, &settings, stream, &mut caller).await?
     } else {
-        Some(Shaken::clear(stream))
+        Shaken::clear(stream)
     };
-    let Some(shaken) = shaken else { return };
-    connection::serve(worker, listener, settings.limits, shaken, caller).await;
+    Some(Arrived {
+        connection: Rc::new(Connection::new(&listener, &settings.limits, caller)),
+        worker,
+        socket: shaken.socket,
+        http2: shaken.http2,
+        place,
+    })
 }
 
 /// Finds out whose connection it is; false: it is none that we take.
@@ -156,7 +198,7 @@ pub(super) async fn turn_away(
     let Some(_place) = worker.turning_away() else {
         return;
     };
-    let connection = Connection::new(listener, settings.limits, caller);
+    let connection = Connection::new(listener, &settings.limits, caller);
     connection::turn_away(worker, Rc::new(connection), stream).await;
 }
 

@@ -15,7 +15,7 @@ use super::listener::ListenerState;
 use super::outflow::Outflow;
 use super::request::Head;
 use super::socket::Socket;
-use super::tls::{ClientIdentity, Shaken};
+use super::tls::ClientIdentity;
 use super::upgrade::Tunnel;
 use super::upstream::answer::AnswerHead;
 use super::worker::Worker;
@@ -69,7 +69,7 @@ pub(super) struct Connection {
     listener: Arc<ListenerState>,
     /// The connection's part of an access line.
     pub(super) log_members: Box<str>,
-    pub(super) limits: ListenerLimits,
+    pub(super) limits: Arc<ListenerLimits>,
     phase: Cell<Phase>,
     /// Requests under way: one at most but for HTTP/2.
     open: Cell<usize>,
@@ -105,7 +105,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         listener: &Arc<ListenerState>,
-        limits: ListenerLimits,
+        limits: &Arc<ListenerLimits>,
         caller: Caller,
     ) -> Self {
         let peer = SocketAddr::new(caller.peer.ip().to_canonical(), caller.peer.port());
@@ -122,7 +122,7 @@ impl Connection {
             trust: caller.trust,
             log_members: members.into(),
             listener: Arc::clone(listener),
-            limits,
+            limits: Arc::clone(limits),
             phase: Cell::new(Phase::Fresh),
             open: Cell::new(0),
             read_deadline: Cell::new(Some(caller.since + limits.first_byte_timeout)),
@@ -344,12 +344,10 @@ impl Connection {
 /// of them are no rare thing.
 pub(super) async fn serve(
     worker: Rc<Worker>,
-    listener: Arc<ListenerState>,
-    limits: ListenerLimits,
-    Shaken { socket, http2, .. }: Shaken,
-    caller: Caller,
+    connection: Rc<Connection>,
+    socket: Socket,
+    http2: bool,
 ) {
-    let connection = Rc::new(Connection::new(&listener, limits, caller));
     let number = worker.register(&connection);
     if worker.is_draining() {
         connection.drain();

@@ -98,7 +98,7 @@ pub(super) async fn drive(
             }
         })
     };
-    let limits = connection.limits;
+    let limits = &connection.limits;
     let list = limits.max_header_bytes + limits.max_uri_bytes + 32 * limits.max_headers;
     let mut builder = http2::Builder::new(OnThisThread(Rc::clone(worker), Rc::clone(connection)));
     builder

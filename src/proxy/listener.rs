@@ -217,11 +217,13 @@ fn welcome(worker: &Rc<Worker>, state: &Arc<ListenerState>, stream: TcpStream, p
     let (worker, state) = (Rc::clone(worker), Arc::clone(state));
     let tasks = worker.tasks.clone();
     if let Some(seat) = Seat::take(&state, listener.limits.max_connections) {
-        let served = arrival::serve(worker, state, listener, stream, peer);
-        tasks.spawn_local(async move {
-            served.await;
-            drop(seat);
-        });
+        tasks.spawn_local(arrival::serve(
+            worker,
+            (state, listener),
+            stream,
+            peer,
+            seat,
+        ));
         return;
     }
     state.shed.count(Shed::MaxConnections);

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -18,7 +19,7 @@ const LATER: Duration = Duration::from_secs(1);
 /// How one answer flows out.
 #[derive(Debug)]
 pub(super) struct Outflow {
-    limits: ListenerLimits,
+    limits: Arc<ListenerLimits>,
     /// Since when nothing more was asked for.
     since: Cell<Option<Instant>>,
     waited: Cell<Duration>,
@@ -26,7 +27,7 @@ pub(super) struct Outflow {
 }
 
 impl Outflow {
-    fn new(limits: ListenerLimits) -> Self {
+    fn new(limits: Arc<ListenerLimits>) -> Self {
         Self {
             limits,
             since: Cell::new(None),
@@ -70,7 +71,7 @@ impl<F> Watched<F> {
     pub(super) fn new(stream: F, connection: Rc<Connection>) -> Self {
         Self {
             stream,
-            outflow: Rc::new(Outflow::new(connection.limits)),
+            outflow: Rc::new(Outflow::new(Arc::clone(&connection.limits))),
             connection,
             timer: None,
         }

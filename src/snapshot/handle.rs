@@ -70,7 +70,7 @@ impl Challenges {
 #[derive(Debug, Clone)]
 pub struct OpenListener {
     /// Caps and timeouts.
-    pub limits: ListenerLimits,
+    pub limits: Arc<ListenerLimits>,
     /// Whom it believes about where a request comes from.
     pub trust: Arc<ProxyTrust>,
     /// `None`: cleartext.

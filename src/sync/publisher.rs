@@ -370,7 +370,7 @@ impl State {
         let open = self.fixed.listeners(&config.listeners).map(|listener| {
             let server = listener.tls.as_ref();
             OpenListener {
-                limits: listener.limits,
+                limits: listener.limits.into(),
                 trust: Arc::clone(&listener.trust),
                 tls: server.map(|server| tls.compile(&listener.name, server)),
             }
