@@ -14,6 +14,14 @@ pub(super) enum Socket {
 }
 
 impl Socket {
+    /// Waits until something may be there to be read; under TLS it has to be read to know.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Clear(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Whether it is open and has nothing to say that would have to be read: costs a system call only when something has
     /// come. Under TLS that may be no more than a ticket for the next session, which is taken.
     pub(super) fn is_silent(&mut self) -> bool {

@@ -6,6 +6,7 @@ use super::counting::Counts;
 use super::listener::{self, BindError, BoundListener, ListenerState};
 use super::overload::Load;
 use super::request::{Head, HeadMemory};
+use super::socket::Socket;
 use super::streams::Streams;
 use super::upstream::pool::Pools;
 use crate::clock::Clock;
@@ -21,10 +22,9 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
-use tokio::io::AsyncRead;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
@@ -321,18 +321,20 @@ impl Worker {
     }
 
     /// Reads into `buffer`, or into a room that takes its place if there is nothing in it.
-    pub(super) fn poll_read<S: AsyncRead + Unpin>(
+    pub(super) fn poll_read(
         &self,
-        stream: &mut S,
+        socket: &mut Socket,
         buffer: &mut BytesMut,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if !buffer.is_empty() {
             buffer.reserve(ROOM / 4);
-            return poll_read_buf(Pin::new(stream), cx, buffer);
+            return poll_read_buf(Pin::new(socket), cx, buffer);
         }
+        // Nothing is lent for the question whether anything is there.
+        ready!(socket.poll_readable(cx))?;
         let mut room = self.room();
-        let read = poll_read_buf(Pin::new(stream), cx, &mut room);
+        let read = poll_read_buf(Pin::new(socket), cx, &mut room);
         let unused = if matches!(read, Poll::Ready(Ok(1..))) {
             std::mem::replace(buffer, room)
         } else {

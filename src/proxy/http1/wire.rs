@@ -148,7 +148,11 @@ impl Wire {
         }
         match head::parse(read, limits, self.fresh_head(request)) {
             Ok(Some(head)) => {
-                read.advance(head.length);
+                if head.length == read.len() {
+                    read.clear();
+                } else {
+                    read.advance(head.length);
+                }
                 let next = self.begin(request, &head);
                 // What stands behind is the next request, which may wait for long, or the body, which is taken where it lies.
                 if self.is_body_done() {
