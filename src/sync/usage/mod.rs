@@ -40,8 +40,9 @@ const WRITE_EVERY: Duration = Duration::from_secs(4);
 const PORTION: usize = 4000;
 /// A round that lasts longer than this may take all the time that there is for writing.
 const LATE: Duration = Duration::from_mins(3);
-/// Of a round that lasts longer than this, it is said that uses are missing in the store.
-const MISSING: Duration = Duration::from_mins(5);
+/// Of a round that lasts longer than this, it is said that uses are missing in the store: one waits for two rounds at most,
+/// and a minute after its deadline a key may end.
+const MISSING: Duration = Duration::from_secs(30);
 /// Imported keys that one change gives our own hash.
 const REHASHED_AT_A_TIME: usize = 100;
 /// Imported keys that wait for it; the others come at their next use.
