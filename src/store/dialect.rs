@@ -1,7 +1,7 @@
 //! The only file that knows which database it is: how to connect, and the few words that differ.
 
 use super::error::StoreError;
-use super::sql::Columns;
+use super::sql::{Columns, Sql};
 use crate::config::StoreLocation;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Connection, Executor};
@@ -140,11 +140,21 @@ impl Dialect {
         }
     }
 
+    /// A statement with very many values, each named once and in order. `SQLite` goes through all names for each of them, so
+    /// that the work would grow with their square; they have none there.
+    pub(super) fn many(self, text: &str) -> Sql {
+        match self {
+            Self::Sqlite => Sql::unnamed(text),
+            Self::Postgres => Sql::new(text),
+        }
+    }
+
     /// A migration in this database's words: text compares byte by byte.
     pub(super) fn schema(self, sql: &str) -> String {
         match self {
             Self::Sqlite => sql.to_owned(),
             Self::Postgres => sql
+                .replace(" WITHOUT ROWID", "")
                 .replace(" TEXT PRIMARY KEY", " TEXT COLLATE \"C\" PRIMARY KEY")
                 .replace(" TEXT   NOT NULL", " TEXT COLLATE \"C\" NOT NULL")
                 .replace(" TEXT NOT NULL", " TEXT COLLATE \"C\" NOT NULL")

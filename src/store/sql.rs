@@ -8,8 +8,8 @@ use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row};
 use std::fmt::Write;
 
-/// Most values of a statement that writes rows. Both databases take a hundred times as many, but `SQLite` goes through the
-/// names of all parameters for each of them, so that the work grows with their square.
+/// Most values with names of a statement that writes rows. Both databases take a hundred times as many, but `SQLite` goes
+/// through the names of all parameters for each of them, so that the work grows with their square.
 pub(super) const VALUES: usize = 256;
 
 /// A value for a `$1`.
@@ -66,13 +66,24 @@ impl From<Option<i64>> for Value {
 pub(super) struct Sql {
     text: String,
     values: Vec<Value>,
+    /// Whether values are found by where they stand alone.
+    unnamed: bool,
 }
 
 impl Sql {
     pub(super) fn new(text: &str) -> Self {
         Self {
             text: text.into(),
-            values: Vec::new(),
+            ..Self::default()
+        }
+    }
+
+    /// With `?` in place of `$n`; see [`Dialect::many`](super::dialect::Dialect::many).
+    pub(super) fn unnamed(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            unnamed: true,
+            ..Self::default()
         }
     }
 
@@ -90,6 +101,9 @@ impl Sql {
     /// A value, as the next `$n`.
     pub(super) fn bind(&mut self, value: impl Into<Value>) -> &mut Self {
         self.values.push(value.into());
+        if self.unnamed {
+            return self.push("?");
+        }
         // Writing to a String cannot fail.
         let _ = write!(self.text, "${}", self.values.len());
         self

@@ -392,7 +392,7 @@ CREATE TABLE usage_hours (
     bytes_in   BIGINT NOT NULL,
     bytes_out  BIGINT NOT NULL,
     PRIMARY KEY (key_id, hour, route)
-);
+) WITHOUT ROWID;
 CREATE INDEX usage_hours_by_hour ON usage_hours (hour, key_id, route);
 
 CREATE TABLE usage_refusals (
@@ -402,7 +402,7 @@ CREATE TABLE usage_refusals (
     reason TEXT   NOT NULL,
     count  BIGINT NOT NULL,
     PRIMARY KEY (key_id, hour, route, reason)
-);
+) WITHOUT ROWID;
 CREATE INDEX usage_refusals_by_hour ON usage_refusals (hour);
 
 -- Use of keys that are declared in a config file: the rest of them is not kept here.
@@ -422,4 +422,4 @@ CREATE TABLE networks (
     first_at BIGINT NOT NULL,
     last_at  BIGINT NOT NULL,
     PRIMARY KEY (key_id, network)
-);
+) WITHOUT ROWID;

@@ -5,21 +5,75 @@ use crate::domain::id::{Id, Kind};
 use crate::domain::key::Algorithm;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
+use crate::store::dialect::Dialect;
 use crate::store::error::StoreError;
-use crate::store::sql::{Columns, Sql, VALUES, Value};
+use crate::store::sql::{Columns, Sql, Value};
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// Rows of one statement.
-const BATCH: usize = 500;
+/// Rows of one statement: as many of the first as there are, then of the next. Few sizes, so that a statement is prepared
+/// once and found again.
+const BATCHES: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// A key of a portion, with its id as text.
 type Named<'a> = (String, &'a KeyUse);
 
+/// What a flush writes with.
+struct Pen<'a> {
+    connection: &'a mut AnyConnection,
+    dialect: Dialect,
+}
+
+impl Pen<'_> {
+    /// Runs a statement for rows of values, many at a time: `front`, the rows, `back`.
+    async fn run(
+        &mut self,
+        (front, back): (&str, &str),
+        rows: Vec<Vec<Value>>,
+    ) -> Result<(), StoreError> {
+        let mut rows = rows.into_iter();
+        while let Some(some) = batch(rows.len()) {
+            let mut statement = self.dialect.many(front);
+            for (place, row) in rows.by_ref().take(some).enumerate() {
+                statement.push(if place == 0 { "(" } else { ", (" });
+                statement.bind_list(row).push(")");
+            }
+            statement.push(back);
+            statement.query().execute(&mut *self.connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the rows of these keys: `front`, the ids, a bracket.
+    async fn of_keys(
+        &mut self,
+        front: &str,
+        keys: &[&Named<'_>],
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut keys = keys.iter();
+        while let Some(some) = batch(keys.len()) {
+            let mut select = self.dialect.many(front);
+            select
+                .bind_list(keys.by_ref().take(some).map(|(id, _)| id.as_str()))
+                .push(")");
+            found.extend(select.query().fetch_all(&mut *self.connection).await?);
+        }
+        Ok(found)
+    }
+}
+
+/// How many of so many rows the next statement takes.
+fn batch(left: usize) -> Option<usize> {
+    BATCHES.into_iter().find(|size| *size <= left)
+}
+
 impl Store {
     /// Adds what keys did. Times move forward only, counts grow. All of it is kept or nothing; keys that are gone from the
-    /// store are left out. Meant for portions of about a thousand [`KeyUse::rows`], so that nobody else waits long.
+    /// store are left out. Meant for portions of some thousand [`KeyUse::rows`], in the order of their
+    /// ids, so that nobody else waits long.
     pub async fn flush(&self, portion: &[KeyUse]) -> Result<Findings, StoreError> {
         let mut tx = self.transaction().await?;
         // Admins lock rows of several keys too: whoever comes second waits, instead of both for each other.
@@ -29,19 +83,23 @@ impl Store {
             .iter()
             .map(|one| (one.key.text(Kind::Key).to_string(), one))
             .collect();
-        let before = last_uses(&mut tx, &named).await?;
+        let mut pen = Pen {
+            connection: &mut tx,
+            dialect: self.dialect,
+        };
+        let before = last_uses(&mut pen, &named).await?;
         named.retain(|(id, one)| one.declared || before.contains_key(id));
         for (id, one) in &named {
             if let (Some(Some(before)), Some((now, _))) = (before.get(id), one.last_used) {
                 findings.used_again.push((one.key, *before, now));
             }
         }
-        keys(&mut tx, &named).await?;
-        declared(&mut tx, &named).await?;
-        secrets(&mut tx, &named).await?;
-        hours(&mut tx, &named).await?;
-        reasons(&mut tx, &named).await?;
-        findings.new_networks = networks(&mut tx, &named).await?;
+        keys(&mut pen, &named).await?;
+        declared(&mut pen, &named).await?;
+        secrets(&mut pen, &named).await?;
+        hours(&mut pen, &named).await?;
+        reasons(&mut pen, &named).await?;
+        findings.new_networks = networks(&mut pen, &named).await?;
         tx.commit().await?;
         Ok(findings)
     }
@@ -49,53 +107,30 @@ impl Store {
 
 /// The last uses of those of these keys that are there.
 async fn last_uses(
-    connection: &mut AnyConnection,
+    pen: &mut Pen<'_>,
     named: &[Named<'_>],
 ) -> Result<HashMap<String, Option<Timestamp>>, StoreError> {
     let mut found = HashMap::with_capacity(named.len());
-    for (table, column, of_file) in [("keys", "id", false), ("declared_uses", "key_id", true)] {
-        let ids: Vec<&String> = named
+    let tables = [
+        (
+            "SELECT id AS key_id, last_used_at FROM keys WHERE id IN (",
+            false,
+        ),
+        (
+            "SELECT key_id, last_used_at FROM declared_uses WHERE key_id IN (",
+            true,
+        ),
+    ];
+    for (select, of_file) in tables {
+        let keys: Vec<&Named<'_>> = named
             .iter()
             .filter(|(_, one)| one.declared == of_file)
-            .map(|(id, _)| id)
             .collect();
-        for batch in ids.chunks(BATCH) {
-            let mut select = Sql::new("SELECT ");
-            select.push(column).push(" AS key_id, last_used_at FROM ");
-            select
-                .push(table)
-                .push(" WHERE ")
-                .push(column)
-                .push(" IN (");
-            select
-                .bind_list(batch.iter().map(|id| id.as_str()))
-                .push(")");
-            for row in select.query().fetch_all(&mut *connection).await? {
-                found.insert(row.text("key_id")?, row.maybe_time("last_used_at")?);
-            }
+        for row in pen.of_keys(select, &keys).await? {
+            found.insert(row.text("key_id")?, row.maybe_time("last_used_at")?);
         }
     }
     Ok(found)
-}
-
-/// Runs a statement for rows of values, many at a time: `front`, the rows, `back`.
-async fn run(
-    connection: &mut AnyConnection,
-    (front, back): (&str, &str),
-    rows: Vec<Vec<Value>>,
-) -> Result<(), StoreError> {
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
-        let mut statement = Sql::new(front);
-        let most = VALUES / rows.peek().map_or(1, Vec::len).max(1);
-        for (place, row) in rows.by_ref().take(most).enumerate() {
-            statement.push(if place == 0 { "(" } else { ", (" });
-            statement.bind_list(row).push(")");
-        }
-        statement.push(back);
-        statement.query().execute(&mut *connection).await?;
-    }
-    Ok(())
 }
 
 fn count(number: u64) -> Value {
@@ -120,7 +155,7 @@ fn columns(id: &str, one: &KeyUse) -> Vec<Value> {
     ]
 }
 
-async fn keys(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<(), StoreError> {
+async fn keys(pen: &mut Pen<'_>, named: &[Named<'_>]) -> Result<(), StoreError> {
     let managed = named.iter().filter(|(_, one)| !one.declared);
     let rows = managed.map(|(id, one)| columns(id, one)).collect();
     let statement = (
@@ -135,11 +170,11 @@ async fn keys(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<(),
          uses = keys.uses + new.uses, refusals = keys.refusals + new.refusals \
          FROM new WHERE keys.id = new.id",
     );
-    run(connection, statement, rows).await
+    pen.run(statement, rows).await
 }
 
 /// Declared keys are kept from their first use on.
-async fn declared(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<(), StoreError> {
+async fn declared(pen: &mut Pen<'_>, named: &[Named<'_>]) -> Result<(), StoreError> {
     let declared = named.iter().filter(|(_, one)| one.declared);
     let rows = declared.map(|(id, one)| columns(id, one)).collect();
     let statement = (
@@ -154,19 +189,19 @@ async fn declared(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result
          uses = declared_uses.uses + excluded.uses, \
          refusals = declared_uses.refusals + excluded.refusals",
     );
-    run(connection, statement, rows).await
+    pen.run(statement, rows).await
 }
 
 /// A secret may have got our own hash while it was counted: it is there twice then, and a statement takes each row once.
-async fn secrets(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<(), StoreError> {
+async fn secrets(pen: &mut Pen<'_>, named: &[Named<'_>]) -> Result<(), StoreError> {
     for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {
-        secrets_of(connection, named, algorithm).await?;
+        secrets_of(pen, named, algorithm).await?;
     }
     Ok(())
 }
 
 async fn secrets_of(
-    connection: &mut AnyConnection,
+    pen: &mut Pen<'_>,
     named: &[Named<'_>],
     algorithm: Algorithm,
 ) -> Result<(), StoreError> {
@@ -196,7 +231,7 @@ async fn secrets_of(
          FROM new WHERE secrets.key_id = new.key_id \
          AND (secrets.hash = new.hash OR secrets.imported_hash = new.hash)",
     );
-    run(connection, statement, rows).await
+    pen.run(statement, rows).await
 }
 
 fn each_hour<'a>(named: &'a [Named<'a>]) -> impl Iterator<Item = (&'a str, &'a HourUse)> {
@@ -204,7 +239,7 @@ fn each_hour<'a>(named: &'a [Named<'a>]) -> impl Iterator<Item = (&'a str, &'a H
     named.iter().flat_map(hours)
 }
 
-async fn hours(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<(), StoreError> {
+async fn hours(pen: &mut Pen<'_>, named: &[Named<'_>]) -> Result<(), StoreError> {
     let rows = each_hour(named)
         .map(|(id, one)| {
             let counts = &one.counts;
@@ -233,10 +268,10 @@ async fn hours(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<()
          bytes_in = usage_hours.bytes_in + excluded.bytes_in, \
          bytes_out = usage_hours.bytes_out + excluded.bytes_out",
     );
-    run(connection, statement, rows).await
+    pen.run(statement, rows).await
 }
 
-async fn reasons(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<(), StoreError> {
+async fn reasons(pen: &mut Pen<'_>, named: &[Named<'_>]) -> Result<(), StoreError> {
     let rows = each_hour(named)
         .flat_map(|(id, one)| one.reasons.iter().map(move |reason| (id, one, reason)))
         .map(|(id, one, (reason, number))| {
@@ -253,19 +288,16 @@ async fn reasons(connection: &mut AnyConnection, named: &[Named<'_>]) -> Result<
         "INSERT INTO usage_refusals (key_id, hour, route, reason, count) VALUES ",
         " ON CONFLICT (key_id, hour, route, reason) DO UPDATE SET count = usage_refusals.count + excluded.count",
     );
-    run(connection, statement, rows).await
+    pen.run(statement, rows).await
 }
 
 /// Notes the networks; gives those that are new to a key which knows others. The oldest make room.
-async fn networks(
-    connection: &mut AnyConnection,
-    named: &[Named<'_>],
-) -> Result<Vec<(Id, String)>, StoreError> {
+async fn networks(pen: &mut Pen<'_>, named: &[Named<'_>]) -> Result<Vec<(Id, String)>, StoreError> {
     let with_networks: Vec<&Named<'_>> = named
         .iter()
         .filter(|(_, one)| !one.networks.is_empty())
         .collect();
-    let known = known_networks(connection, &with_networks).await?;
+    let known = known_networks(pen, &with_networks).await?;
     let none = HashSet::new();
     let (mut new, mut crowded) = (Vec::new(), Vec::new());
     for (id, one) in &with_networks {
@@ -296,7 +328,7 @@ async fn networks(
         " ON CONFLICT (key_id, network) DO UPDATE SET \
          last_at = CASE WHEN excluded.last_at > networks.last_at THEN excluded.last_at ELSE networks.last_at END",
     );
-    run(connection, statement, rows).await?;
+    pen.run(statement, rows).await?;
     for id in crowded {
         let mut delete = Sql::new("DELETE FROM networks WHERE key_id = ");
         delete.bind(id.as_str()).push(
@@ -306,27 +338,22 @@ async fn networks(
         delete
             .bind(i64::try_from(MOST_NETWORKS).unwrap_or(i64::MAX))
             .push(")");
-        delete.query().execute(&mut *connection).await?;
+        delete.query().execute(&mut *pen.connection).await?;
     }
     Ok(new)
 }
 
 async fn known_networks(
-    connection: &mut AnyConnection,
+    pen: &mut Pen<'_>,
     named: &[&Named<'_>],
 ) -> Result<HashMap<String, HashSet<String>>, StoreError> {
     let mut known: HashMap<String, HashSet<String>> = HashMap::new();
-    for batch in named.chunks(BATCH) {
-        let mut select = Sql::new("SELECT key_id, network FROM networks WHERE key_id IN (");
-        select
-            .bind_list(batch.iter().map(|(id, _)| id.as_str()))
-            .push(")");
-        for row in select.query().fetch_all(&mut *connection).await? {
-            known
-                .entry(row.text("key_id")?)
-                .or_default()
-                .insert(row.text("network")?);
-        }
+    let select = "SELECT key_id, network FROM networks WHERE key_id IN (";
+    for row in pen.of_keys(select, named).await? {
+        known
+            .entry(row.text("key_id")?)
+            .or_default()
+            .insert(row.text("network")?);
     }
     Ok(known)
 }

@@ -57,9 +57,13 @@ impl Requests {
             .iter()
             .map(|(id, count)| (*id, *count))
             .collect();
-        keys.sort_unstable_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
+        let order = |(id, count): &(Id, u64)| (std::cmp::Reverse(*count), *id);
         let others = keys.len().saturating_sub(NAMED);
-        keys.truncate(NAMED);
+        if others > 0 {
+            keys.select_nth_unstable_by_key(NAMED, order);
+            keys.truncate(NAMED);
+        }
+        keys.sort_unstable_by_key(order);
         let keys: Map<String, Value> = keys
             .into_iter()
             .map(|(id, count)| (id.text(Kind::Key).to_string(), count.into()))
@@ -99,10 +103,10 @@ impl Span {
         all: bool,
     ) -> Result<(), StoreError> {
         let minute = |at: Timestamp| at.as_millis().div_euclid(MINUTE_MILLIS);
-        let facts = self.facts();
-        if facts.is_empty() || !(all || minute(self.from) != minute(now)) {
+        if self.routes.is_empty() || !(all || minute(self.from) != minute(now)) {
             return Ok(());
         }
+        let facts = self.facts();
         let mut write = store.begin(&actor()).await?;
         for fact in facts {
             write.record(fact).await?;

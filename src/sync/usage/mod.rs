@@ -1,9 +1,12 @@
 //! What keys do, on its way from the workers to the store: fetched often, kept while the store is away, written in
-//! portions. Who counted it says how it is as part of the same, so that it is only seen while its uses are.
+//! portions. Writing takes a bounded share of the machine: where very many keys are used, a round through all of them
+//! lasts longer, and each is written with all that it did meanwhile. Who counted it says how it is as part of the same, so that it is only seen while its uses are.
 
 mod audit;
 mod hints;
+mod networks;
 mod pending;
+mod purse;
 
 use crate::clock::Clock;
 use crate::domain::actor::Actor;
@@ -18,24 +21,43 @@ use crate::sync::node::Node;
 use crate::telemetry::metrics::Metrics;
 use audit::Span;
 use hints::Hints;
+use networks::Networks;
 use pending::Pending;
+use purse::Purse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// Workers' counts are fetched this often.
 const FETCH_EVERY: Duration = Duration::from_secs(1);
-/// What was fetched is written this often; together with the second before and the one in the worker, well below ten.
+/// What was fetched is written this often; together with the second before and the one in the worker, well below ten, unless
+/// so many keys are used that there is no time to write them all.
 const WRITE_EVERY: Duration = Duration::from_secs(4);
 /// Rows that one transaction writes, about.
-const PORTION: usize = 1000;
+const PORTION: usize = 4000;
+/// A round that lasts longer than this may take all the time that there is for writing.
+const LATE: Duration = Duration::from_mins(3);
+/// Of a round that lasts longer than this, it is said that uses are missing in the store: one waits for two rounds at most,
+/// and a minute after its deadline a key may end.
+const MISSING: Duration = Duration::from_secs(30);
 /// Imported keys that one change gives our own hash.
 const REHASHED_AT_A_TIME: usize = 100;
 /// Imported keys that wait for it; the others come at their next use.
 const MOST_REHASHES: usize = 10_000;
+
+/// How much must be written now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Much {
+    /// What there is time for.
+    Any,
+    /// A portion, so that a slow store is not taken for many keys.
+    Some,
+    /// Everything: there will be no other time.
+    All,
+}
 
 /// Takes what keys do to the store.
 pub struct Flusher {
@@ -44,6 +66,10 @@ pub struct Flusher {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     pending: Pending,
+    /// When the round through the keys began that is not at its end yet.
+    begun: Option<Instant>,
+    purse: Purse,
+    networks: Networks,
     span: Span,
     hints: Hints,
     rehashes: HashMap<KeyHash, Rehash>,
@@ -75,6 +101,9 @@ impl Flusher {
             metrics,
             clock,
             pending: Pending::default(),
+            begun: None,
+            purse: Purse::new(Instant::now()),
+            networks: Networks::default(),
             span: Span::default(),
             hints: Hints::default(),
             rehashes: HashMap::new(),
@@ -99,20 +128,21 @@ impl Flusher {
                 () = stop.cancelled() => break,
                 _ = due.tick() => {
                     self.fetch();
-                    self.write(false).await;
+                    self.write(Much::Some).await;
                 }
                 () = tokio::time::sleep(FETCH_EVERY) => {
                     self.fetch();
                     // Others wait for the first time.
-                    if !*self.written.borrow() && !self.failing {
-                        self.write(false).await;
+                    let first = !*self.written.borrow() && !self.failing;
+                    if first || self.begun.is_some() {
+                        self.write(Much::Any).await;
                     }
                 }
                 () = shared.events.called() => self.fetch(),
             }
         }
         self.fetch();
-        self.write(true).await;
+        self.write(Much::All).await;
     }
 
     /// Takes over what the workers counted.
@@ -124,17 +154,19 @@ impl Flusher {
         for batch in batches {
             self.take(batch);
         }
-        self.show(0);
+        self.show();
     }
 
     fn take(&mut self, batch: Batch) {
         let now = self.clock.now();
+        self.purse.counted(batch.requests());
         for entry in &batch.entries {
             let Some(route) = self.route(entry.route) else {
                 continue;
             };
             self.span.add(now, &route, entry);
-            let left_out = self.pending.add(batch.hour, &route, entry);
+            let (hour, networks) = (batch.hour, &self.networks);
+            let left_out = self.pending.add((hour, &route), entry, networks);
             self.metrics.usage_dropped.inc_by(left_out);
         }
         for rehash in batch.rehashes {
@@ -154,21 +186,21 @@ impl Flusher {
         Some(name)
     }
 
-    fn show(&self, more: usize) {
-        let waiting = self.pending.len() + more;
-        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+    fn show(&self) {
+        let waiting = i64::try_from(self.pending.len()).unwrap_or(i64::MAX);
         self.metrics.last_used_pending.set(waiting);
     }
 
-    async fn write(&mut self, all: bool) {
+    async fn write(&mut self, much: Much) {
         // Until it is there for the first time, others say so.
         let Ok(store) = self.slot.get().cloned() else {
-            self.show(0);
+            self.show();
             return;
         };
-        let outcome = self.try_write(&store, all).await;
-        self.show(0);
-        self.written.send_replace(outcome.is_ok());
+        let outcome = self.try_write(&store, much).await;
+        self.show();
+        let written = outcome.is_ok() && !self.lasts(MISSING);
+        self.written.send_replace(written);
         self.shared.store().write_fault = outcome.as_ref().err().map(ToString::to_string);
         self.failing = outcome.is_err();
         let part = "usage";
@@ -178,8 +210,9 @@ impl Flusher {
         }
     }
 
-    async fn try_write(&mut self, store: &Store, all: bool) -> Result<(), StoreError> {
-        self.flush(store).await?;
+    async fn try_write(&mut self, store: &Store, much: Much) -> Result<(), StoreError> {
+        let all = much == Much::All;
+        self.flush(store, much).await?;
         self.rehash(store).await?;
         self.span.write(store, self.clock.now(), all).await?;
         self.hints.write(store, self.clock.now()).await?;
@@ -205,23 +238,50 @@ impl Flusher {
         Ok(())
     }
 
-    /// Writes what waits, and fetches in between, so that nothing is dropped meanwhile.
-    async fn flush(&mut self, store: &Store) -> Result<(), StoreError> {
-        let mut waiting = self.pending.take();
-        while !waiting.is_empty() {
-            let portion = next_portion(&mut waiting);
-            match store.flush(&portion).await {
-                Ok(findings) => self.hints.found(&portion, findings),
-                Err(fault) => {
-                    self.pending.put_back(portion);
-                    self.pending.put_back(waiting);
-                    return Err(fault);
-                }
+    /// Writes what waits, as far as there is time for it: `much` of it at least. Fetches in between, so that nothing is
+    /// dropped meanwhile.
+    async fn flush(&mut self, store: &Store, much: Much) -> Result<(), StoreError> {
+        self.purse.earn(Instant::now(), self.lasts(LATE));
+        let mut left = self.pending.len();
+        let mut must = much != Much::Any;
+        while left > 0 && (must || self.purse.has_some()) {
+            must = much == Much::All;
+            self.begun.get_or_insert_with(Instant::now);
+            let (portion, last) = self.pending.take(PORTION);
+            left = left.saturating_sub(portion.len());
+            if last {
+                self.begun = None;
             }
+            self.write_portion(store, portion).await?;
             self.fetch();
-            self.show(waiting.len());
         }
         Ok(())
+    }
+
+    async fn write_portion(
+        &mut self,
+        store: &Store,
+        portion: Vec<KeyUse>,
+    ) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        match store.flush(&portion).await {
+            Ok(findings) => {
+                self.purse.spend(begun.elapsed());
+                self.networks.written(&portion);
+                self.hints.found(&portion, findings);
+                Ok(())
+            }
+            Err(fault) => {
+                self.pending.put_back(portion);
+                self.begun = None;
+                Err(fault)
+            }
+        }
+    }
+
+    /// Whether the round has lasted longer than this.
+    fn lasts(&self, time: Duration) -> bool {
+        self.begun.is_some_and(|begun| begun.elapsed() > time)
     }
 
     /// Gives imported keys our own hash.
@@ -248,17 +308,6 @@ impl Flusher {
         }
         Ok(())
     }
-}
-
-fn next_portion(waiting: &mut Vec<KeyUse>) -> Vec<KeyUse> {
-    let mut rows = 0;
-    let mut fits = |one: &KeyUse| {
-        rows += one.rows();
-        rows <= PORTION
-    };
-    // One key alone may be more than a portion.
-    let count = waiting.iter().rev().take_while(|one| fits(one)).count();
-    waiting.split_off(waiting.len() - count.max(1))
 }
 
 fn actor() -> Actor {

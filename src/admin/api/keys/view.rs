@@ -66,7 +66,8 @@ pub(in crate::admin) struct KeyView {
     pub(super) last_used_at: Option<Timestamp>,
     #[schema(value_type = Option<String>)]
     last_used_ip: Option<IpAddr>,
-    /// Permitted requests that are written to the store; up to ten seconds behind `last_used_at`.
+    /// Permitted requests that are written to the store; seconds behind `last_used_at`, or minutes where very many keys are
+    /// in use.
     uses: i64,
     /// Requests that were refused although the key was right; as late as `uses`.
     refusals: i64,
@@ -130,7 +131,8 @@ pub(in crate::admin) struct SecretView {
     last_used_at: Option<Timestamp>,
     #[schema(value_type = Option<String>)]
     last_used_ip: Option<IpAddr>,
-    /// Permitted requests that are written to the store; up to ten seconds behind `last_used_at`.
+    /// Permitted requests that are written to the store; seconds behind `last_used_at`, or minutes where very many keys are
+    /// in use.
     uses: i64,
 }
 

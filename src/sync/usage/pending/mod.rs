@@ -1,14 +1,14 @@
-//! What is not in the store yet, by key. Bounded: while the store is away for long, hours and new keys are left out, but
+//! What is not in the store yet, by key, in the order in which it goes there. Bounded: while the store is away for long, hours and new keys are left out, but
 //! the last use of the keys that are known stays right.
 
+use super::networks::{Networks, network};
 use crate::domain::id::Id;
 use crate::domain::key::Origin;
 use crate::domain::time::Timestamp;
 use crate::snapshot::events::{Entry, Seen};
 use crate::store::usage::{HourUse, KeyUse, MOST_NETWORKS, NetworkUse, SecretUse, UsageCounts};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Rows that wait at most, about.
@@ -17,8 +17,10 @@ const MOST_ROWS: usize = 500_000;
 /// What waits to be written.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    keys: HashMap<Id, KeyUse>,
+    keys: BTreeMap<Id, Box<KeyUse>>,
     rows: usize,
+    /// The last key that was taken.
+    at: Option<Id>,
 }
 
 impl Pending {
@@ -27,25 +29,55 @@ impl Pending {
         self.keys.len()
     }
 
-    /// All that waits; begins anew.
-    pub(super) fn take(&mut self) -> Vec<KeyUse> {
-        self.rows = 0;
-        std::mem::take(&mut self.keys).into_values().collect()
+    /// Takes the keys behind the last ones that were taken, with so many rows in all, but one key at least; and whether
+    /// these are the last ones, so that the first come next. Keys whose ids are next to each other are often on one page
+    /// of the store, so a round through all of them costs far less than the same keys in any other order.
+    pub(super) fn take(&mut self, rows: usize) -> (Vec<KeyUse>, bool) {
+        let from = self.at.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut taken = 0;
+        let fits = |(_, of_key): &(Id, usize)| {
+            let first = taken == 0;
+            taken += of_key;
+            first || taken <= rows
+        };
+        let behind = self.keys.range((from, Bound::Unbounded));
+        let behind = behind.map(|(id, one)| (*id, one.rows()));
+        let ids: Vec<Id> = behind.take_while(fits).map(|(id, _)| id).collect();
+        let mut portion = Vec::with_capacity(ids.len());
+        for id in &ids {
+            portion.extend(self.keys.remove(id).map(|one| *one));
+        }
+        let gone: usize = portion.iter().map(KeyUse::rows).sum();
+        self.rows = self.rows.saturating_sub(gone);
+        self.at = ids.last().copied().or(self.at);
+        let from = self.at.map_or(Bound::Unbounded, Bound::Excluded);
+        let last = self.keys.range((from, Bound::Unbounded)).next().is_none();
+        if last {
+            self.at = None;
+        }
+        (portion, last)
     }
 
     /// Takes back what could not be written, older than what came meanwhile.
     pub(super) fn put_back(&mut self, unwritten: Vec<KeyUse>) {
+        self.at = None;
         for mut old in unwritten {
-            self.rows += old.rows();
             if let Some(new) = self.keys.remove(&old.key) {
-                merge(&mut old, new);
+                self.rows = self.rows.saturating_sub(new.rows());
+                merge(&mut old, *new);
             }
-            self.keys.insert(old.key, old);
+            self.rows += old.rows();
+            self.keys.insert(old.key, Box::new(old));
         }
     }
 
     /// Adds what a worker counted; the number of requests that there was no room for.
-    pub(super) fn add(&mut self, hour: Timestamp, route: &Arc<str>, entry: &Entry) -> u64 {
+    pub(super) fn add(
+        &mut self,
+        (hour, route): (Timestamp, &Arc<str>),
+        entry: &Entry,
+        networks: &Networks,
+    ) -> u64 {
         let Some(mark) = entry.key else { return 0 };
         let refusals: u64 = entry.refusals().map(|(_, count)| count).sum();
         let requests = entry.permitted() + refusals;
@@ -55,7 +87,7 @@ impl Pending {
         }
         let one = self.keys.entry(mark.id).or_insert_with(|| {
             self.rows += 1;
-            KeyUse::new(mark.id, mark.origin == Origin::File)
+            Box::new(KeyUse::new(mark.id, mark.origin == Origin::File))
         });
         one.uses += entry.permitted();
         one.refusals += refusals;
@@ -72,11 +104,11 @@ impl Pending {
                 self.rows += add_secret(one, secret);
             }
             // From nowhere: somebody counted it who was not told.
-            for seen in [first, last]
-                .into_iter()
-                .filter(|seen| !seen.1.is_unspecified())
-            {
-                self.rows += add_network(one, network(seen));
+            let other = Some(first).filter(|first| first.1 != last.1);
+            for seen in other.into_iter().chain([last]) {
+                if !seen.1.is_unspecified() && !networks.knows(mark.id, &seen) {
+                    self.rows += add_network(one, seen);
+                }
             }
         }
         let new = hour_of(hour, route, entry);
@@ -85,6 +117,7 @@ impl Pending {
             None if full => return requests,
             None => {
                 self.rows += 1 + new.reasons.len();
+                one.hours.reserve_exact(1);
                 one.hours.push(new);
             }
         }
@@ -109,12 +142,26 @@ fn add_secret(one: &mut KeyUse, more: SecretUse) -> usize {
         }
         return 0;
     }
+    // Most keys have one, and a vector would begin with room for four.
+    one.secrets.reserve_exact(1);
     one.secrets.push(more);
     1
 }
 
 /// Adds a network while there is room; the number of new rows.
-fn add_network(one: &mut KeyUse, more: NetworkUse) -> usize {
+fn add_network(one: &mut KeyUse, (at, from): Seen) -> usize {
+    let network = network(from).map_or_else(|| from.to_string(), |network| network.to_string());
+    add_seen(
+        one,
+        NetworkUse {
+            network,
+            first_at: at,
+            last_at: at,
+        },
+    )
+}
+
+fn add_seen(one: &mut KeyUse, more: NetworkUse) -> usize {
     let known = one
         .networks
         .iter_mut()
@@ -127,28 +174,9 @@ fn add_network(one: &mut KeyUse, more: NetworkUse) -> usize {
     if one.networks.len() >= MOST_NETWORKS {
         return 0;
     }
+    one.networks.reserve_exact(1);
     one.networks.push(more);
     1
-}
-
-fn network((at, from): Seen) -> NetworkUse {
-    NetworkUse {
-        network: network_of(from),
-        first_at: at,
-        last_at: at,
-    }
-}
-
-/// What is taken for one network: as much as one subscriber usually has.
-fn network_of(address: IpAddr) -> String {
-    let network = match address.to_canonical() {
-        IpAddr::V4(v4) => Ipv4Net::new(v4, 24).map(IpNet::V4),
-        IpAddr::V6(v6) => Ipv6Net::new(v6, 48).map(IpNet::V6),
-    };
-    network.map_or_else(
-        |_| address.to_string(),
-        |network| network.trunc().to_string(),
-    )
 }
 
 fn hour_of(hour: Timestamp, route: &Arc<str>, entry: &Entry) -> HourUse {
@@ -203,7 +231,7 @@ fn merge(old: &mut KeyUse, new: KeyUse) {
         }
     }
     for more in new.networks {
-        add_network(old, more);
+        add_seen(old, more);
     }
 }
 
