@@ -299,7 +299,8 @@ impl Worker {
     pub(super) fn times(&self) -> (Timestamp, u64) {
         let nanos = self.clock.monotonic_nanos();
         let (mut now, at) = self.wall.get();
-        if nanos.wrapping_sub(at) > WALL_TIME_HOLDS {
+        // A clock that stands still is one that somebody moves.
+        if nanos == at || nanos.wrapping_sub(at) > WALL_TIME_HOLDS {
             now = self.clock.now();
             self.wall.set((now, nanos));
         }

@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// Workers' counts are fetched this often.
@@ -67,7 +67,7 @@ pub struct Flusher {
     clock: Arc<dyn Clock>,
     pending: Pending,
     /// When the round through the keys began that is not at its end yet.
-    begun: Option<Instant>,
+    begun: Option<Duration>,
     purse: Purse,
     networks: Networks,
     span: Span,
@@ -92,6 +92,7 @@ impl Flusher {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let node = Node::new(node, Arc::clone(&shared), Arc::clone(&clock));
+        let purse = Purse::new(Duration::from_nanos(clock.monotonic_nanos()));
         Self {
             node,
             dropped: 0,
@@ -102,7 +103,7 @@ impl Flusher {
             clock,
             pending: Pending::default(),
             begun: None,
-            purse: Purse::new(Instant::now()),
+            purse,
             networks: Networks::default(),
             span: Span::default(),
             hints: Hints::default(),
@@ -241,12 +242,12 @@ impl Flusher {
     /// Writes what waits, as far as there is time for it: `much` of it at least. Fetches in between, so that nothing is
     /// dropped meanwhile.
     async fn flush(&mut self, store: &Store, much: Much) -> Result<(), StoreError> {
-        self.purse.earn(Instant::now(), self.lasts(LATE));
+        self.purse.earn(self.moment(), self.lasts(LATE));
         let mut left = self.pending.len();
         let mut must = much != Much::Any;
         while left > 0 && (must || self.purse.has_some()) {
             must = much == Much::All;
-            self.begun.get_or_insert_with(Instant::now);
+            self.begun = self.begun.or_else(|| Some(self.moment()));
             let (portion, last) = self.pending.take(PORTION);
             left = left.saturating_sub(portion.len());
             if last {
@@ -263,10 +264,10 @@ impl Flusher {
         store: &Store,
         portion: Vec<KeyUse>,
     ) -> Result<(), StoreError> {
-        let begun = Instant::now();
+        let begun = self.moment();
         match store.flush(&portion).await {
             Ok(findings) => {
-                self.purse.spend(begun.elapsed());
+                self.purse.spend(self.moment().saturating_sub(begun));
                 self.networks.written(&portion);
                 self.hints.found(&portion, findings);
                 Ok(())
@@ -281,7 +282,13 @@ impl Flusher {
 
     /// Whether the round has lasted longer than this.
     fn lasts(&self, time: Duration) -> bool {
-        self.begun.is_some_and(|begun| begun.elapsed() > time)
+        self.begun
+            .is_some_and(|begun| self.moment().saturating_sub(begun) > time)
+    }
+
+    /// Now, by the monotonic clock.
+    fn moment(&self) -> Duration {
+        Duration::from_nanos(self.clock.monotonic_nanos())
     }
 
     /// Gives imported keys our own hash.

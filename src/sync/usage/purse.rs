@@ -1,7 +1,6 @@
 //! How much of the machine's time goes into writing what keys did. Where it does not suffice, uses are written later.
 
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// What may be spent however little happens, as parts of a thousand of one core.
 const LEAST: u32 = 5;
@@ -17,8 +16,8 @@ const LONGEST: Duration = Duration::from_millis(250);
 /// Time that may be spent.
 #[derive(Debug)]
 pub(super) struct Purse {
-    /// Until when it has earned.
-    at: Instant,
+    /// Until when it has earned, by the monotonic clock.
+    at: Duration,
     /// Requests that nothing was earned by yet.
     requests: u32,
     credit: Duration,
@@ -26,7 +25,7 @@ pub(super) struct Purse {
 }
 
 impl Purse {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Duration) -> Self {
         Self {
             at: now,
             requests: 0,
@@ -42,8 +41,8 @@ impl Purse {
     }
 
     /// Earns what the time since the last call is worth: the most, if there is a `hurry`.
-    pub(super) fn earn(&mut self, now: Instant, hurry: bool) {
-        let passed = now.saturating_duration_since(self.at);
+    pub(super) fn earn(&mut self, now: Duration, hurry: bool) {
+        let passed = now.saturating_sub(self.at);
         self.at = now;
         let most = passed.saturating_mul(MOST) / 1000;
         let least = passed.saturating_mul(LEAST) / 1000;
@@ -92,7 +91,7 @@ mod tests {
 
     #[test]
     fn requests_earn_up_to_a_twentieth_of_a_core() {
-        let mut purse = Purse::new(Instant::now());
+        let mut purse = Purse::new(Duration::ZERO);
         assert_eq!(spent(&mut purse), Duration::from_millis(400));
         for (requests, hurry, millis) in [
             (0, false, 5),
@@ -108,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_was_spent_too_much_is_earned_first() {
-        let mut purse = Purse::new(Instant::now());
+        let mut purse = Purse::new(Duration::ZERO);
         spent(&mut purse);
         later(&mut purse, 0, true);
         // A wait for somebody else counts in part only.
@@ -121,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut purse = Purse::new(Instant::now());
+        let mut purse = Purse::new(Duration::ZERO);
         purse.earn(purse.at + Duration::from_hours(1), false);
         assert_eq!(spent(&mut purse), Duration::from_millis(400));
     }
