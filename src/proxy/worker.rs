@@ -37,8 +37,8 @@ const FLUSH_EVERY: Duration = Duration::from_millis(50);
 const MOST_TURNED_AWAY: usize = 64;
 /// Room for what one read of a head may bring.
 const SCRATCH: usize = 16 * 1024;
-/// Room for a piece of a message.
-const ROOM: usize = 64 * 1024;
+/// Room for a piece of a message: what services like to send at once, and a head.
+const ROOM: usize = 68 * 1024;
 /// Buffers kept for the next requests, and how large each may have grown.
 const MOST_BUFFERS: usize = 64;
 const LARGEST_BUFFER: usize = 16 * 1024;
