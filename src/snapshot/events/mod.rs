@@ -17,7 +17,7 @@ const MOST_REHASHES: usize = 256;
 /// Batches that wait at most.
 const MOST_BATCHES: usize = 64;
 /// Whoever fetches batches is called when so many wait.
-const CALL_AT: usize = 8;
+const CALL_AT: usize = 4;
 /// Lists that are kept for the next batches at most.
 const MOST_SPARE: usize = 8;
 /// An hour, the step in which use is kept.

@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// So many times as long as a writing took, the next one waits: it never takes more than about 5 % of one core.
 const REST: u32 = 20;
 
+/// Where nothing has happened but uses, it is written no more often than this: what is enforced is there.
+const USES_PAUSE: Duration = Duration::from_mins(10);
+
 /// Writes the last good state.
 pub struct Keeper {
     file: PathBuf,
@@ -34,6 +37,8 @@ pub struct Keeper {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     applied: watch::Receiver<u64>,
+    /// Whether there were uses since it was written, and nothing else.
+    uses_are_new: bool,
 }
 
 impl Keeper {
@@ -54,20 +59,38 @@ impl Keeper {
             publisher,
             shared,
             clock,
+            uses_are_new: false,
         }
+    }
+
+    /// What is enforced: grows with every change of it.
+    fn version(&self) -> (u64, u64) {
+        (self.shared.keys.changes(), self.shared.revision())
     }
 
     /// Writes after changes until `stop`, and once more then if something is new.
     pub async fn keep(mut self, stop: CancellationToken) {
         let mut was_good = true;
+        let mut written: Option<((u64, u64), u64)> = None;
         loop {
-            let changed = stop.run_until_cancelled(self.applied.changed()).await;
-            if !matches!(changed, Some(Ok(()))) {
+            let (new, now) = (self.uses_are_new, self.clock.monotonic_nanos());
+            let due = written.filter(|_| new).map(|(_, at)| uses_wait(now, at));
+            let changed = stop.run_until_cancelled(self.changed(due)).await;
+            if changed != Some(true) {
+                self.write_last();
                 return;
             }
-            let began = self.clock.monotonic_nanos();
+            let (version, began) = (self.version(), self.clock.monotonic_nanos());
+            let only_uses = written
+                .is_some_and(|(before, at)| before == version && !uses_wait(began, at).is_zero());
+            if only_uses {
+                self.uses_are_new = true;
+                continue;
+            }
             let outcome = tokio::task::block_in_place(|| self.write());
             let took = Duration::from_nanos(self.clock.monotonic_nanos() - began);
+            written = outcome.is_ok().then_some((version, began));
+            self.uses_are_new = false;
             match &outcome {
                 Ok(keys) => {
                     tracing::debug!(keys, took_ms = took.as_millis(), "last good state written");
@@ -83,12 +106,27 @@ impl Keeper {
             let rest = PAUSE.max(took * REST);
             let stopped = stop.run_until_cancelled(tokio::time::sleep(rest)).await;
             if stopped.is_none() {
-                if self.applied.has_changed().unwrap_or_default() {
-                    // Nobody is left to tell if it fails.
-                    let _ = tokio::task::block_in_place(|| self.write());
-                }
+                self.write_last();
                 return;
             }
+        }
+    }
+
+    /// Waits for a change, but no longer than this; false: there will be none.
+    async fn changed(&mut self, most: Option<Duration>) -> bool {
+        let changed = self.applied.changed();
+        let Some(most) = most else {
+            return changed.await.is_ok();
+        };
+        // That the time is over is as good as a change.
+        let changed = tokio::time::timeout(most, changed).await;
+        changed.is_err() || matches!(changed, Ok(Ok(())))
+    }
+
+    fn write_last(&self) {
+        if self.uses_are_new || self.applied.has_changed().unwrap_or_default() {
+            // Nobody is left to tell if it fails.
+            let _ = tokio::task::block_in_place(|| self.write());
         }
     }
 
@@ -104,6 +142,11 @@ impl Keeper {
         let workspaces = self.publisher.workspaces();
         format::write(&self.file, &head, &workspaces, keys, &routes)
     }
+}
+
+/// How long uses still wait that came after a writing at `at`, in nanoseconds of the monotonic clock.
+fn uses_wait(now: u64, at: u64) -> Duration {
+    USES_PAUSE.saturating_sub(Duration::from_nanos(now.saturating_sub(at)))
 }
 
 /// Puts the last good state in force, because the store is away. `None`: there is none that could be used.

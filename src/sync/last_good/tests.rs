@@ -1,6 +1,7 @@
 //! What is written is read again, and nothing else is.
 
 use super::format::{Head, read, write};
+use super::{USES_PAUSE, uses_wait};
 use crate::domain::consumer::Consumer;
 use crate::domain::id::Id;
 use crate::domain::key::{Algorithm, KeyHash, KeySpec, KeyState, Origin};
@@ -17,6 +18,7 @@ use crate::store::keys::LoadedKey;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn spec(number: u32) -> KeySpec {
     let hash = KeyHash::of(&number.to_be_bytes());
@@ -170,4 +172,13 @@ fn nothing_is_taken_from_a_file_that_is_not_whole() {
     }
     write_all(&place, &[]);
     assert_eq!(read_all(&place).unwrap().2.len(), 0);
+}
+
+#[test]
+fn uses_wait_for_the_next_writing_no_longer_than_they_may() {
+    let second = 1_000_000_000;
+    assert_eq!(uses_wait(5 * second, 5 * second), USES_PAUSE);
+    assert_eq!(uses_wait(65 * second, 5 * second), Duration::from_mins(9));
+    assert_eq!(uses_wait(606 * second, 5 * second), Duration::ZERO);
+    assert_eq!(uses_wait(second, 5 * second), USES_PAUSE);
 }

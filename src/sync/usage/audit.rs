@@ -8,7 +8,7 @@ use crate::snapshot::events::Entry;
 use crate::store::write::Class;
 use crate::store::{Fact, Store, StoreError};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Keys that an event names.
@@ -37,7 +37,7 @@ struct OnRoute {
 #[derive(Debug, Default)]
 struct Requests {
     all: u64,
-    by_key: HashMap<Id, u64>,
+    by_key: BTreeMap<Id, u64>,
 }
 
 impl Requests {

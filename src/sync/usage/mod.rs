@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::domain::actor::Actor;
 use crate::domain::id::Id;
 use crate::domain::key::KeyHash;
-use crate::snapshot::events::{Batch, Rehash};
+use crate::snapshot::events::{Batch, Entry, Rehash};
 use crate::snapshot::handle::Shared;
 use crate::snapshot::key::SymbolId;
 use crate::store::usage::KeyUse;
@@ -74,6 +74,8 @@ pub struct Flusher {
     hints: Hints,
     rehashes: HashMap<KeyHash, Rehash>,
     routes: HashMap<SymbolId, Arc<str>>,
+    /// Memory for putting what was fetched in order: key, batch, place in it.
+    order: Vec<(u128, usize, usize)>,
     node: Node,
     /// Requests that there was no room for, as far as the store has been told.
     dropped: u64,
@@ -109,6 +111,7 @@ impl Flusher {
             hints: Hints::default(),
             rehashes: HashMap::new(),
             routes: HashMap::new(),
+            order: Vec::new(),
             failing: false,
         }
     }
@@ -151,31 +154,43 @@ impl Flusher {
         let batches = self.shared.events.drain();
         if batches.is_empty() {
             self.shared.events.shrink();
+            self.order = Vec::new();
         }
+        self.take_entries(&batches);
         for batch in batches {
-            self.take(batch);
+            self.purse.counted(batch.requests());
+            for rehash in batch.rehashes {
+                if self.rehashes.len() < MOST_REHASHES {
+                    self.rehashes.insert(rehash.key.hash, rehash);
+                }
+            }
+            self.shared.events.recycle(batch.entries);
         }
         self.show();
     }
 
-    fn take(&mut self, batch: Batch) {
+    /// In the order of keys: what is known of them lies in that order too, and very many are in no cache.
+    fn take_entries(&mut self, batches: &[Batch]) {
         let now = self.clock.now();
-        self.purse.counted(batch.requests());
-        for entry in &batch.entries {
+        let mut order = std::mem::take(&mut self.order);
+        for (batch, one) in batches.iter().enumerate() {
+            let id = |entry: &Entry| entry.key.map_or(0, |mark| mark.id.bits());
+            let entries = one.entries.iter().enumerate();
+            order.extend(entries.map(|(place, entry)| (id(entry), batch, place)));
+        }
+        order.sort_unstable();
+        for (_, batch, place) in order.drain(..) {
+            let batch = &batches[batch];
+            let entry = &batch.entries[place];
             let Some(route) = self.route(entry.route) else {
                 continue;
             };
             self.span.add(now, &route, entry);
-            let (hour, networks) = (batch.hour, &self.networks);
-            let left_out = self.pending.add((hour, &route), entry, networks);
+            let of_hour = (batch.hour, &route);
+            let left_out = self.pending.add(of_hour, entry, &self.networks);
             self.metrics.usage_dropped.inc_by(left_out);
         }
-        for rehash in batch.rehashes {
-            if self.rehashes.len() < MOST_REHASHES {
-                self.rehashes.insert(rehash.key.hash, rehash);
-            }
-        }
-        self.shared.events.recycle(batch.entries);
+        self.order = order;
     }
 
     fn route(&mut self, symbol: SymbolId) -> Option<Arc<str>> {

@@ -5,17 +5,18 @@ use crate::domain::time::Timestamp;
 use crate::snapshot::events::{HOUR_MILLIS, Seen};
 use crate::store::usage::KeyUse;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 /// Networks that are remembered; when there are more, all are forgotten, and written once more.
 const MOST: usize = 200_000;
 
-/// What was written lately: a digest of key and network, and the hour of its last use.
+/// What was written lately: key, a digest of the network, and the hour of its last use. In the order of keys, in which they are
+/// asked for.
 #[derive(Debug, Default)]
 pub(super) struct Networks {
-    written: HashMap<u64, i64>,
+    written: BTreeMap<(Id, u64), i64>,
     digest: RandomState,
 }
 
@@ -40,8 +41,8 @@ impl Networks {
         }
     }
 
-    fn place(&self, key: Id, network: Option<IpNet>) -> u64 {
-        self.digest.hash_one((key.bits(), network))
+    fn place(&self, key: Id, network: Option<IpNet>) -> (Id, u64) {
+        (key, self.digest.hash_one(network))
     }
 }
 
