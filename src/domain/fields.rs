@@ -123,16 +123,19 @@ impl Fields {
 
     /// The values of all fields of a name (in lower case), in their order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        self.iter()
-            .filter(move |(found, _)| *found == name.as_bytes())
-            .map(|(_, value)| value)
+        // Most names have another length, and need not be looked at.
+        let length = Span::of(0..name.len()).end;
+        let fits = move |place: &&Place| place.name.end.wrapping_sub(place.name.start) == length;
+        self.places
+            .iter()
+            .filter(fits)
+            .filter(move |place| self.part(place.name) == name.as_bytes())
+            .map(|place| self.part(place.value))
     }
 
     /// The value of the first field of a name (in lower case).
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(found, _)| *found == name.as_bytes())
-            .map(|(_, value)| value)
+    pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.get_all(name).next()
     }
 
     /// Whether there is a field of this name (in lower case).

@@ -6,7 +6,7 @@ use crate::snapshot::key::Key;
 
 /// Names under which services are told who calls: consumer, key, workspace, scopes, metadata. The last three are other
 /// gateways' names, which services may trust too.
-const OURS: [&str; 9] = [
+pub const OURS: [&str; 9] = [
     "x-consumer-id",
     "x-consumer-username",
     "x-credential-identifier",

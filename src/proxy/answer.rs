@@ -2,6 +2,7 @@
 //! and its body.
 
 use super::body::AnswerBody;
+use super::limits;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -35,6 +36,8 @@ pub(super) struct Lines {
     pub(super) linked: bool,
     /// and that it ends.
     pub(super) closes: bool,
+    /// Whether something is said about limits.
+    pub(super) limited: bool,
 }
 
 impl Lines {
@@ -57,6 +60,7 @@ impl Lines {
             dated: false,
             linked: false,
             closes: false,
+            limited: false,
         }
     }
 
@@ -80,6 +84,7 @@ impl Lines {
                 self.closes |= value == b"close";
             }
             14 => self.sized |= name.eq_ignore_ascii_case("content-length"),
+            9 | 15 | 16 | 19 => self.limited |= limits::is_name(name),
             _ => {}
         }
     }
@@ -89,8 +94,14 @@ impl Lines {
         self.bytes.extend_from_slice(lines);
     }
 
-    /// Takes all fields of a name away; whether there were any.
+    /// Takes all fields of a name (in lower case) away, and what was noted of them; whether there were any.
     pub(super) fn remove(&mut self, name: &str) -> bool {
+        match name {
+            "date" => self.dated = false,
+            "content-length" => self.sized = false,
+            "connection" => (self.linked, self.closes) = (false, false),
+            _ => {}
+        }
         let mut at = self.fields;
         let before = self.bytes.len();
         while let Some(length) = self.line_at(at) {
@@ -162,12 +173,19 @@ impl Lines {
             let start = value.as_ptr() as usize - self.bytes.as_ptr() as usize;
             let value = HeaderValue::from_maybe_shared(head.slice(start..start + value.len()));
             // They were fields before.
-            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
+            if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name), value) {
+                value.set_sensitive(differs_each_time(name.as_str()));
                 map.append(name, value);
             }
         }
         map
     }
+}
+
+/// Whether hardly two answers have the same value for this field. What HPACK remembers of such values (RFC 7541 §6.2) is of
+/// no use to anybody, pushes out what is, and is searched through with each answer.
+fn differs_each_time(name: &str) -> bool {
+    name == "x-request-id" || name == "retry-after" || limits::is_name(name)
 }
 
 impl Answer {
@@ -214,5 +232,9 @@ mod tests {
         assert!(full.sized && full.dated && full.linked && full.closes);
         assert!(!full.to_map().contains_key("connection"));
         assert!(full.into_bytes(false).starts_with(b"HTTP/1.0 200 OK\r\n"));
+        let mut gone = lines(&[("Content-Length", "5"), ("Connection", "close")]);
+        gone.remove("content-length");
+        gone.set("connection", b"upgrade");
+        assert!(!gone.sized && gone.linked && !gone.closes);
     }
 }

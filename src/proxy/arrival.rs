@@ -14,6 +14,7 @@ use crate::telemetry::metrics::Shed;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -44,6 +45,12 @@ impl Caller {
             since: Instant::now(),
         }
     }
+
+    /// Whether it is a proxy that is believed.
+    fn believe(&mut self, settings: &OpenListener) {
+        let believed = settings.trust.covers(self.peer.ip());
+        self.trust = believed.then(|| Arc::clone(&settings.trust));
+    }
 }
 
 /// Serves a connection from accept to its end; it keeps its seat until then. What is needed only until it has arrived is gone
@@ -55,21 +62,61 @@ pub(super) fn serve(
     peer: SocketAddr,
     seat: Seat,
 ) -> impl Future<Output = ()> {
-    let arriving = Box::pin(arrive(worker, listener, settings, stream, peer));
+    // A connection that has to say nothing first is there at once, without anything to wait for.
+    let arriving = match at_once(worker, listener, settings, stream, peer) {
+        Ok(arrived) => Arriving::There(arrived),
+        Err((worker, listener, settings, stream)) => {
+            Arriving::Comes(Box::pin(arrive(worker, listener, settings, stream, peer)))
+        }
+    };
     async move {
+        let arrived = match arriving {
+            Arriving::There(arrived) => Some(arrived),
+            Arriving::Comes(arriving) => arriving.await,
+        };
         if let Some(Arrived {
             worker,
             connection,
             socket,
             http2,
             place,
-        }) = arriving.await
+        }) = arrived
         {
             connection::serve(worker, connection, socket, http2).await;
             drop(place);
         }
         drop(seat);
     }
+}
+
+enum Arriving<F> {
+    There(Arrived),
+    Comes(Pin<Box<F>>),
+}
+
+type Parts = (Rc<Worker>, Arc<ListenerState>, OpenListener, TcpStream);
+
+/// A connection of which nothing has to be known but where it comes from.
+fn at_once(
+    worker: Rc<Worker>,
+    listener: Arc<ListenerState>,
+    settings: OpenListener,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Result<Arrived, Parts> {
+    let most = settings.limits.max_connections_per_address;
+    if settings.trust.proxy_protocol || settings.tls.is_some() || most.is_some() {
+        return Err((worker, listener, settings, stream));
+    }
+    let mut caller = Caller::at(peer);
+    caller.believe(&settings);
+    Ok(Arrived {
+        connection: Rc::new(Connection::new(&listener, &settings.limits, caller)),
+        worker,
+        socket: Socket::Clear(stream),
+        http2: false,
+        place: None,
+    })
 }
 
 /// A connection that can be served.
@@ -88,16 +135,14 @@ async fn arrive(
     mut stream: TcpStream,
     peer: SocketAddr,
 ) -> Option<Arrived> {
-    // Without it small answers may wait for the peer's delayed acknowledgement.
-    let _ = stream.set_nodelay(true);
     let mut caller = Caller::at(peer);
     if settings.trust.proxy_protocol {
         let met = meet(&worker, &listener, &settings, &mut stream, &mut caller);
         if !met.await {
             return None;
         }
-    } else if settings.trust.covers(peer.ip()) {
-        caller.trust = Some(Arc::clone(&settings.trust));
+    } else {
+        caller.believe(&settings);
     }
     // The connections of a proxy are those of many.
     let is_proxy = settings.trust.covers(caller.peer.ip());

@@ -2,14 +2,15 @@
 //!
 //! Long because both directions share what times them, and each way a body can end is told here.
 
+use super::caller_body::{CallerBody, CallerFault};
 use super::connection::Connection;
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::fields::may_trail;
 use super::grpc;
-use super::http1::{BrokenBody, Wire};
 use super::leftover;
 use super::outflow::Outflow;
+use super::upstream::exchange::SMALL;
 use super::upstream::incoming::{Broken, Incoming as Answer};
 use super::upstream::pool::Lease;
 use super::worker::Worker;
@@ -20,7 +21,6 @@ use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
 use http::{HeaderName, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -50,62 +50,6 @@ pub(super) enum BodyError {
     /// The upstream's connection failed.
     #[error(transparent)]
     Upstream(#[from] Broken),
-}
-
-/// What a caller sends behind a head, whatever is spoken.
-pub(super) enum CallerBody {
-    None,
-    Http1(Rc<Wire>),
-    Http2(Incoming),
-}
-
-/// Why a caller's body ended early.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CallerFault {
-    #[error(transparent)]
-    Http1(#[from] BrokenBody),
-    #[error(transparent)]
-    Http2(#[from] hyper::Error),
-}
-
-impl Body for CallerBody {
-    type Data = Bytes;
-    type Error = CallerFault;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CallerFault>>> {
-        match self.get_mut() {
-            Self::None => Poll::Ready(None),
-            Self::Http1(wire) => {
-                let frame = ready!(wire.poll_body(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(CallerFault::from)))
-            }
-            Self::Http2(incoming) => {
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(CallerFault::from)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::None => true,
-            Self::Http1(wire) => wire.is_body_done(),
-            Self::Http2(incoming) => incoming.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::None => SizeHint::with_exact(0),
-            Self::Http1(wire) => wire
-                .body_left()
-                .map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::Http2(incoming) => incoming.size_hint(),
-        }
-    }
 }
 
 /// Measures pauses: armed only when there is really nothing to read.
@@ -348,6 +292,8 @@ struct UpstreamBody {
     incoming: Answer,
     /// Gone once the body has come to its end.
     lease: Option<Lease>,
+    /// The next piece keeps no more memory than it needs.
+    shrunk: bool,
     pause: Pause,
 }
 
@@ -363,7 +309,7 @@ impl AnswerBody {
     /// What the upstream sends; its connection goes back to the pool at the end.
     pub(super) fn upstream(
         incoming: Answer,
-        lease: Lease,
+        (lease, shrunk): (Lease, bool),
         longest_pause: Duration,
         deadline: Option<Instant>,
     ) -> Self {
@@ -372,6 +318,7 @@ impl AnswerBody {
             content: Content::Upstream(Box::new(UpstreamBody {
                 incoming,
                 lease: Some(lease),
+                shrunk,
                 pause,
             })),
             cx: None,
@@ -427,6 +374,16 @@ impl AnswerBody {
     }
 }
 
+impl Content {
+    /// Whether this piece keeps no more memory than it needs; of the next one that is not known.
+    fn is_shrunk(&mut self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Upstream(body) => std::mem::take(&mut body.shrunk),
+        }
+    }
+}
+
 impl UpstreamBody {
     fn poll_frame(
         &mut self,
@@ -475,7 +432,7 @@ impl Body for AnswerBody {
         if let Some(denied) = self.cx.as_ref().and_then(|cx| cx.is_cut()) {
             return Poll::Ready(self.cut(denied));
         }
-        let frame = match &mut self.content {
+        let mut frame = match &mut self.content {
             Content::Full(bytes) => Some(std::mem::take(bytes))
                 .filter(|bytes| !bytes.is_empty())
                 .map(Frame::data)
@@ -490,16 +447,20 @@ impl Body for AnswerBody {
                 }
             },
         };
-        match &frame {
+        match &mut frame {
             None => self.ended(),
             Some(Ok(frame)) => {
-                if let (Some(data), Some(context)) = (frame.data_ref(), &mut self.cx) {
+                if let (Some(data), Some(context)) = (frame.data_mut(), &mut self.cx) {
                     if context.bytes_out > 0 {
                         context.lasts();
                     }
                     context.bytes_out += data.len() as u64;
                     if let Some(outflow) = &context.outflow {
                         outflow.handed(data.len() as u64);
+                        // It may wait for long, and must not keep the whole room it was read into.
+                        if data.len() <= SMALL && !self.content.is_shrunk() {
+                            *data = Bytes::copy_from_slice(data);
+                        }
                     }
                 }
             }

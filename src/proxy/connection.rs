@@ -21,7 +21,7 @@ use super::upstream::answer::AnswerHead;
 use super::worker::Worker;
 use crate::config::{ListenerLimits, ProxyTrust};
 use crate::domain::method;
-use crate::telemetry::access::connection_members;
+use crate::telemetry::access::{address_text, connection_members};
 use crate::telemetry::metrics::Shed;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell, RefMut};
@@ -110,14 +110,20 @@ impl Connection {
     ) -> Self {
         let peer = SocketAddr::new(caller.peer.ip().to_canonical(), caller.peer.port());
         let scheme = if caller.secure { "https" } else { "http" };
-        let forwarded = format!(
-            "x-forwarded-for: {}\r\nx-forwarded-proto: {scheme}\r\n",
-            peer.ip()
-        );
-        let members = connection_members(&listener.name, peer, caller.trust.is_some());
+        let address = address_text(peer.ip());
+        let forwarded = [
+            "x-forwarded-for: ",
+            &address,
+            "\r\nx-forwarded-proto: ",
+            scheme,
+            "\r\n",
+        ]
+        .concat();
+        let is_proxy = caller.trust.is_some();
+        let members = connection_members(&listener.json_name, (peer, &address), is_proxy);
         Self {
             peer,
-            peer_ip: peer.ip().to_string().into(),
+            peer_ip: address.into(),
             forwarded: forwarded.into_bytes().into(),
             trust: caller.trust,
             log_members: members.into(),

@@ -71,14 +71,15 @@ pub(super) fn of_answer(name: &str) -> Field {
     }
 }
 
-/// Whether a field says who calls or who forwards, in dash or underscore spelling. One look at the first letter spares
+/// Whether a field says who calls or who forwards, in dash or underscore spelling. A look at the first letters spares
 /// most fields the comparison.
 fn is_claim(name: &[u8]) -> bool {
-    match name.first() {
-        Some(b'x') => identity::is_claim(name) || says_who_forwards(name),
-        Some(b'f') => name == b"forwarded",
+    match name {
+        [b'x', _, b'a' | b'c' | b'k', ..] => identity::is_claim(name),
+        [b'x', _, b'f' | b'h' | b'm' | b'o' | b'r', ..] => says_who_forwards(name),
+        [b'f', ..] => name == b"forwarded",
         // RFC 9440 §4: what the caller says of its certificate is not for the service.
-        Some(b'c') => identity::is_spelling_of(name, &["client-cert", "client-cert-chain"]),
+        [b'c', b'l', ..] => identity::is_spelling_of(name, &["client-cert", "client-cert-chain"]),
         _ => false,
     }
 }
@@ -134,6 +135,17 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
     is_token(name) && !identity::is_spelling_of(name, &NOT_IN_TRAILERS) && !is_claim(name)
 }
 
+/// Many programs have 63 bits for a body's length.
+const LONGEST_BODY: u64 = u64::MAX / 2;
+
+/// The value of a `Content-Length` (RFC 9110 §8.6): digits only, no more of them than a length has. `None`: it is none.
+pub(super) fn length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    let is_number = digits.len() < 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let length = digits.parse().ok().filter(|_| is_number)?;
+    (length < LONGEST_BODY).then_some(length)
+}
+
 /// Whether all lines of a head that `httparse` has taken apart end in CR LF. It takes a line feed alone for a line's end too,
 /// which others take for a part of the line (RFC 9112 §2.2 lets a receiver do both). Where lines end is known but for the first,
 /// so that the bytes need not be gone through again.
@@ -170,6 +182,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lengths_are_numbers_that_a_body_can_have() {
+        assert_eq!(length(b"0"), Some(0));
+        assert_eq!(length(b"0000000000000000042"), Some(42));
+        assert_eq!(length(b"9223372036854775806"), Some(LONGEST_BODY - 1));
+        for bad in [
+            "",
+            "+5",
+            "-5",
+            "5 ",
+            "5, 5",
+            "0x5",
+            "9223372036854775807",
+            "18446744073709551616",
+            "00000000000000000005",
+            "\u{665}",
+        ] {
+            assert_eq!(length(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
     fn line_feeds_alone_are_seen_wherever_they_stand() {
         let ends_well = |text: &str| {
             let mut slots = [httparse::EMPTY_HEADER; 8];
@@ -185,6 +218,30 @@ mod tests {
             for (place, _) in good.match_indices("\r\n") {
                 let bad = format!("{}{}", &good[..place], &good[place + 1..]);
                 assert!(!ends_well(&bad), "{bad:?}");
+            }
+        }
+    }
+
+    /// The look at the first letters must not miss any.
+    #[test]
+    fn every_claim_is_one_in_each_spelling() {
+        let more = [
+            "x-forwarded-for",
+            "x-keygate-anything",
+            "forwarded",
+            "client-cert-chain",
+        ];
+        for name in identity::OURS
+            .into_iter()
+            .chain(FORWARDED_OR_REPLACED)
+            .chain(more)
+        {
+            for spelling in [
+                name.to_owned(),
+                name.replace('-', "_"),
+                name.replacen('-', "_", 1),
+            ] {
+                assert_eq!(of_request(spelling.as_bytes()), Field::Claim, "{spelling}");
             }
         }
     }

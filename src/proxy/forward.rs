@@ -3,7 +3,8 @@
 use super::answer::Answer;
 use super::attempt::Sending;
 use super::balance::Choice;
-use super::body::{AnswerBody, BodyFate, CallerBody, RequestBody};
+use super::body::{AnswerBody, BodyFate, RequestBody};
+use super::caller_body::CallerBody;
 use super::context::RequestContext;
 use super::error::{ProxyError, UpstreamFault};
 use super::grpc;
@@ -24,6 +25,7 @@ use crate::snapshot::router::CompiledRoute;
 use bytes::Bytes;
 use http::Method;
 use http_body::Body;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -115,8 +117,11 @@ async fn in_time(
     (route, deadline): (&CompiledRoute, Instant),
     cx: &mut RequestContext,
 ) -> Result<(AnswerHead, Lease), UpstreamFault> {
-    let sent = Box::pin(retry::send(worker, sending, route, cx));
-    let in_time = tokio::time::timeout_at(deadline, sent).await;
+    let in_time = {
+        // Where it lies it stays: one that is moved is copied.
+        let sent = pin!(retry::send(worker, sending, route, cx));
+        tokio::time::timeout_at(deadline, sent).await
+    };
     in_time.unwrap_or_else(|_| {
         out_of_time(sending, route, cx);
         Err(UpstreamFault::Timeout)
@@ -290,7 +295,7 @@ fn pass_on(
 ) -> Result<Answer, UpstreamFault> {
     cx.becomes(kind_of(&head));
     let rest = if outgoing.is_done() {
-        cx.worker.recycle(outgoing.into_buffer());
+        cx.worker.spare.recycle_buffer(outgoing.into_buffer());
         None
     } else {
         Some(outgoing)
@@ -298,9 +303,11 @@ fn pass_on(
     let incoming = lease
         .begin(&head, rest)
         .map_err(|Malformed| UpstreamFault::Protocol)?;
+    // Over HTTP/2 nobody may ask for it for long.
+    let shrunk = cx.outflow.is_some() && lease.shrink();
     let body = AnswerBody::upstream(
         incoming,
-        lease,
+        (lease, shrunk),
         route.upstream.config.idle_timeout,
         deadline,
     );

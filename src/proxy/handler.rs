@@ -39,9 +39,9 @@ pub(super) async fn handle(
         Err(error) => {
             cx.answers(error.status(), Some(error.code()));
             let mut answer = if cx.grpc {
-                grpc::refusal(error, worker.head_buffer())
+                grpc::refusal(error, worker.spare.buffer())
             } else {
-                error.answer(&cx.request_id, &snapshot.challenges, worker.head_buffer())
+                error.answer(&cx.request_id, &snapshot.challenges, worker.spare.buffer())
             };
             if one_at_a_time && connection.has_left() {
                 answer.lines.set("connection", b"close");

@@ -4,7 +4,7 @@
 use super::answer::Answer;
 use super::connection::Connection;
 use super::context::RequestContext;
-use super::fields::{self, Field};
+use super::fields::Field;
 use super::limits;
 use super::request::Head;
 use super::request_head::RequestHead;
@@ -83,7 +83,7 @@ impl UpstreamHead {
         let (mut traced, mut cookies) = (false, None);
         let is = |name: &[u8], wanted: &HeaderName| name == wanted.as_str().as_bytes();
         let mut run = 0..0;
-        for (name, value, line) in request.fields.iter_lines() {
+        for ((name, value, line), kind) in request.fields.iter_lines().zip(&head.kinds) {
             traced |= is(name, &TRACEPARENT);
             // HTTP/2 may take a cookie apart; HTTP/1.1 has one field for all of it (RFC 9113 §8.2.3).
             if request.version == Version::HTTP_2 && is(name, &COOKIE) {
@@ -93,7 +93,7 @@ impl UpstreamHead {
             if protocols.is_some() && is(name, &SEC_WEBSOCKET_PROTOCOL) {
                 continue;
             }
-            let passes = fields::of_request(name) == Field::EndToEnd
+            let passes = *kind == Field::EndToEnd
                 && !extract::is_key_field(policy, name, value)
                 && !head.for_this_hop.contains(name);
             match line {
@@ -173,7 +173,7 @@ pub(super) fn prepare(
     cx: &RequestContext,
 ) -> UpstreamHead {
     let host = &route.upstream.config.host_header;
-    let mut upstream = UpstreamHead::begin(cx.worker.head_buffer());
+    let mut upstream = UpstreamHead::begin(cx.worker.spare.buffer());
     let traced = upstream.carry_over(request, head, &route.route, host);
     permit.identify(route, |name, value| upstream.add(name, value));
     if cx.handshake.is_some() {

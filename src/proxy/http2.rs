@@ -5,10 +5,11 @@
 //! frames of `CONTINUATION` and `SETTINGS` without end, streams that are reset as fast as they come (CVE-2023-44487) or that we
 //! are made to reset (CVE-2025-8671), and empty frames without end. What is set here bounds the rest.
 
-use super::body::{AnswerBody, CallerBody};
+use super::body::AnswerBody;
+use super::caller_body::CallerBody;
 use super::connection::{Connection, Driven, Driver, End};
 use super::frame_watch::FrameWatch;
-use super::handler;
+use super::handlers::Handlers;
 use super::observed::{Observed, Observer};
 use super::outflow::Watched;
 use super::request::{self as proxy, Head};
@@ -88,12 +89,14 @@ pub(super) async fn drive(
         service_fn(move |request: Request<Incoming>| {
             let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
             let (parts, body) = request.into_parts();
-            let mut request = proxy::Request {
+            let request = proxy::Request {
                 head: Head::of_http2(parts, || worker.random()),
                 body: CallerBody::Http2(body),
             };
+            // What a stream's task holds itself is copied several times.
+            let answering = Handlers::handle(&worker, &connection, request);
             async move {
-                let answer = handler::handle(&worker, &connection, &mut request).await;
+                let (answer, _request) = answering.await;
                 Ok::<_, Infallible>(answer.into_response())
             }
         })

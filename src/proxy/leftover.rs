@@ -2,7 +2,7 @@
 //! connection serves on; else the connection ends with the answer, which says so: a caller must not send its next request into
 //! the end. Over HTTP/2 the stream stays open for a moment: a reset right behind an answer makes callers lose it.
 
-use super::body::CallerBody;
+use super::caller_body::CallerBody;
 use super::connection::Connection;
 use super::request::Request;
 use super::worker::Worker;

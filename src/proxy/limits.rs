@@ -3,7 +3,6 @@
 
 use super::answer::Lines;
 use crate::gate::limit::Standing;
-use std::io::Write;
 
 const LIMIT: &str = "ratelimit-limit";
 const REMAINING: &str = "ratelimit-remaining";
@@ -11,30 +10,51 @@ const RESET: &str = "ratelimit-reset";
 const POLICY: &str = "ratelimit-policy";
 const STRUCTURED: &str = "ratelimit";
 
+/// Whether a field, in any letters, is one of these.
+pub(super) fn is_name(name: &str) -> bool {
+    let start = name.get(..STRUCTURED.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED))
+}
+
 /// Writes the fields, in place of what the service may have said of its own.
 pub(super) fn tell(lines: &mut Lines, standing: Standing) {
-    if lines
-        .iter()
-        .any(|(name, _)| name.starts_with(STRUCTURED.as_bytes()))
-    {
+    if lines.limited {
         for name in [LIMIT, REMAINING, RESET, POLICY, STRUCTURED] {
             lines.remove(name);
         }
     }
-    let (name, limit) = (standing.policy.name(), standing.limit);
-    let (remaining, reset) = (standing.remaining, standing.reset);
-    let mut digits = itoa::Buffer::new();
-    lines.add(LIMIT, digits.format(limit).as_bytes());
-    lines.add(REMAINING, digits.format(remaining).as_bytes());
-    lines.add(RESET, digits.format(reset).as_bytes());
-    let (quota, window) = (standing.rate.requests(), standing.rate.unit().as_secs());
-    let mut value = Vec::with_capacity(48);
-    // Writing to a Vec cannot fail.
-    let _ = write!(value, "\"{name}\";q={quota};w={window}");
-    lines.add(POLICY, &value);
-    value.clear();
-    let _ = write!(value, "\"{name}\";r={remaining};t={reset}");
-    lines.add(STRUCTURED, &value);
+    let mut digits: [itoa::Buffer; 5] = std::array::from_fn(|_| itoa::Buffer::new());
+    let [limit, remaining, reset, quota, window] = &mut digits;
+    let limit = limit.format(standing.limit);
+    let remaining = remaining.format(standing.remaining);
+    let reset = reset.format(standing.reset);
+    let quota = quota.format(standing.rate.requests());
+    let window = window.format(standing.rate.unit().as_secs());
+    let name = standing.policy.name();
+    // As one piece, since most answers of a gateway that limits say this.
+    for part in [
+        "ratelimit-limit: ",
+        limit,
+        "\r\nratelimit-remaining: ",
+        remaining,
+        "\r\nratelimit-reset: ",
+        reset,
+        "\r\nratelimit-policy: \"",
+        name,
+        "\";q=",
+        quota,
+        ";w=",
+        window,
+        "\r\nratelimit: \"",
+        name,
+        "\";r=",
+        remaining,
+        ";t=",
+        reset,
+        "\r\n",
+    ] {
+        lines.add_lines(part.as_bytes());
+    }
 }
 
 /// When the caller may try again (RFC 9110 §10.2.3).

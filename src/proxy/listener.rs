@@ -45,6 +45,8 @@ pub(super) struct ListenerState {
     /// Place in the config, and so in [`crate::snapshot::handle::Snapshot::listeners`].
     pub(super) place: usize,
     pub(super) name: String,
+    /// The same as JSON.
+    pub(super) json_name: Box<str>,
     pub(super) address: SocketAddr,
     open: AtomicUsize,
     gauge: IntGauge,
@@ -78,6 +80,9 @@ pub fn bind(listeners: &[Listener], metrics: &Metrics) -> Result<Vec<BoundListen
         let state = ListenerState {
             place,
             name: listener.name.clone(),
+            json_name: serde_json::Value::from(listener.name.as_str())
+                .to_string()
+                .into(),
             address,
             open: AtomicUsize::new(0),
             gauge: metrics.connections(&listener.name),
@@ -145,6 +150,8 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted connections take it over. Without it small answers may wait for the peer's delayed acknowledgement.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -1,6 +1,6 @@
 //! A request as every stage sees it, whatever it came over.
 
-use super::body::CallerBody;
+use super::caller_body::CallerBody;
 use super::error::ProxyError;
 use super::websocket;
 use crate::domain::fields::{Fields, Span};

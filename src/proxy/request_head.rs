@@ -19,6 +19,8 @@ pub(super) struct RequestHead<'a> {
     pub(super) host: Option<&'a str>,
     /// Its name: lower case, without port; empty when there is none.
     pub(super) host_name: Cow<'a, str>,
+    /// What each field is for.
+    pub(super) kinds: Kinds,
     /// Fields that `Connection` names.
     pub(super) for_this_hop: Options<'a>,
     /// Whether the caller understands trailers.
@@ -27,9 +29,13 @@ pub(super) struct RequestHead<'a> {
     pub(super) asks_for_websocket: bool,
 }
 
+/// What fields are for, in their order; that many without asking for memory.
+type Kinds = SmallVec<[Field; 40]>;
+
 /// What one pass over the fields finds.
 #[derive(Default)]
 struct Survey<'a> {
+    kinds: Kinds,
     bytes: usize,
     host: Option<&'a [u8]>,
     hosts: usize,
@@ -132,11 +138,13 @@ impl<'a> RequestHead<'a> {
         }
         let asks_for_websocket = survey.asks_for_websocket(request)?;
         let Survey {
+            kinds,
             for_this_hop,
             takes_trailers,
             ..
         } = survey;
         Ok(Self {
+            kinds,
             host: authority.or(written),
             host_name,
             for_this_hop,
@@ -156,7 +164,9 @@ impl<'a> Survey<'a> {
         for (name, value) in request.fields.iter() {
             // Name, colon, space, value, line end: as it came over the wire, give or take a space.
             survey.bytes += name.len() + value.len() + 4;
-            match fields::of_request(name) {
+            let kind = fields::of_request(name);
+            survey.kinds.push(kind);
+            match kind {
                 Field::Host => {
                     survey.host = Some(value);
                     survey.hosts += 1;

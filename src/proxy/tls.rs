@@ -7,10 +7,10 @@ use crate::telemetry::metrics::Shed;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
-use std::sync::Arc;
+use rustls::server::Acceptor;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
@@ -65,7 +65,11 @@ pub(super) async fn accept(
         listener.shed.count(Shed::Handshake);
         return None;
     }
-    let shaken = TlsAcceptor::from(Arc::clone(&server.config)).accept(stream);
+    let shaken = async {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let config = server.config_for(&hello.client_hello());
+        hello.into_stream(config).await
+    };
     match tokio::time::timeout(server.handshake_timeout, shaken).await {
         Ok(Ok(stream)) => {
             listener.handshakes.ok.inc();

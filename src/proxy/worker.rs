@@ -3,10 +3,10 @@
 use super::balance::Turns;
 use super::connection::Connection;
 use super::counting::Counts;
+use super::handlers::Handlers;
 use super::listener::{self, BindError, BoundListener, ListenerState};
 use super::overload::Load;
-use super::request::{Head, HeadMemory};
-use super::socket::Socket;
+use super::spare::Spare;
 use super::streams::Streams;
 use super::upstream::pool::Pools;
 use crate::clock::Clock;
@@ -15,19 +15,15 @@ use crate::snapshot::handle::{Shared, Snapshot};
 use crate::telemetry::access::{AccessBuffer, AccessRecord};
 use crate::telemetry::logs::LogSink;
 use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteMetrics};
-use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
-use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,13 +31,8 @@ use tokio_util::task::TaskTracker;
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
 /// Connections over the cap that are told so at a time; the others are closed at once, or the cap would be none.
 const MOST_TURNED_AWAY: usize = 64;
-/// Room for what one read of a head may bring.
+/// Room for what one read of a tunnel may bring.
 const SCRATCH: usize = 16 * 1024;
-/// Room for a piece of a message: what services like to send at once, and a head.
-const ROOM: usize = 68 * 1024;
-/// Buffers kept for the next requests, and how large each may have grown.
-const MOST_BUFFERS: usize = 64;
-const LARGEST_BUFFER: usize = 16 * 1024;
 /// Nanoseconds for which the wall time is not asked for again.
 const WALL_TIME_HOLDS: u64 = 500_000;
 /// Idle upstream connections are looked through this often.
@@ -174,14 +165,11 @@ pub(super) struct Worker {
     pub(super) load: Load,
     /// Whether a flush of the log is planned.
     flushing: Cell<bool>,
-    /// Where heads are read into.
+    /// Where tunnels read into, before others get what came.
     pub(super) scratch: RefCell<Vec<u8>>,
-    /// Room for what is read, lent to whoever reads: a silent connection has none.
-    rooms: RefCell<Vec<BytesMut>>,
-    /// Buffers for heads, used again and again.
-    head_buffers: RefCell<Vec<Vec<u8>>>,
-    /// The same for what callers say.
-    heads: RefCell<Vec<HeadMemory>>,
+    /// Memory that is used again and again.
+    pub(super) spare: Spare,
+    pub(super) handlers: Handlers,
     random: RefCell<fastrand::Rng>,
     /// When the monotonic clock began.
     origin: Instant,
@@ -221,9 +209,8 @@ impl Worker {
             load: Load::default(),
             flushing: Cell::new(false),
             scratch: RefCell::new(vec![0; SCRATCH]),
-            rooms: RefCell::default(),
-            head_buffers: RefCell::default(),
-            heads: RefCell::default(),
+            spare: Spare::default(),
+            handlers: Handlers::default(),
             random: RefCell::new(fastrand::Rng::new()),
             wall,
             origin,
@@ -321,61 +308,6 @@ impl Worker {
         date.1
     }
 
-    /// Reads into `buffer`, or into a room that takes its place if there is nothing in it.
-    pub(super) fn poll_read(
-        &self,
-        socket: &mut Socket,
-        buffer: &mut BytesMut,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        if !buffer.is_empty() {
-            buffer.reserve(ROOM / 4);
-            return poll_read_buf(Pin::new(socket), cx, buffer);
-        }
-        // Nothing is lent for the question whether anything is there.
-        ready!(socket.poll_readable(cx))?;
-        let mut room = self.room();
-        let read = poll_read_buf(Pin::new(socket), cx, &mut room);
-        let unused = if matches!(read, Poll::Ready(Ok(1..))) {
-            std::mem::replace(buffer, room)
-        } else {
-            room
-        };
-        self.recycle_room(unused);
-        read
-    }
-
-    fn room(&self) -> BytesMut {
-        let free = self.rooms.borrow_mut().pop();
-        free.unwrap_or_else(|| BytesMut::with_capacity(ROOM))
-    }
-
-    /// Room that is not needed any more; of use again if nothing of it is under way.
-    pub(super) fn recycle_room(&self, mut room: BytesMut) {
-        room.clear();
-        let mut free = self.rooms.borrow_mut();
-        if free.len() < MOST_BUFFERS && room.try_reclaim(ROOM) {
-            free.push(room);
-        }
-    }
-
-    /// An empty buffer for a head.
-    pub(super) fn head_buffer(&self) -> Vec<u8> {
-        self.head_buffers
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(1024))
-    }
-
-    /// A buffer that is free again.
-    pub(super) fn recycle(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        let mut free = self.head_buffers.borrow_mut();
-        if free.len() < MOST_BUFFERS && buffer.capacity() <= LARGEST_BUFFER {
-            free.push(buffer);
-        }
-    }
-
     /// Takes a finished request into the log.
     pub(super) fn log(self: &Rc<Self>, record: &AccessRecord<'_>) {
         let Some(access) = &self.access else { return };
@@ -408,21 +340,6 @@ impl Worker {
             }
             worker.reaping.set(false);
         });
-    }
-
-    /// Memory for what a caller says.
-    pub(super) fn head_memory(&self) -> HeadMemory {
-        self.heads.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// A head that is not needed any more.
-    pub(super) fn recycle_head(&self, head: &mut Head) {
-        let mut memory = head.take_memory();
-        memory.clear();
-        let mut free = self.heads.borrow_mut();
-        if free.len() < MOST_BUFFERS && memory.size() <= LARGEST_BUFFER {
-            free.push(memory);
-        }
     }
 
     pub(super) fn register(&self, connection: &Rc<Connection>) -> u64 {

@@ -113,8 +113,6 @@ struct SharedParts {
     workspace: Id,
     /// `X-Keygate-Workspace`.
     workspace_header: HeaderValue,
-    /// What is left of a key's own limit. Few keys have one, and those share these parts with their other secrets only.
-    bucket: Option<Arc<Bucket>>,
 }
 
 /// What few keys have; kept apart to keep the others small.
@@ -124,7 +122,9 @@ struct Rare {
     routes: Option<Box<[SymbolId]>>,
     ip_allow: Box<[IpNet]>,
     not_before: Option<Timestamp>,
-    metadata: Option<HeaderValue>,
+    metadata: Option<Box<HeaderValue>>,
+    /// What is left of its own limit, the same for all its secrets.
+    bucket: Option<Arc<Bucket>>,
     /// In milliseconds, in half the room of a [`Timestamp`] that may be absent.
     rotating_until: Option<NonZeroI64>,
 }
@@ -228,7 +228,7 @@ impl Key {
 
     /// What is left of its own limit.
     pub fn bucket(&self) -> Option<&Bucket> {
-        self.shared.bucket.as_deref()
+        self.rare.as_ref()?.bucket.as_deref()
     }
 
     /// Its own limit.
@@ -248,7 +248,7 @@ impl Key {
 
     /// Its metadata as one JSON object.
     pub fn metadata(&self) -> Option<&HeaderValue> {
-        self.rare.as_ref()?.metadata.as_ref()
+        self.rare.as_ref()?.metadata.as_deref()
     }
 
     /// What a person is shown.
@@ -314,7 +314,6 @@ impl Key {
             environment: self.shared.environment.clone(),
             workspace: self.shared.workspace,
             workspace_header: self.shared.workspace_header.clone(),
-            bucket: self.shared.bucket.clone(),
         };
         let rare = Rare::met(self.rare.as_deref(), old.rare.as_deref());
         Self {
@@ -349,7 +348,6 @@ impl Key {
             && self.owner().map(|owner| &owner.consumer)
                 == other.owner().map(|owner| &owner.consumer)
             && self.environment() == other.environment()
-            && self.limit() == other.limit()
             && self.rare == other.rare
             && self.expires_at == other.expires_at
             && self.methods == other.methods
@@ -378,6 +376,7 @@ impl Rare {
             ip_allow: met_networks(&new.ip_allow, &old.ip_allow),
             not_before: new.not_before.max(old.not_before),
             metadata: new.metadata.clone(),
+            bucket: new.bucket.clone(),
             rotating_until: new.rotating_until,
         }
     }
@@ -418,8 +417,6 @@ struct SharedName {
     consumer: Option<Consumer>,
     environment: String,
     workspace: Id,
-    /// A key that has a limit shares nothing with other keys.
-    limited: Option<(Id, Limit)>,
 }
 
 /// Makes [`Key`]s and shares what they have in common.
@@ -442,19 +439,17 @@ struct SharedSpec {
 }
 
 impl SharedSpec {
-    /// `None`: nothing of this key is shared.
-    fn of(spec: &KeySpec) -> Option<Self> {
-        spec.limits.is_none().then(|| Self {
+    fn of(spec: &KeySpec) -> Self {
+        Self {
             scopes: spec.scopes.clone(),
             consumer: spec.consumer.clone(),
             environment: spec.environment.clone(),
             workspace: spec.workspace,
-        })
+        }
     }
 
     fn is_of(&self, spec: &KeySpec) -> bool {
-        spec.limits.is_none()
-            && self.workspace == spec.workspace
+        self.workspace == spec.workspace
             && self.environment == spec.environment
             && self.scopes == spec.scopes
             && self.consumer == spec.consumer
@@ -481,7 +476,7 @@ impl KeyCompiler {
             warned: false,
             name: spec.name.as_str().into(),
             shared: self.shared(spec, symbols),
-            rare: rare(spec, symbols),
+            rare: rare(spec, symbols, &mut self.buckets),
             expires_at: spec
                 .expires_at
                 .unwrap_or(NEVER)
@@ -498,7 +493,7 @@ impl KeyCompiler {
             return Arc::clone(parts);
         }
         let parts = self.found_or_made(spec, symbols);
-        self.last = SharedSpec::of(spec).map(|last| (last, Arc::clone(&parts)));
+        self.last = Some((SharedSpec::of(spec), Arc::clone(&parts)));
         parts
     }
 
@@ -520,9 +515,7 @@ impl KeyCompiler {
             consumer: spec.consumer.clone(),
             environment: spec.environment.clone(),
             workspace: spec.workspace,
-            limited: spec.limits.map(|limit| (spec.id, limit)),
         };
-        let buckets = &mut self.buckets;
         let parts = self.shared.entry(name).or_insert_with_key(|name| {
             Arc::new(SharedParts {
                 scopes: scope_set(&name.scopes, &spec.scopes),
@@ -530,9 +523,6 @@ impl KeyCompiler {
                 environment: name.environment.as_str().into(),
                 workspace: name.workspace,
                 workspace_header: header(name.workspace.text(Kind::Workspace).as_str()),
-                bucket: name
-                    .limited
-                    .map(|(id, limit)| buckets.bucket(LimitOwner::Key(id), limit)),
             })
         });
         Arc::clone(parts)
@@ -559,7 +549,7 @@ fn owner(consumer: &Consumer, buckets: &mut Buckets) -> Owner {
     }
 }
 
-fn rare(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Rare>> {
+fn rare(spec: &KeySpec, symbols: &Symbols, buckets: &mut Buckets) -> Option<Box<Rare>> {
     let routes = |names: &Vec<String>| {
         names
             .iter()
@@ -569,7 +559,7 @@ fn rare(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Rare>> {
     let metadata = || {
         serde_json::to_string(&spec.metadata)
             .ok()
-            .map(|json| header(&escape_non_ascii(&json)))
+            .map(|json| Box::new(header(&escape_non_ascii(&json))))
     };
     let rare = Rare {
         hint: spec.hint.as_deref().map(Into::into),
@@ -581,6 +571,9 @@ fn rare(spec: &KeySpec, symbols: &Symbols) -> Option<Box<Rare>> {
         } else {
             metadata()
         },
+        bucket: spec
+            .limits
+            .map(|limit| buckets.bucket(LimitOwner::Key(spec.id), limit)),
         rotating_until: None,
     };
     (rare != Rare::default()).then(|| Box::new(rare))
@@ -690,7 +683,7 @@ mod tests {
     /// As much as the allocator gives for it anyway.
     #[test]
     fn what_most_keys_have_apart_stays_small() {
-        assert!(size_of::<Rare>() <= 112, "{}", size_of::<Rare>());
+        assert!(size_of::<Rare>() <= 96, "{}", size_of::<Rare>());
     }
 
     #[test]

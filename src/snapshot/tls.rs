@@ -1,9 +1,9 @@
 //! TLS of listeners, ready for handshakes. Keys of tickets outlive a reload, so that callers' sessions go on.
 
 use crate::config::tls::{Certificate, ClientAuth, ListenerTls};
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::ProducesTickets;
+use rustls::server::{ClientHello, ProducesTickets};
+use rustls::{CipherSuite, ServerConfig};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,40 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct TlsServer {
     /// Certificates, versions, tickets.
-    pub config: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
+    /// The same for callers who choose the cipher.
+    as_asked: Arc<ServerConfig>,
     /// From accept to the end of the handshake.
     pub handshake_timeout: Duration,
     /// Handshakes at a time, all threads together.
     pub max_handshakes: usize,
     /// For what is shown of them.
     pub certificates: Vec<Certificate>,
+}
+
+impl TlsServer {
+    /// What this caller's handshake goes by. Whoever names `ChaCha20` first mostly has no AES in the processor, where AES is slow, and
+    /// its time may tell of the key.
+    pub fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        let suites = hello.cipher_suites().iter();
+        // Some begin with a value that means nothing (RFC 8701).
+        let mut known = suites.filter(|suite| suite.as_str().is_some());
+        let config = if known.next().is_some_and(|suite| is_chacha20(*suite)) {
+            &self.as_asked
+        } else {
+            &self.config
+        };
+        Arc::clone(config)
+    }
+}
+
+fn is_chacha20(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    )
 }
 
 /// Makes [`TlsServer`]s.
@@ -49,8 +76,11 @@ impl TlsCompiler {
         if let Some(tickets) = &tickets {
             config.ticketer = Arc::clone(tickets);
         }
+        let mut as_asked = config.clone();
+        as_asked.ignore_client_order = false;
         let server = Arc::new(TlsServer {
             config: Arc::new(config),
+            as_asked: Arc::new(as_asked),
             handshake_timeout: tls.handshake_timeout,
             max_handshakes: tls.max_handshakes,
             certificates: tls.certificates.clone(),

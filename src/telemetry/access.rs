@@ -59,13 +59,53 @@ pub struct AccessRecord<'a> {
 
 /// The members of a line that say which connection it was, as JSON without braces; made once for a connection. Where the
 /// requests of a `proxy` come from, each of them says.
-pub fn connection_members(listener: &str, peer: SocketAddr, proxy: bool) -> String {
-    let listener = serde_json::Value::from(listener);
-    let members = format!("\"listener\":{listener},\"peer.address\":\"{peer}\"");
-    if proxy {
-        return members;
+///
+/// `listener` is its name as JSON, `address` that of the peer.
+pub fn connection_members(
+    listener: &str,
+    (peer, address): (SocketAddr, &str),
+    proxy: bool,
+) -> String {
+    let mut members = String::with_capacity(128);
+    let mut port = itoa::Buffer::new();
+    let (before, behind) = if peer.is_ipv6() {
+        ("[", "]:")
+    } else {
+        ("", ":")
+    };
+    for part in [
+        "\"listener\":",
+        listener,
+        ",\"peer.address\":\"",
+        before,
+        address,
+        behind,
+        port.format(peer.port()),
+        "\"",
+    ] {
+        members.push_str(part);
     }
-    format!("{members},\"client.address\":\"{}\"", peer.ip())
+    if !proxy {
+        for part in [",\"client.address\":\"", address, "\""] {
+            members.push_str(part);
+        }
+    }
+    members
+}
+
+/// An address as text. Each connection needs it, and the library's way takes a thousand steps.
+pub fn address_text(address: IpAddr) -> String {
+    let IpAddr::V4(v4) = address else {
+        return address.to_string();
+    };
+    let mut text = String::with_capacity(15);
+    for (place, part) in v4.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(part));
+    }
+    text
 }
 
 impl AccessRecord<'_> {
@@ -290,7 +330,9 @@ mod tests {
 
     #[test]
     fn the_name_of_a_listener_is_escaped() {
-        let members = connection_members("my \"x\" \\", "127.0.0.1:5000".parse().unwrap(), false);
+        let name = serde_json::Value::from("my \"x\" \\").to_string();
+        let peer = ("127.0.0.1:5000".parse().unwrap(), "127.0.0.1");
+        let members = connection_members(&name, peer, false);
         let mut out = Vec::new();
         AccessRecord {
             connection: &members,
@@ -301,6 +343,19 @@ mod tests {
         assert_eq!(json["listener"], "my \"x\" \\");
         assert_eq!(json["peer.address"], "127.0.0.1:5000");
         assert_eq!(json["client.address"], "127.0.0.1");
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_library_does() {
+        for address in ["0.0.0.0", "10.0.200.7", "255.255.255.255", "2001:db8::1"] {
+            assert_eq!(address_text(address.parse().unwrap()), address);
+        }
+        let peer = ("[2001:db8::1]:443".parse().unwrap(), "2001:db8::1");
+        let members = connection_members("\"a\"", peer, true);
+        assert_eq!(
+            members,
+            r#""listener":"a","peer.address":"[2001:db8::1]:443""#
+        );
     }
 
     #[test]

@@ -196,6 +196,20 @@ fn nothing_of_the_services_hop_comes_back() {
     assert_eq!(answer.header("server"), Some("theirs"));
 }
 
+/// Framing is no matter of the hop before, and a caller that keeps its connection must see where the answer ends.
+#[test]
+fn a_length_that_is_said_to_be_of_one_hop_is_told_all_the_same() {
+    let upstream = Upstream::answering(|_| {
+        b"HTTP/1.1 200 OK\r\nConnection: content-length, date\r\nContent-Length: 2\r\nDate: then\r\n\r\nok".to_vec()
+    });
+    let gateway = Gateway::before(upstream.address);
+    let answer = gateway.request("GET /", &[&format!("x-api-key: {KEY}")]);
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert_eq!(answer.headers_named("content-length"), ["2"]);
+    assert_ne!(answer.headers_named("date"), ["then"]);
+    assert_eq!(answer.headers_named("date").len(), 1);
+}
+
 #[test]
 fn who_forwards_is_told_by_us_alone() {
     let upstream = Upstream::ok();

@@ -163,6 +163,18 @@ fn an_open_route_is_limited_too_and_a_refused_key_takes_nothing() {
 }
 
 #[test]
+fn what_a_service_says_of_limits_gives_way_in_any_letters() {
+    let upstream = Upstream::answering(|_| {
+        b"HTTP/1.1 200 OK\r\nRateLimit-Limit: 9\r\nRATELIMIT: x\r\nContent-Length: 2\r\n\r\nok"
+            .to_vec()
+    });
+    let gateway = limited(&upstream, "{ rate: 30/m, burst: 3 }").start();
+    let answer = gateway.get("/");
+    assert_eq!(answer.headers_named("ratelimit-limit"), ["3"]);
+    assert_eq!(answer.headers_named("ratelimit").len(), 1);
+}
+
+#[test]
 fn a_reload_does_not_fill_a_bucket() {
     let (upstream, clock) = (Upstream::ok(), clock());
     let mut gateway = limited(&upstream, "{ rate: 1/h, burst: 3 }")

@@ -4,6 +4,7 @@ use super::head::Manners;
 use super::wire::Wire;
 use crate::proxy::answer::{Answer, Lines};
 use crate::proxy::body::AnswerBody;
+use crate::proxy::upstream::chunked;
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame};
@@ -133,19 +134,8 @@ impl Waiting {
         if framing != Framing::Chunked {
             return;
         }
-        self.bytes.extend_from_slice(b"0\r\n");
-        for (name, value) in trailers.into_iter().flatten() {
-            write_field(&mut self.bytes, name.as_str(), value.as_bytes());
-        }
-        self.bytes.extend_from_slice(b"\r\n");
+        chunked::write_end(&mut self.bytes, trailers);
     }
-}
-
-fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 impl Wire {
@@ -180,7 +170,7 @@ impl Wire {
         if closes {
             self.connection.closes();
         }
-        self.worker().recycle(sending.waiting.bytes);
+        self.worker().spare.recycle_buffer(sending.waiting.bytes);
         ended
     }
 

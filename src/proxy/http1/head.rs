@@ -15,9 +15,6 @@ const REQUEST_LINE: usize = 64;
 /// Fields that are parsed without asking for memory.
 const USUAL_FIELDS: usize = 100;
 
-/// Many programs have 63 bits for a body's length.
-const LONGEST_BODY: u64 = u64::MAX / 2;
-
 /// How the body is framed (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum Framing {
@@ -222,11 +219,7 @@ impl Survey {
 
     /// Digits only; said twice it must say the same.
     fn declare_length(&mut self, value: &[u8]) -> Result<(), ProxyError> {
-        let digits = std::str::from_utf8(value)
-            .ok()
-            .filter(|text| text.len() < 20 && text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length = digits.and_then(|text| text.parse().ok());
-        let length = length.filter(|length| *length < LONGEST_BODY);
+        let length = fields::length(value);
         match (length, self.length) {
             (Some(length), None) => self.length = Some(length),
             (Some(length), Some(before)) if length == before => {}

@@ -9,7 +9,7 @@ pub(super) use wire::{BrokenBody, Wire};
 
 use super::connection::{Connection, Driven, Driver, End, refuse};
 use super::error::ProxyError;
-use super::handler;
+use super::handlers::Handlers;
 use super::request::Request;
 use super::socket::Socket;
 use super::worker::Worker;
@@ -42,13 +42,12 @@ async fn one_by_one(worker: &Rc<Worker>, connection: &Rc<Connection>, wire: &Rc<
             Next::Preface => return connection.speaks_http2(),
             Next::Closed => return wire.close().await,
         };
-        // The request's own future is there only while there is a request: a silent connection is kept small.
-        let mut answering = Box::pin(handler::handle(worker, connection, &mut request));
-        let Some(answer) = wire.unless_gone(answering.as_mut()).await else {
+        let answering = Handlers::handle(worker, connection, request);
+        let Some((answer, answered)) = wire.unless_gone(answering).await else {
             return;
         };
-        drop(answering);
-        worker.recycle_head(&mut request.head);
+        request = answered;
+        worker.spare.recycle_head(&mut request.head);
         match wire.send(answer, manners).await {
             Ended::Whole if connection.goes_on() => return,
             Ended::Whole if wire.is_ready_for_next(manners) => {}

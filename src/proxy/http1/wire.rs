@@ -2,7 +2,7 @@
 //! and not been used, where in a body the next byte stands, and what waits to be written in front of an answer.
 
 use super::head::{self, Framing, Manners};
-use crate::proxy::body::CallerBody;
+use crate::proxy::caller_body::CallerBody;
 use crate::proxy::connection::Connection;
 use crate::proxy::error::ProxyError;
 use crate::proxy::request::{self, Request};
@@ -114,8 +114,14 @@ impl Wire {
             } else if read.is_empty() && self.connection.is_draining() {
                 return Poll::Ready(Next::Closed);
             }
-            match ready!(self.poll_read(&mut read, cx)) {
-                Ok(1..) => {}
+            // Half a head may wait for long: what comes is put behind it, and keeps no room.
+            let mut more = BytesMut::new();
+            match ready!(self.poll_read(&mut more, cx)) {
+                Ok(1..) if read.is_empty() => *read = more,
+                Ok(1..) => {
+                    read.extend_from_slice(&more);
+                    self.worker.spare.recycle_room(more);
+                }
                 Ok(_) | Err(_) => return Poll::Ready(Next::Closed),
             }
             let is_first = self.fresh.replace(false) && self.connection.limits.http2;
@@ -126,7 +132,7 @@ impl Wire {
     }
 
     fn poll_read(&self, read: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.with_socket(|socket| self.worker.poll_read(socket.get_mut(), read, cx))
+        self.with_socket(|socket| self.worker.spare.poll_read(socket.get_mut(), read, cx))
     }
 
     /// Keeps no more room for what has been read than it needs.
@@ -136,7 +142,9 @@ impl Wire {
         } else {
             BytesMut::from(&read[..])
         };
-        self.worker.recycle_room(std::mem::replace(read, rest));
+        self.worker
+            .spare
+            .recycle_room(std::mem::replace(read, rest));
     }
 
     /// What has been read, if it is a head or none.
@@ -174,7 +182,7 @@ impl Wire {
     /// A head that says nothing, with memory for what it will say.
     fn fresh_head<'r>(&self, request: &'r mut Request) -> &'r mut request::Head {
         if request.head.is_without_memory() {
-            request.head.start(self.worker.head_memory());
+            request.head.start(self.worker.spare.head());
         }
         &mut request.head
     }
@@ -260,13 +268,14 @@ impl Wire {
     /// Waits for something that is done for the caller, unless the caller leaves; what it is told meanwhile is sent.
     pub(super) async fn unless_gone<T>(
         &self,
-        mut work: Pin<&mut impl Future<Output = T>>,
+        mut work: impl Future<Output = T> + Unpin,
     ) -> Option<T> {
         poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            if let Poll::Ready(done) = Pin::new(&mut work).poll(cx) {
                 return Poll::Ready(Some(done));
             }
-            let _ = self.poll_says(cx).map_err(|_| BrokenBody);
+            // Whoever cannot be told has left, which is seen next.
+            let _ = self.poll_says(cx);
             self.poll_gone(cx).map(|()| None)
         })
         .await

@@ -193,12 +193,7 @@ impl Survey {
 
     /// Digits only; said twice it must say the same.
     fn declare_length(&mut self, value: &[u8]) -> Result<(), Malformed> {
-        let digits = std::str::from_utf8(value)
-            .ok()
-            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length: u64 = digits.and_then(|text| text.parse().ok()).ok_or(Malformed)?;
-        // Many programs have 63 bits for it.
-        i64::try_from(length).map_err(|_| Malformed)?;
+        let length = fields::length(value).ok_or(Malformed)?;
         if self.length.is_some_and(|before| before != length) {
             return Err(Malformed);
         }

@@ -143,6 +143,18 @@ fn trailer_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Malformed> 
     Ok(headers)
 }
 
+/// Ends a body in chunks: the last chunk, and the trailers if there are any.
+pub(in crate::proxy) fn write_end(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// A line without its CR LF; `None` when its end has not come.
 fn take_line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, Malformed> {
     let Some(end) = buffer.iter().take(longest).position(|byte| *byte == b'\n') else {

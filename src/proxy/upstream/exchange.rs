@@ -22,6 +22,9 @@ use tokio::time::{Instant, Sleep};
 /// Interim answers to one request; more is no HTTP any more.
 pub(super) const MOST_INTERIM: usize = 16;
 
+/// So much rather is copied than to keep the room it was read into: one frame of HTTP/2.
+pub(in crate::proxy) const SMALL: usize = 16 * 1024;
+
 /// An open connection to an endpoint.
 pub(in crate::proxy) struct Connection {
     stream: Socket,
@@ -65,9 +68,20 @@ impl Connection {
         self.buffer.is_empty() && self.stream.is_silent()
     }
 
+    /// Keeps no room for what has been read, if that is little; whether it is.
+    pub(super) fn shrink(&mut self, worker: &Worker) -> bool {
+        let is_small = (1..=SMALL).contains(&self.buffer.len());
+        if is_small {
+            let small = BytesMut::from(&self.buffer[..]);
+            let room = std::mem::replace(&mut self.buffer, small);
+            worker.spare.recycle_room(room);
+        }
+        is_small
+    }
+
     /// Lets go of memory that an idle connection does not need.
     pub(in crate::proxy) fn rest(&mut self, worker: &Worker) {
-        worker.recycle_room(std::mem::take(&mut self.buffer));
+        worker.spare.recycle_room(std::mem::take(&mut self.buffer));
     }
 
     /// The socket, and what has been read from it: for a WebSocket.
@@ -139,7 +153,7 @@ impl Connection {
     ) -> Poll<Result<AnswerHead, SendFault>> {
         loop {
             if !self.buffer.is_empty() {
-                match answer::take(&mut self.buffer, asked, || worker.head_buffer()) {
+                match answer::take(&mut self.buffer, asked, || worker.spare.buffer()) {
                     Ok(Some(head))
                         if !head.status.is_informational()
                             || head.framing == Framing::WebSocket =>
@@ -166,7 +180,9 @@ impl Connection {
     }
 
     fn poll_read(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        worker.poll_read(&mut self.stream, &mut self.buffer, cx)
+        worker
+            .spare
+            .poll_read(&mut self.stream, &mut self.buffer, cx)
     }
 }
 

@@ -112,6 +112,14 @@ impl Lease {
         }
     }
 
+    /// What came along with the head may wait for long: it keeps no more memory than it needs. Whether that is so now.
+    pub(in crate::proxy) fn shrink(&mut self) -> bool {
+        match &mut self.carrier {
+            Carrier::Own(aged) => aged.connection().shrink(&self.worker),
+            Carrier::Shared(_) => false,
+        }
+    }
+
     /// The connection, where it is a request's own.
     pub(super) fn connection(&mut self) -> Option<(&mut Connection, &Worker)> {
         match &mut self.carrier {

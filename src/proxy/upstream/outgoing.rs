@@ -1,6 +1,7 @@
 //! A request on its way upstream: its head, then its body as it comes, framed anew, with no more than one piece of it
 //! held at a time. The first piece goes out together with the head if it is there.
 
+use super::chunked;
 use crate::proxy::body::{BodyError, RequestBody};
 use crate::proxy::headers::UpstreamHead;
 use crate::proxy::socket::Socket;
@@ -308,14 +309,8 @@ impl Outgoing {
         if !self.chunked {
             return;
         }
-        let mut end = Vec::from(b"0\r\n".as_slice());
-        for (name, value) in trailers {
-            end.extend_from_slice(name.as_str().as_bytes());
-            end.extend_from_slice(b": ");
-            end.extend_from_slice(value.as_bytes());
-            end.extend_from_slice(b"\r\n");
-        }
-        end.extend_from_slice(b"\r\n");
+        let mut end = Vec::new();
+        chunked::write_end(&mut end, Some(trailers));
         self.piece.after = Bytes::from(end);
     }
 }

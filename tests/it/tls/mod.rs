@@ -146,6 +146,41 @@ fn versions_are_those_that_are_allowed() {
 }
 
 #[test]
+fn the_cheapest_cipher_is_taken_but_chacha20_by_those_who_ask_for_it_first() {
+    let upstream = Upstream::ok();
+    let (folder, _) = folder(&[("a", "DNS:a.example.com")]);
+    let gateway = builder(&upstream, "{ cert: 'file:a.pem', key: 'file:a.key' }").start_in(folder);
+    let (aes_128, aes_256) = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384");
+    let chacha20 = "TLS_CHACHA20_POLY1305_SHA256";
+    for (asked, taken) in [
+        (vec![aes_256, chacha20, aes_128], aes_128),
+        (vec![aes_256, chacha20], aes_256),
+        (vec![chacha20, aes_128], chacha20),
+        (vec![aes_256], aes_256),
+    ] {
+        let said = openssl(&gateway, &["-tls1_3", "-ciphersuites", &asked.join(":")]);
+        assert!(
+            said.contains(&format!("Cipher is {taken}")),
+            "{asked:?}: {said}"
+        );
+    }
+    let (aes_128, chacha20) = (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+    );
+    for (asked, taken) in [
+        (format!("ECDHE-ECDSA-AES256-GCM-SHA384:{aes_128}"), aes_128),
+        (format!("{chacha20}:{aes_128}"), chacha20),
+    ] {
+        let said = openssl(&gateway, &["-tls1_2", "-cipher", &asked]);
+        assert!(
+            said.contains(&format!("Cipher is {taken}")),
+            "{asked}: {said}"
+        );
+    }
+}
+
+#[test]
 fn a_session_goes_on_and_a_reload_ends_none() {
     let upstream = Upstream::ok();
     let (folder, authority) = folder(&[("a", "DNS:a.example.com")]);

@@ -40,9 +40,7 @@ pub(super) fn head(
 fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut found = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        let text = value.to_str().ok();
-        let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length: u64 = digits.and_then(|text| text.parse().ok()).ok_or(Malformed)?;
+        let length = fields::length(value.as_bytes()).ok_or(Malformed)?;
         if found.is_some_and(|before| before != length) {
             return Err(Malformed);
         }

@@ -83,5 +83,5 @@ pub(super) async fn rest(
         // What the service makes of it is in its answer.
         Err(Stopped::Connection) => {}
     }
-    worker.recycle(outgoing.into_buffer());
+    worker.spare.recycle_buffer(outgoing.into_buffer());
 }
