@@ -25,6 +25,8 @@ import threading
 import time
 import tomllib
 
+from common.ports import free_port
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 BINARY = os.environ.get("KEYGATE_BIN") or os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release", "keygate")
@@ -56,12 +58,6 @@ COUNTS = {
     "clock_readings": (0.3, 0.9, "{:.1f}"),
 }
 ALLOCATOR = re.compile(r"mi_(heap_)?(m|z|c|re|rec|rez)alloc\w*|(m|c|re)alloc|posix_memalign|aligned_alloc")
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def upstream():

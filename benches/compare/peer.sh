@@ -75,16 +75,18 @@ lines() {
 
 gateway=
 end() {
-    [[ -z $gateway ]] || kill "$gateway" 2>/dev/null || true
+    [[ -n $gateway ]] || return 0
+    kill "$gateway" 2>/dev/null || true
+    wait "$gateway" 2>/dev/null || true
+    gateway=
 }
 trap end EXIT
 
 fill() {
     local number
     config filling >filling.yaml
-    "$PROGRAM" serve --config filling.yaml --setup-token-file setup-token >filling.log 2>&1 &
-    gateway=$!
-    until [[ -s setup-token ]] && "$PROGRAM" health --config filling.yaml >/dev/null 2>&1; do
+    launch --setup-token-file setup-token
+    until [[ -s setup-token ]]; do
         kill -0 "$gateway" 2>/dev/null || failed filling.log
         sleep 0.05
     done
@@ -96,9 +98,31 @@ fill() {
     done
     lines | "$PROGRAM" keys import - >import.log 2>&1 || failed import.log
     unset KEYGATE_CONFIG KEYGATE_TOKEN
-    kill "$gateway"
-    wait "$gateway"
-    gateway=
+    end
+    # New keys are looked through once for what time will do to them, soon after a start. That is no part of any request.
+    launch
+    settle
+    end
+}
+
+launch() {
+    "$PROGRAM" serve --config filling.yaml "$@" >filling.log 2>&1 &
+    gateway=$!
+    until "$PROGRAM" health --config filling.yaml >/dev/null 2>&1; do
+        kill -0 "$gateway" 2>/dev/null || failed filling.log
+        sleep 0.05
+    done
+}
+
+# Until nothing is done for three seconds; ten minutes at most.
+settle() {
+    local before now=0 calm=0
+    while ((calm < 3 && SECONDS < 600)); do
+        sleep 1
+        before=$now
+        now=$(awk '{ print $14 + $15 }' "/proc/$gateway/stat")
+        if ((now - before > 5)); then calm=0; else calm=$((calm + 1)); fi
+    done
 }
 
 failed() {
