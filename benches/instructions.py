@@ -12,6 +12,7 @@ one of them, and a few times more if that is too much, since a machine that is b
 often. Figures are the same on all machines with AVX2 and the same libc. Needs valgrind, h2load (nghttp2-client) and openssl."""
 
 import argparse
+import http.client
 import os
 import re
 import selectors
@@ -48,7 +49,11 @@ KINDS = {
     "get_64k": ("GET, an answer of 64 KiB", ["--h1", "-H", "x-api-key: {key}", "{plain}/65536"], 200),
     "get_1k_tls": ("GET, 1 KiB, TLS 1.3", ["--h1", "-H", "x-api-key: {key}", "{tls}/1024"], 200),
     "get_1k_h2": ("GET, 1 KiB, HTTP/2 over TLS", ["-H", "x-api-key: {key}", "{tls}/1024"], 200),
+    "refused_throttled": ("any key of a network that has shown too many wrong ones: 429", ["--h1", "-H", "x-api-key: {key}", "{plain}/1024"], 429),
 }
+
+# Wrong keys that a network may show. For 429 the first is too many.
+MANY, FEW = "{ rate: 1000000/s }", "{ rate: 1/h, burst: 1 }"
 
 # Name, by which share of the figure it may grow, by how much at least, and how it is written.
 COUNTS = {
@@ -105,8 +110,8 @@ def upstream():
 class Gateway:
     """The gateway with everything on, under valgrind, which counts from the start of `measure` on."""
 
-    def __init__(self, folder):
-        self.folder, self.dumps = folder, 0
+    def __init__(self, folder, wrong_keys):
+        self.folder, self.dumps, self.wrong_keys = folder, 0, wrong_keys
         plain, tls, management = free_port(), free_port(), free_port()
         self.places = {"plain": f"http://127.0.0.1:{plain}", "tls": f"https://127.0.0.1:{tls}", "key": KEY, "body": os.path.join(folder, "body")}
         said = subprocess.run([BINARY, "hash"], input=KEY, capture_output=True, text=True, check=True)
@@ -120,7 +125,7 @@ class Gateway:
 management: {{ address: 127.0.0.1:{management} }}
 store: none
 log: {{ access_file: access.log }}
-admission: {{ failed_attempts: {{ rate: 1000000/s }}, max_lag: 1m }}
+admission: {{ failed_attempts: {wrong_keys}, max_lag: 1m }}
 listeners:
   - {{ name: plain, address: "127.0.0.1:{plain}" }}
   - {{ name: tls, address: "127.0.0.1:{tls}", tls: {{ cert: file:tls.crt, key: file:tls.key }} }}
@@ -151,6 +156,11 @@ keys: [{{ name: ci, hash: "{said.stdout.strip()}", consumer: acme, scopes: [app:
                 self.fail("the gateway ended")
         else:
             self.fail("the gateway did not start")
+        if wrong_keys == FEW:
+            connection = http.client.HTTPConnection("127.0.0.1", plain)
+            connection.request("GET", "/", headers={"x-api-key": "wrong"})
+            connection.getresponse().read()
+            connection.close()
         self.tell("instrumentation", "on")
 
     def fail(self, words):
@@ -271,9 +281,13 @@ def main():
     folder, worse, better = tempfile.mkdtemp(prefix="keygate-instructions-"), [], []
     gateway = None
     try:
-        gateway = Gateway(folder)
         print(f"{'a request':20}" + "".join(f"{name.replace('_', ' '):>26}" for name in COUNTS))
         for kind in kinds:
+            wrong_keys = FEW if KINDS[kind][2] == 429 else MANY
+            if gateway and gateway.wrong_keys != wrong_keys:
+                gateway.end()
+                gateway = None
+            gateway = gateway or Gateway(tempfile.mkdtemp(dir=folder), wrong_keys)
             known = committed.get(kind)
             figures = gateway.measure(kind, lambda figures: known and not options.accept and grown(figures, known))
             row = ""

@@ -83,6 +83,13 @@ impl Fields {
         self.places.push(Place { name, value });
     }
 
+    /// Adds all of these.
+    pub fn push_all(&mut self, headers: &HeaderMap) {
+        for (name, value) in headers {
+            self.push(name, value.as_bytes());
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -147,9 +154,7 @@ impl Fields {
 impl From<&HeaderMap> for Fields {
     fn from(headers: &HeaderMap) -> Self {
         let mut fields = Self::default();
-        for (name, value) in headers {
-            fields.push(name, value.as_bytes());
-        }
+        fields.push_all(headers);
         fields
     }
 }

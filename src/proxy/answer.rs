@@ -3,8 +3,9 @@
 
 use super::body::AnswerBody;
 use super::limits;
+use super::spare::Spare;
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderName};
 use http::{Response, StatusCode};
 
 const LINE_END: &[u8] = b"\r\n";
@@ -173,13 +174,27 @@ impl Lines {
             let start = value.as_ptr() as usize - self.bytes.as_ptr() as usize;
             let value = HeaderValue::from_maybe_shared(head.slice(start..start + value.len()));
             // They were fields before.
-            if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name), value) {
+            if let (Ok(name), Ok(mut value)) = (name_of(name), value) {
                 value.set_sensitive(differs_each_time(name.as_str()));
                 map.append(name, value);
             }
         }
         map
     }
+}
+
+/// A name that was a field's before. Our own need not be read, nor take memory.
+fn name_of(name: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
+    static OWN: [HeaderName; 6] = [
+        HeaderName::from_static("x-request-id"),
+        HeaderName::from_static(limits::LIMIT),
+        HeaderName::from_static(limits::REMAINING),
+        HeaderName::from_static(limits::RESET),
+        HeaderName::from_static(limits::POLICY),
+        HeaderName::from_static(limits::STRUCTURED),
+    ];
+    let own = OWN.iter().find(|own| own.as_str().as_bytes() == name);
+    own.map_or_else(|| HeaderName::from_bytes(name), |own| Ok(own.clone()))
 }
 
 /// Whether hardly two answers have the same value for this field. What HPACK remembers of such values (RFC 7541 §6.2) is of
@@ -189,11 +204,12 @@ fn differs_each_time(name: &str) -> bool {
 }
 
 impl Answer {
-    /// For a library that speaks HTTP/2.
-    pub(super) fn into_response(self) -> Response<AnswerBody> {
+    /// For a library that speaks HTTP/2; what the head stood in is free again.
+    pub(super) fn into_response(self, spare: &Spare) -> Response<AnswerBody> {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.lines.to_map();
+        spare.recycle_buffer(self.lines.into_bytes(true));
         response
     }
 }

@@ -90,14 +90,15 @@ pub(super) async fn drive(
             let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
             let (parts, body) = request.into_parts();
             let request = proxy::Request {
-                head: Head::of_http2(parts, || worker.random()),
+                head: Head::of_http2(parts, worker.spare.head(), || worker.random()),
                 body: CallerBody::Http2(body),
             };
             // What a stream's task holds itself is copied several times.
             let answering = Handlers::handle(&worker, &connection, request);
             async move {
-                let (answer, _request) = answering.await;
-                Ok::<_, Infallible>(answer.into_response())
+                let (answer, mut request) = answering.await;
+                worker.spare.recycle_head(&mut request.head);
+                Ok::<_, Infallible>(answer.into_response(&worker.spare))
             }
         })
     };

@@ -4,11 +4,11 @@
 use super::answer::Lines;
 use crate::gate::limit::Standing;
 
-const LIMIT: &str = "ratelimit-limit";
-const REMAINING: &str = "ratelimit-remaining";
-const RESET: &str = "ratelimit-reset";
-const POLICY: &str = "ratelimit-policy";
-const STRUCTURED: &str = "ratelimit";
+pub(super) const LIMIT: &str = "ratelimit-limit";
+pub(super) const REMAINING: &str = "ratelimit-remaining";
+pub(super) const RESET: &str = "ratelimit-reset";
+pub(super) const POLICY: &str = "ratelimit-policy";
+pub(super) const STRUCTURED: &str = "ratelimit";
 
 /// Whether a field, in any letters, is one of these.
 pub(super) fn is_name(name: &str) -> bool {

@@ -103,7 +103,11 @@ impl Head {
 
     /// Of a request of HTTP/2; one that asks for a WebSocket (RFC 8441 §4) as the request of HTTP/1.1 that it stands for.
     /// `random` makes the key that HTTP/2 has no use for.
-    pub(super) fn of_http2(mut parts: Parts, random: impl FnOnce() -> u128) -> Self {
+    pub(super) fn of_http2(
+        mut parts: Parts,
+        mut memory: HeadMemory,
+        random: impl FnOnce() -> u128,
+    ) -> Self {
         let asks = parts.extensions.get::<Protocol>();
         let websocket = asks.is_some_and(|protocol| protocol.as_str() == "websocket")
             && parts.method == Method::CONNECT;
@@ -111,10 +115,7 @@ impl Head {
             parts.method = Method::GET;
             websocket::as_upgrade(&mut parts.headers, random());
         }
-        let memory = HeadMemory {
-            fields: Fields::from(&parts.headers),
-            text: String::new(),
-        };
+        memory.fields.push_all(&parts.headers);
         let mut head = Self::new(parts.method, parts.version, memory);
         head.aim(&parts.uri);
         if websocket {

@@ -9,7 +9,7 @@ use crate::domain::upstream::HostHeader;
 use crate::gate::extract::{is_key_field, protocol_prefix, strip_query};
 use crate::proxy::headers::UpstreamHead;
 use crate::proxy::http1::head;
-use crate::proxy::request::Head;
+use crate::proxy::request::{Head, HeadMemory};
 use crate::proxy::request_head::RequestHead;
 use http::{Request, Uri, Version};
 use std::path::Path;
@@ -112,7 +112,7 @@ fn over_http2(bytes: &[u8]) -> Option<Head> {
         request = request.header(field.name, field.value);
     }
     let (parts, ()) = request.body(()).ok()?.into_parts();
-    Some(Head::of_http2(parts, || 7))
+    Some(Head::of_http2(parts, HeadMemory::default(), || 7))
 }
 
 /// The target, and the fields with names as they stand; every line is one.
