@@ -114,10 +114,10 @@ launch() {
     done
 }
 
-# Until nothing is done for three seconds; ten minutes at most.
+# Until nothing is done for eight seconds; ten minutes at most.
 settle() {
     local before now=0 calm=0
-    while ((calm < 3 && SECONDS < 600)); do
+    while ((calm < 8 && SECONDS < 600)); do
         sleep 1
         before=$now
         now=$(awk '{ print $14 + $15 }' "/proc/$gateway/stat")

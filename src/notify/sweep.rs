@@ -50,21 +50,17 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps until it is told to stop.
+    /// Sweeps until it is told to stop; then whoever comes next need not wait for its turn.
     pub async fn run(self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let swept = tokio::select! {
-                () = stop.cancelled() => return,
-                swept = self.sweep_once() => swept,
-            };
+        while let Some(swept) = stop.run_until_cancelled(Box::pin(self.sweep_once())).await {
             match swept {
                 Ok(report) => tell(&report),
                 Err(fault) => self.store.outage().met("sweep", &fault),
             }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(EVERY) => {}
-            }
+            let _ = stop.run_until_cancelled(tokio::time::sleep(EVERY)).await;
+        }
+        if let Err(fault) = self.store.leave_sweep(&self.node).await {
+            self.store.outage().met("sweep", &fault);
         }
     }
 

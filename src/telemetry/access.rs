@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// A full buffer is handed over at once.
-const FULL: usize = 32 * 1024;
+const FULL: usize = 128 * 1024;
 /// Buffers kept for the next lines.
 const SPARE: usize = 4;
 

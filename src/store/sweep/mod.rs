@@ -146,6 +146,19 @@ impl Store {
             .await
     }
 
+    /// Gives the lease back, if this node has it.
+    pub async fn leave_sweep(&self, node: &str) -> Result<(), StoreError> {
+        let seen = self.setting(LEASE_NAME).await?;
+        let mine = |text: &&str| {
+            text.rsplit_once(' ')
+                .is_some_and(|(holder, _)| holder == node)
+        };
+        if let Some(seen) = seen.as_deref().filter(mine) {
+            self.swap_setting(LEASE_NAME, Some(seen), "").await?;
+        }
+        Ok(())
+    }
+
     /// Takes or renews the lease; whether this node has it.
     async fn take_sweep_lease(&self, node: &str) -> Result<bool, StoreError> {
         let now = self.clock.now().as_millis();

@@ -402,6 +402,13 @@ async fn one_node_sweeps_at_a_time_and_quiet_keys_are_not_read() {
     home.clock.advance_millis(MINUTE);
     let report = sweep(&home).await;
     assert_eq!((report.acted, report.looked), (true, 0));
+    // Only who has the turn can give it back.
+    home.store.leave_sweep(&other.node).await.unwrap();
+    assert!(!home.store.sweep(&other).await.unwrap().acted);
+    home.store.leave_sweep(&input().node).await.unwrap();
+    assert!(home.store.sweep(&other).await.unwrap().acted);
+    home.store.leave_sweep(&other.node).await.unwrap();
+    assert!(sweep(&home).await.acted);
     // The first has died.
     home.clock.advance_millis(LEASE);
     assert!(home.store.sweep(&other).await.unwrap().acted);
