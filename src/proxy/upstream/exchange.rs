@@ -8,6 +8,7 @@ use super::outgoing::{Outgoing, Stopped};
 use super::secure;
 use crate::proxy::error::TlsFault;
 use crate::proxy::socket::Socket;
+use crate::proxy::spare::Place;
 use crate::proxy::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -165,7 +166,7 @@ impl Connection {
                     Ok(None) => {}
                 }
             }
-            match ready!(self.poll_read(worker, cx)) {
+            match ready!(self.poll_read((worker, None), cx)) {
                 Ok(1..) => {}
                 Ok(_) | Err(_) if !self.buffer.is_empty() => {
                     return Poll::Ready(Err(SendFault::Protocol));
@@ -179,10 +180,14 @@ impl Connection {
         }
     }
 
-    fn poll_read(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        &mut self,
+        (worker, place): (&Worker, Option<&Place>),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         worker
             .spare
-            .poll_read(&mut self.stream, &mut self.buffer, cx)
+            .poll_read(&mut self.stream, &mut self.buffer, place, cx)
     }
 }
 
@@ -195,6 +200,8 @@ pub(in crate::proxy) struct Incoming {
     keep_alive: bool,
     /// The rest of the request.
     outgoing: Option<Box<Outgoing>>,
+    /// Its place among the large ones.
+    place: Option<Place>,
 }
 
 enum State {
@@ -234,6 +241,7 @@ impl Incoming {
             ahead,
             keep_alive: head.keep_alive,
             outgoing: outgoing.map(Box::new),
+            place: None,
         })
     }
 
@@ -268,7 +276,8 @@ impl Incoming {
             if let Some(piece) = self.next_piece(&mut connection.buffer) {
                 return Poll::Ready(piece.transpose());
             }
-            match ready!(connection.poll_read(worker, cx)) {
+            self.place = worker.spare.place(self.remaining(), self.place.take());
+            match ready!(connection.poll_read((worker, self.place.as_ref()), cx)) {
                 Ok(1..) => {}
                 Ok(0) if matches!(self.state, State::UntilClose) => self.state = State::Done,
                 Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken::Cut))),
