@@ -19,9 +19,9 @@ const HALL: usize = 260 * 1024;
 /// and that is what has more than this to come.
 const LARGE: u64 = 256 * 1024;
 /// So many bodies have such room at a time, since a caller who takes nothing keeps it,
-const MOST_LARGE: usize = 32;
+const MOST_LARGE: usize = 16;
 /// and so many are kept for the next ones.
-const MOST_HALLS: usize = 8;
+const MOST_HALLS: usize = 16;
 /// With less than this left, a room is made larger.
 const LITTLE: usize = 4 * 1024;
 /// Of each kind so many are kept,
