@@ -8,20 +8,11 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio_util::io::poll_read_buf;
 
 /// Room for a piece of a message: what services like to send at once, and a head.
 const ROOM: usize = 68 * 1024;
-/// Room for a piece of a large body. A read and a write of it cost a quarter less than four of each in smaller rooms,
-const HALL: usize = 260 * 1024;
-/// and that is what has more than this to come.
-const LARGE: u64 = 256 * 1024;
-/// So many bodies have such room at a time, since a caller who takes nothing keeps it,
-const MOST_LARGE: usize = 16;
-/// and so many are kept for the next ones.
-const MOST_HALLS: usize = 16;
 /// With less than this left, a room is made larger.
 const LITTLE: usize = 4 * 1024;
 /// Of each kind so many are kept,
@@ -42,32 +33,21 @@ pub(super) struct Spare {
     rooms: RefCell<Vec<BytesMut>>,
     /// Rooms of which others still had a part when they were given back, and how often they still had it later.
     shared: RefCell<VecDeque<(BytesMut, u8)>>,
-    halls: RefCell<Vec<BytesMut>>,
-    /// Shared by the bodies that have a hall.
-    large: Rc<()>,
     buffers: RefCell<Vec<Vec<u8>>>,
     heads: RefCell<Vec<HeadMemory>>,
 }
 
-/// A body's place among those that are read in large pieces.
-#[derive(Debug)]
-pub(super) struct Place(#[expect(dead_code, reason = "counts while it is there")] Rc<()>);
-
 impl Spare {
-    /// Reads behind what is in `buffer`, in a room that takes its place; in a hall for whoever has a `place`.
+    /// Reads behind what is in `buffer`, in a room that takes its place.
     pub(super) fn poll_read(
         &self,
         socket: &mut Socket,
         buffer: &mut BytesMut,
-        place: Option<&Place>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         // Nothing is lent for the question whether anything is there.
         ready!(socket.poll_readable(cx))?;
-        let mut room = match place {
-            Some(_) => self.hall(),
-            None => self.room(),
-        };
+        let mut room = self.room();
         if !buffer.is_empty() {
             room.extend_from_slice(buffer);
             if room.capacity() - room.len() < LITTLE {
@@ -84,20 +64,6 @@ impl Spare {
         };
         self.recycle_room(unused);
         read
-    }
-
-    /// A place for a body of which so many bytes are still to come, if it is large and there is one; the one it has, if any.
-    pub(super) fn place(&self, to_come: Option<u64>, had: Option<Place>) -> Option<Place> {
-        if to_come.is_none_or(|bytes| bytes <= LARGE) {
-            return None;
-        }
-        let free = || Rc::strong_count(&self.large) <= MOST_LARGE;
-        had.or_else(|| free().then(|| Place(Rc::clone(&self.large))))
-    }
-
-    fn hall(&self) -> BytesMut {
-        let free = self.halls.borrow_mut().pop();
-        free.unwrap_or_else(|| BytesMut::with_capacity(HALL))
     }
 
     fn room(&self) -> BytesMut {
@@ -123,12 +89,7 @@ impl Spare {
     /// Room that is not needed any more; of use again once nothing of it is under way.
     pub(super) fn recycle_room(&self, mut room: BytesMut) {
         room.clear();
-        if room.try_reclaim(HALL) {
-            let mut free = self.halls.borrow_mut();
-            if free.len() < MOST_HALLS {
-                free.push(room);
-            }
-        } else if room.try_reclaim(ROOM) {
+        if room.try_reclaim(ROOM) {
             let mut free = self.rooms.borrow_mut();
             if free.len() < MOST {
                 free.push(room);
@@ -194,35 +155,6 @@ mod tests {
         let again = spare.room();
         assert_eq!((again.as_ptr(), again.len()), (place, 0));
         assert!(again.capacity() >= ROOM);
-    }
-
-    #[test]
-    fn only_large_bodies_have_places_and_not_too_many_of_them() {
-        let spare = Spare::default();
-        for small in [None, Some(0), Some(LARGE)] {
-            assert!(spare.place(small, None).is_none());
-        }
-        let large = Some(LARGE + 1);
-        let mut places: Vec<_> = (0..MOST_LARGE).map(|_| spare.place(large, None)).collect();
-        assert!(places.iter().all(Option::is_some));
-        assert!(spare.place(large, None).is_none());
-        // Who has one keeps it to the last piece.
-        let had = places.pop().flatten();
-        let had = spare.place(large, had);
-        assert!(had.is_some() && spare.place(large, None).is_none());
-        assert!(spare.place(Some(1), had).is_none());
-        assert!(spare.place(large, None).is_some());
-    }
-
-    #[test]
-    fn halls_and_rooms_are_kept_apart() {
-        let spare = Spare::default();
-        for _ in 0..100 {
-            spare.recycle_room(BytesMut::with_capacity(HALL));
-        }
-        spare.recycle_room(BytesMut::with_capacity(ROOM));
-        assert_eq!(spare.halls.borrow().len(), MOST_HALLS);
-        assert!(spare.room().capacity() < HALL && spare.hall().capacity() >= HALL);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::proxy::connection::Connection;
 use crate::proxy::error::ProxyError;
 use crate::proxy::request::{self, Request};
 use crate::proxy::socket::Socket;
-use crate::proxy::spare::Place;
 use crate::proxy::upstream::chunked::{Decoder, Piece};
 use crate::proxy::worker::Worker;
 use bytes::{Buf, Bytes, BytesMut};
@@ -59,8 +58,6 @@ pub(in crate::proxy) struct Wire {
     /// The caller waits to be asked for the body.
     expects: Cell<bool>,
     fresh: Cell<bool>,
-    /// The body's place among the large ones.
-    place: RefCell<Option<Place>>,
     /// How much of what has been read has been found to be no whole head.
     seen: Cell<usize>,
 }
@@ -75,7 +72,6 @@ impl Wire {
             body: RefCell::new(Body::Done),
             expects: Cell::new(false),
             fresh: Cell::new(true),
-            place: RefCell::default(),
             seen: Cell::new(0),
         }
     }
@@ -136,10 +132,7 @@ impl Wire {
     }
 
     fn poll_read(&self, read: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut place = self.place.borrow_mut();
-        *place = self.worker.spare.place(self.body_left(), place.take());
-        let spare = &self.worker.spare;
-        self.with_socket(|socket| spare.poll_read(socket.get_mut(), read, place.as_ref(), cx))
+        self.with_socket(|socket| self.worker.spare.poll_read(socket.get_mut(), read, cx))
     }
 
     /// Keeps no more room for what has been read than it needs.

@@ -8,7 +8,6 @@ use super::outgoing::{Outgoing, Stopped};
 use super::secure;
 use crate::proxy::error::TlsFault;
 use crate::proxy::socket::Socket;
-use crate::proxy::spare::Place;
 use crate::proxy::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -166,7 +165,7 @@ impl Connection {
                     Ok(None) => {}
                 }
             }
-            match ready!(self.poll_read((worker, None), cx)) {
+            match ready!(self.poll_read(worker, cx)) {
                 Ok(1..) => {}
                 Ok(_) | Err(_) if !self.buffer.is_empty() => {
                     return Poll::Ready(Err(SendFault::Protocol));
@@ -180,14 +179,10 @@ impl Connection {
         }
     }
 
-    fn poll_read(
-        &mut self,
-        (worker, place): (&Worker, Option<&Place>),
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         worker
             .spare
-            .poll_read(&mut self.stream, &mut self.buffer, place, cx)
+            .poll_read(&mut self.stream, &mut self.buffer, cx)
     }
 }
 
@@ -200,8 +195,6 @@ pub(in crate::proxy) struct Incoming {
     keep_alive: bool,
     /// The rest of the request.
     outgoing: Option<Box<Outgoing>>,
-    /// Its place among the large ones.
-    place: Option<Place>,
 }
 
 enum State {
@@ -241,7 +234,6 @@ impl Incoming {
             ahead,
             keep_alive: head.keep_alive,
             outgoing: outgoing.map(Box::new),
-            place: None,
         })
     }
 
@@ -276,8 +268,7 @@ impl Incoming {
             if let Some(piece) = self.next_piece(&mut connection.buffer) {
                 return Poll::Ready(piece.transpose());
             }
-            self.place = worker.spare.place(self.remaining(), self.place.take());
-            match ready!(connection.poll_read((worker, self.place.as_ref()), cx)) {
+            match ready!(connection.poll_read(worker, cx)) {
                 Ok(1..) => {}
                 Ok(0) if matches!(self.state, State::UntilClose) => self.state = State::Done,
                 Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken::Cut))),
