@@ -116,8 +116,10 @@ def cost(gateway, number, act):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--number", type=int, default=2000)
+    parser.add_argument("--number", type=int, default=2000, help=f"of connections of each kind, at least {ROUNDS}")
     options = parser.parse_args()
+    if options.number < ROUNDS:
+        parser.error(f"--number is at least {ROUNDS}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder, gateway = tempfile.mkdtemp(prefix="keygate-handshakes-"), None
     try:

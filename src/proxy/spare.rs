@@ -19,8 +19,9 @@ const LITTLE: usize = 4 * 1024;
 const MOST: usize = 64;
 /// and so many rooms that are not free yet,
 const MOST_SHARED: usize = 32;
-/// but no buffer that has grown beyond this.
+/// but no buffer and no room that has grown beyond this.
 const LARGEST_BUFFER: usize = 16 * 1024;
+const LARGEST_ROOM: usize = 4 * ROOM;
 
 /// So many of them are looked at when one is needed,
 const LOOKS: usize = 2;
@@ -91,7 +92,7 @@ impl Spare {
         room.clear();
         if room.try_reclaim(ROOM) {
             let mut free = self.rooms.borrow_mut();
-            if free.len() < MOST {
+            if free.len() < MOST && room.capacity() <= LARGEST_ROOM {
                 free.push(room);
             }
         } else if room.capacity() > 0 {

@@ -20,9 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-/// Shards of the keys known by their blake3: at ten million keys, 20,000 keys in each. Their locks are 64 KiB, which stay in a
-/// core's cache.
-const SHARDS: usize = 512;
+/// Shards of the keys known by their blake3: at ten million keys, 5,000 keys in each. Their locks are 256 KiB.
+const SHARDS: usize = 2048;
 /// Shards of tables that most gateways hardly use.
 const FEW_SHARDS: usize = 64;
 
