@@ -19,11 +19,12 @@ const LITTLE: usize = 4 * 1024;
 const MOST: usize = 64;
 /// and so many rooms that are not free yet,
 const MOST_SHARED: usize = 32;
-/// but no buffer and no room that has grown beyond this.
+/// but no buffer that has grown beyond this,
 const LARGEST_BUFFER: usize = 16 * 1024;
+/// and no room that has grown beyond this, for a large head.
 const LARGEST_ROOM: usize = 4 * ROOM;
 
-/// So many of them are looked at when one is needed,
+/// So many rooms that were not free are looked at when one is needed,
 const LOOKS: usize = 2;
 /// and each so often: what is none, or never comes free, is let go.
 const MOST_LOOKS: u8 = 16;
@@ -156,6 +157,15 @@ mod tests {
         let again = spare.room();
         assert_eq!((again.as_ptr(), again.len()), (place, 0));
         assert!(again.capacity() >= ROOM);
+    }
+
+    #[test]
+    fn rooms_that_have_grown_are_not_kept() {
+        let spare = Spare::default();
+        for (size, kept) in [(LARGEST_ROOM + 1, 0), (LARGEST_ROOM, 1)] {
+            spare.recycle_room(BytesMut::with_capacity(size));
+            assert_eq!(spare.rooms.borrow().len(), kept);
+        }
     }
 
     #[test]
